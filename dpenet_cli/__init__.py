@@ -1,0 +1,46 @@
+"""dpenet: batch image and video deraining with the full DPENet.
+
+The modules stand in one order, which is also the order to read them in. Each imports only from those above it:
+
+    errors       what a user can cause, as a tree
+    options      the choices a user has
+    storage      files that appear whole or not at all
+    model        the network
+    checkpoints  weights on disk: names, the one reader, the one writer
+    tiling       how a picture is cut
+    backends     how the network is run (bands, torch)
+    derainer     the engine: pictures in, clean pictures out
+    images       a picture on disk: pixels, depth, alpha, metadata
+    jobs         many inputs: find, mirror, skip, and the outcome of each
+    metrics      PSNR and SSIM
+    cli          the command line
+
+The library's door, loaded when first touched:
+
+    >>> from dpenet_cli import load
+    >>> clean = load()(image)  # H×W×3 RGB, uint8 or uint16
+"""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Derainer", "DpenetError", "EngineOptions", "Precision", "__version__", "load"]
+
+if TYPE_CHECKING:
+    from dpenet_cli.derainer import Derainer, load
+    from dpenet_cli.errors import DpenetError
+    from dpenet_cli.options import EngineOptions, Precision
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # the library is silent unless its user listens
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first touched: `--help` and `--version` do without torch."""
+    import importlib  # noqa: PLC0415
+
+    homes = {"Derainer": "derainer", "load": "derainer", "DpenetError": "errors"}
+    homes |= {"EngineOptions": "options", "Precision": "options"}
+    if name not in homes:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{homes[name]}"), name)

@@ -1,0 +1,57 @@
+"""How the network is run: what the engine asks of a backend.
+
+A backend cleans strips of a picture, from its first row to its last, and says how large a strip it likes. The engine
+(`dpenet_cli.derainer`) cuts the strips, puts the results together, and decides what to do when one fails.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpenet_cli.options import Precision
+
+Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
+"""H×W×3, RGB, uint8 (0..255) or uint16 (0..65535)."""
+
+
+class TileSize(NamedTuple):
+    """Columns of a strip (without its halo) and rows of a band, in pixels."""
+
+    columns: int
+    band_rows: int
+
+
+class NonFinite(ArithmeticError):
+    """The network returned infinities or NaN: its reduced precision overflowed, or its weights are broken."""
+
+
+class OutOfMemory(MemoryError):
+    """The device has no memory left for a strip of this size."""
+
+
+class Backend(Protocol):
+    """One network on one device.
+
+    Attributes:
+        description: device and precision for a person, such as ``cpu, bf16``.
+        receptive_radius: pixels of context that a result depends on.
+    """
+
+    description: str
+    receptive_radius: int
+
+    def precision_for(self, dtype: np.dtype[np.generic]) -> Precision:
+        """The precision that pictures of this dtype are run in; never ``auto``."""
+
+    def tile_size(self, height: int, width: int, precision: Precision, columns: int | None) -> TileSize:
+        """A tile that suits this device's memory and caches; `columns` is the widest strip wanted, if any."""
+
+    def clean(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
+        """Yield the cleaned strip in blocks of rows, from top to bottom, in the dtype of `strip`.
+
+        Raises:
+            NonFinite: a block holds values that are not numbers.
+            OutOfMemory: the device's memory is exhausted.
+        """

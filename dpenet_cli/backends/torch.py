@@ -1,0 +1,218 @@
+"""The network through PyTorch: CUDA in fp16 autocast, CPU in bf16 where the hardware has it, fp32 everywhere."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpenet_cli.backends import NonFinite, OutOfMemory, Pixels, TileSize
+from dpenet_cli.backends.bands import BandFlow
+from dpenet_cli.errors import DeviceError, OptionError
+from dpenet_cli.model import WHOLE, DPENet, Flow
+from dpenet_cli.options import Precision
+
+_AUTOCAST = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
+
+_CPU_STRIP_BYTES = 16384
+"""Widest strip on a CPU, in columns times bytes a value: 4,096 columns in fp32, 8,192 in bf16. The rows that the
+blocks keep between bands then take at most 0.4 GB, so that a 24-megapixel photograph needs less than 1.5 GB in all."""
+
+_CPU_BAND_PIXELS, _CPU_BAND_ROWS = 16384, (8, 64)
+"""Pixels in a band on a CPU, and bounds of its rows: small enough to stay in the caches between two convolutions, and
+measured to be fastest from 512 to 6,000 columns."""
+
+_FEATURE_MAPS = 12
+"""Feature maps of a band that are alive at once, convolution workspaces included; for sizing tiles on a GPU."""
+
+_KEPT_ROWS_PER_BLOCK = 48
+"""Rows that a DDRB keeps between bands: 2·2·(1+2+5) for its convolutions, 2+4+10 for its sums."""
+
+_MEMORY_SHARE = 0.6
+"""Share of a GPU's free memory that is planned for; fragmentation and other programs get the rest."""
+
+
+class TorchBackend:
+    """DPENet on one PyTorch device. Calls must not overlap; `Derainer` sees to that.
+
+    Args:
+        model: in eval mode, fp32; it is moved to the device.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: what was asked for; ``auto`` is resolved here.
+        threads: CPU threads, or None for PyTorch's choice. The setting is PyTorch's own and holds for the process.
+
+    Raises:
+        DeviceError: the device or the precision is not available here.
+        OptionError: the device's name is not one of the above.
+    """
+
+    def __init__(self, model: DPENet, device: str, precision: Precision, threads: int | None = None) -> None:
+        self.device = _resolve_device(device)
+        self._wanted = precision
+        self._chosen = _resolve_precision(self.device, precision)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            self._model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except RuntimeError as error:
+            raise DeviceError(str(self.device), _first_line(error), "Use another device, or --device cpu.") from error
+        self.receptive_radius = model.receptive_radius
+        self.description = f"{_device_name(self.device)}, {self._chosen}"
+
+    def precision_for(self, dtype: np.dtype[np.generic]) -> Precision:
+        """Under ``auto``, 16-bit pictures run in fp32: a reduced precision has fewer bits than they do."""
+        if self._wanted is Precision.AUTO and dtype == np.uint16:
+            return Precision.FP32
+        return self._chosen
+
+    def tile_size(self, height: int, width: int, precision: Precision, columns: int | None) -> TileSize:
+        """On a CPU, by its caches; on CUDA the whole picture where the free memory holds it, else wide bands."""
+        value_bytes = 4 if precision is Precision.FP32 else 2
+        if self.device.type != "cuda":
+            widest = min(columns or _CPU_STRIP_BYTES // value_bytes, width)
+            fewest, most = _CPU_BAND_ROWS
+            return TileSize(widest, min(max(_CPU_BAND_PIXELS // widest, fewest), most))
+        config = self._model.config
+        free, _ = torch.cuda.mem_get_info(self.device)
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        rows = int(free * _MEMORY_SHARE) // (config.channels * value_bytes)  # rows of feature maps, 1 column wide
+        kept = _KEPT_ROWS_PER_BLOCK * (config.n_ddrb + config.n_erpab)
+        fewest = 64  # shorter bands leave a GPU waiting for kernel launches
+        widest = min(columns or width, width, max(rows // (_FEATURE_MAPS * fewest + kept), 1))
+        span = min(widest + 2 * self.receptive_radius, width)
+        if rows // span >= _FEATURE_MAPS * height:
+            return TileSize(widest, height)
+        return TileSize(widest, max((rows // span - kept) // _FEATURE_MAPS, fewest))
+
+    def clean(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
+        """Slide down the strip, or take it whole if one band holds it."""
+        height = strip.shape[0]
+        try:
+            with torch.inference_mode(), self._arithmetic(precision):
+                if band_rows >= height:
+                    yield self._forward(strip, strip, WHOLE, strength)
+                    return
+                yield from self._slide(strip, band_rows, strength)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise OutOfMemory(_first_line(error)) from error
+
+    def _slide(self, strip: Pixels, band_rows: int, strength: float) -> Iterator[Pixels]:
+        height = strip.shape[0]
+        flow = BandFlow(height)
+        done = 0
+        for top in range(0, height + self.receptive_radius, band_rows):
+            band = strip[top : top + band_rows]
+            if len(band) < band_rows:  # below the picture: rows that push out those still on their way
+                band = np.pad(band, ((0, band_rows - len(band)), (0, 0), (0, 0)))
+            flow.begin_band()
+            first = max(top - self.receptive_radius, 0)
+            ready = min(top + band_rows - self.receptive_radius, height) - first
+            rows = self._forward(band, strip[first : first + max(ready, 0)], flow, strength)
+            done += len(rows)
+            if len(rows):
+                yield rows
+        assert done == height
+
+    def _forward(self, band: Pixels, rainy: Pixels, flow: Flow, strength: float) -> Pixels:
+        """Run one band; `rainy` holds the input's rows at the place of those that come out."""
+        peak = float(np.iinfo(band.dtype).max)
+        restored = self._model(self._upload(band, peak), flow).restored[:, :, : len(rainy)]
+        if not torch.isfinite(restored).all():
+            raise NonFinite("the network returned values that are not numbers")
+        if strength < 1.0:
+            restored = torch.lerp(self._upload(rainy, peak), restored, strength)
+        levels = restored.clamp_(0.0, 1.0).mul_(peak).round_()[0].permute(1, 2, 0)
+        integers = levels.to(torch.uint8 if band.dtype == np.uint8 else torch.int32)  # few operations know uint16
+        return np.asarray(integers.cpu().numpy(), band.dtype)
+
+    def _upload(self, rows: Pixels, peak: float) -> Tensor:
+        """h×W×3 integers to a 1×3×h×W fp32 tensor, 0..1, channels_last (which is how the rows lie in memory)."""
+        tensor = torch.from_numpy(np.array(rows, order="C")).to(self.device)
+        return tensor.to(torch.float32).div_(peak).permute(2, 0, 1).unsqueeze(0)
+
+    @contextlib.contextmanager
+    def _arithmetic(self, precision: Precision) -> Iterator[None]:
+        """Autocast, or fp32 that is IEEE single: cuDNN's convolutions would otherwise use TF32."""
+        if precision is not Precision.FP32:
+            with torch.autocast(self.device.type, dtype=_AUTOCAST[precision]):
+                yield
+        elif self.device.type == "cuda":
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, fp32_precision="ieee"):
+                yield
+        else:
+            yield
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 in hardware (AMX or AVX-512 BF16), so that it is faster than fp32."""
+    wanted = ("amx_bf16", "avx512_bf16")
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest PyTorch we support
+    if capabilities is not None:
+        found = capabilities()
+        return any(found.get(name, False) for name in wanted)
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
+    except OSError:  # not Linux: fp32 is right everywhere
+        return False
+    return any(name in words for name in wanted)
+
+
+def _resolve_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in {"cpu", "cuda", "mps"} or (index and (kind != "cuda" or not index.isdecimal())):
+        raise OptionError(f"device {name!r}", "there is no such device", "Use auto, cpu, cuda, cuda:N or mps.")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            why = f"PyTorch sees {count} CUDA device(s) here" + _cuda_hint()
+            raise DeviceError(f"device {name!r}", why, "Use --device auto, or install a CUDA build of PyTorch.")
+        return torch.device("cuda", int(index or 0))
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps'", "PyTorch sees no Apple GPU here", "Use --device auto.")
+    return torch.device(kind)
+
+
+def _cuda_hint() -> str:
+    return ", and this PyTorch is built without CUDA" if torch.version.cuda is None else ""
+
+
+def _resolve_precision(device: torch.device, wanted: Precision) -> Precision:
+    if wanted is Precision.AUTO:
+        if device.type == "cuda":
+            return Precision.FP16
+        return Precision.BF16 if device.type == "cpu" and cpu_has_bf16() else Precision.FP32
+    if wanted is Precision.FP16 and device.type != "cuda":
+        raise DeviceError(f"precision fp16 on {device.type}", "it needs a CUDA device", "Use --precision auto.")
+    if wanted is Precision.BF16 and device.type == "mps":
+        raise DeviceError("precision bf16 on mps", "it is not supported there", "Use --precision auto.")
+    return wanted
+
+
+def _device_name(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # PyTorch's CPU allocator and oneDNN have no exception type of their own for it.
+    text = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or "could not create a memory object" in text
+        or "CUDNN_STATUS_ALLOC_FAILED" in text
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,150 @@
+"""The engine that every command shares: pictures in, clean pictures out, exact at any size."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self, overload
+
+import numpy as np
+from PIL import Image
+
+from dpenet_cli.backends import Backend, NonFinite, OutOfMemory, Pixels, TileSize
+from dpenet_cli.backends.torch import TorchBackend
+from dpenet_cli.checkpoints import load_model
+from dpenet_cli.errors import DeviceError, ImageError, WeightsError
+from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
+from dpenet_cli.tiling import MIN_TILE, Plan, plan
+
+log = logging.getLogger(__name__)
+
+
+class Derainer:
+    """A network on a device, ready to clean pictures.
+
+    Calling it is safe from several threads; pictures are cleaned one at a time.
+
+    Args:
+        backend: the network on its device.
+        options: tile and strength; device, precision and threads are the backend's.
+    """
+
+    def __init__(self, backend: Backend, options: EngineOptions) -> None:
+        self._backend = backend
+        self._strength = options.strength
+        self._columns = options.tile
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | None = None) -> Self:
+        """Read weights and put them on a device.
+
+        Raises:
+            WeightsError: the weights are missing or unusable.
+            DeviceError: the device or precision is not available here.
+            OptionError: the device's name means nothing.
+        """
+        options = options or EngineOptions()
+        model = load_model(weights)
+        return cls(TorchBackend(model, options.device, options.precision, options.threads), options)
+
+    @property
+    def description(self) -> str:
+        """Device and precision, for a person."""
+        return self._backend.description
+
+    @overload
+    def __call__(self, rainy: Image.Image) -> Image.Image: ...
+
+    @overload
+    def __call__(self, rainy: Pixels) -> Pixels: ...
+
+    def __call__(self, rainy: Pixels | Image.Image) -> Pixels | Image.Image:
+        """Clean one picture.
+
+        Args:
+            rainy: H×W×3 RGB array, uint8 or uint16; or a Pillow picture of mode RGB.
+
+        Returns:
+            The same kind, shape and dtype; the input is left as it was.
+
+        Raises:
+            ImageError: another shape, dtype or mode.
+            DeviceError: the device's memory does not hold the smallest tile.
+            WeightsError: the weights give values that are not numbers, even in fp32.
+        """
+        if isinstance(rainy, Image.Image):
+            if rainy.mode != "RGB":
+                raise ImageError(f"picture of mode {rainy.mode}", "RGB is needed", 'Use .convert("RGB") first.')
+            return Image.fromarray(self(np.asarray(rainy)))
+        _check(rainy)
+        if self._strength == 0.0 or rainy.size == 0:
+            return rainy.copy()
+        with self._lock:
+            clean = np.empty_like(rainy, order="C")
+            self._clean_into(clean, rainy, self._backend.precision_for(rainy.dtype))
+            return clean
+
+    def plan(self, height: int, width: int, precision: Precision = Precision.FP32) -> Plan:
+        """How a picture of this size would be cut, as memory stands now."""
+        return self._plan(width, self._backend.tile_size(height, width, precision, self._columns))
+
+    def _plan(self, width: int, size: TileSize) -> Plan:
+        return plan(width, tile=size.columns, band_rows=size.band_rows, halo=self._backend.receptive_radius)
+
+    def _clean_into(self, clean: Pixels, rainy: Pixels, precision: Precision) -> None:
+        """Fill `clean`; start over with half the tile when memory runs out."""
+        height, width = rainy.shape[:2]
+        size = self._backend.tile_size(height, width, precision, self._columns)
+        while True:
+            try:
+                for strip in self._plan(width, size).strips:
+                    top = 0
+                    for rows in self._strip(rainy[:, strip.start : strip.stop], size.band_rows, precision):
+                        core = rows[:, strip.left - strip.start : strip.right - strip.start]
+                        clean[top : top + len(rows), strip.left : strip.right] = core
+                        top += len(rows)
+            except OutOfMemory as error:
+                size = _halved(size, str(error))
+                self._columns = size.columns  # the next picture need not find out again
+                log.warning("out of memory: going on with tiles of %d columns", size.columns)
+            else:
+                return
+
+    def _strip(self, strip: Pixels, band_rows: int, precision: Precision) -> Iterator[Pixels]:
+        """The cleaned rows of one strip; those that come out non-finite are run again in fp32."""
+        done = 0
+        try:
+            for rows in self._backend.clean(strip, band_rows, precision, self._strength):
+                yield rows
+                done += len(rows)
+        except NonFinite as error:
+            if precision is Precision.FP32:
+                why = "they give values that are not numbers"
+                raise WeightsError("these weights", why, "Use other weights.") from error
+            log.info("not finite in %s: a strip is run again in fp32", precision)
+        else:
+            return
+        for rows in self._strip(strip, band_rows, Precision.FP32):
+            fresh = rows[max(done, 0) :]
+            done -= len(rows)
+            if len(fresh):
+                yield fresh
+
+
+load = Derainer.load
+"""The library's door: ``load()(image)``."""
+
+
+def _check(rainy: Pixels) -> None:
+    if not isinstance(rainy, np.ndarray):
+        raise ImageError(f"a {type(rainy).__name__}", "a picture is a NumPy array or a Pillow picture", "Convert it.")
+    if rainy.ndim != 3 or rainy.shape[2] != 3 or rainy.dtype not in (np.uint8, np.uint16):
+        shape = "×".join(map(str, rainy.shape))
+        raise ImageError(f"array {shape} {rainy.dtype}", "H×W×3 RGB uint8 or uint16 is needed", "Convert it first.")
+
+
+def _halved(size: TileSize, why: str) -> TileSize:
+    if size.columns <= MIN_TILE:
+        raise DeviceError("the device", f"its memory does not hold the smallest tile ({why})", "Use --device cpu.")
+    return TileSize(max(size.columns // 2, MIN_TILE), max(size.band_rows // 2, 1))

@@ -1,0 +1,65 @@
+"""What can go wrong for a user, drawn as a tree. Every message says what happened, why, and what to do next.
+
+    DpenetError
+    ├── OptionError      a value that cannot be honoured (a tile of 0, a strength of 2)
+    ├── InputError       the inputs as a whole: nothing found, two inputs for one output
+    ├── WeightsError     a weights file that is missing, foreign, damaged or hostile
+    ├── DeviceError      a device or precision that this machine does not have, or that ran out of memory
+    └── ImageError       one picture
+        ├── ImageReadError    cannot be decoded
+        ├── ImageRefused      could be decoded, but not without losing something of it
+        └── ImageWriteError   cannot be encoded or stored
+
+The library raises these and prints nothing; the command line prints them and turns them into exit codes.
+"""
+
+
+class DpenetError(Exception):
+    """Base of every error that a user can cause or mend.
+
+    Args:
+        what: the thing that failed, as the user knows it (a path, an option).
+        why: the reason, as a clause without a full stop.
+        next_step: what to do about it, as a sentence.
+    """
+
+    def __init__(self, what: str, why: str, next_step: str) -> None:
+        super().__init__(what, why, next_step)
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}. {self.next_step}"
+
+
+class OptionError(DpenetError):
+    """An option whose value cannot be honoured."""
+
+
+class InputError(DpenetError):
+    """The inputs as a whole: nothing to do, or two of them that would write one output."""
+
+
+class WeightsError(DpenetError):
+    """A weights file that is missing, truncated, foreign, damaged or hostile."""
+
+
+class DeviceError(DpenetError):
+    """A device or precision that is not available here, or a device that ran out of memory."""
+
+
+class ImageError(DpenetError):
+    """One picture that cannot be handled; the others go on."""
+
+
+class ImageReadError(ImageError):
+    """The file is not a picture, or its data are damaged."""
+
+
+class ImageRefused(ImageError):
+    """The picture is valid, but cleaning it would silently lose something (frames, raw sensor data)."""
+
+
+class ImageWriteError(ImageError):
+    """The result cannot be encoded in the wanted format, or cannot be stored."""

@@ -1,0 +1,84 @@
+"""The choices that a user has, as frozen dataclasses, declared once. No torch: the CLI reads its defaults here."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dpenet_cli.errors import OptionError
+
+
+class Precision(StrEnum):
+    """The arithmetic of the network. The input is always added to its residual in fp32."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+class ImageFormat(StrEnum):
+    """The formats that pictures are written in; the values are Pillow's names in lower case."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    TIFF = "tiff"
+    BMP = "bmp"
+    AVIF = "avif"
+    HEIC = "heic"
+
+
+DEFAULT_WEIGHTS = "general"
+"""The name of the weights that ship with the package and serve when none are asked for."""
+
+MAX_PIXELS = 250_000_000
+"""Largest picture that is decoded without being asked to, in pixels: above every phone and medium-format camera sold
+today (200 and 150 megapixels), far below what a decompression bomb claims."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the network is run.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto`` takes the first CUDA device, then MPS,
+            then the CPU.
+        precision: ``auto`` is fp16 on CUDA, bf16 on a CPU that has it in hardware, fp32 elsewhere and for 16-bit
+            pictures.
+        tile: side in pixels of the square that the network sees at a time, or None to choose it from the memory at
+            hand. It changes speed and memory, never the result.
+        threads: CPU threads for the network, or None for PyTorch's choice.
+        strength: 0..1; the result is ``input + strength · (restored − input)``.
+    """
+
+    device: str = "auto"
+    precision: Precision = Precision.AUTO
+    tile: int | None = None
+    threads: int | None = None
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < 1:
+            raise OptionError(f"tile {self.tile}", "a tile is at least 1 pixel wide", "Give a number such as 512.")
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(f"threads {self.threads}", "at least one thread is needed", "Give 1 or more.")
+        if not 0.0 <= self.strength <= 1.0:  # also catches NaN
+            raise OptionError(
+                f"strength {self.strength}", "the strength of the cleaning lies between 0 and 1", "Give 0.8, say."
+            )
+
+
+@dataclass(frozen=True)
+class SaveOptions:
+    """How a picture is written.
+
+    Attributes:
+        quality: 1..100 for JPEG, WebP, AVIF and HEIC, or None for one that is not visibly worse than the input.
+        strip_metadata: leave out EXIF, XMP, IPTC and comments. The ICC profile stays: it is part of the colours.
+    """
+
+    quality: int | None = None
+    strip_metadata: bool = False
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise OptionError(f"quality {self.quality}", "quality lies between 1 and 100", "Give 95, say.")

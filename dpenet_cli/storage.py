@@ -1,0 +1,46 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".dpenet-"
+TEMPORARY_SUFFIX = ".part"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Store `data` as `path`: written beside it under a short hidden name, flushed to the disk, then renamed.
+
+    An existing file is replaced in the same instant. Whatever goes wrong, an interrupt included, the temporary file is
+    removed and `path` is what it was before. While being written the file is readable by its owner alone.
+
+    Raises:
+        OSError: as the system reports it (no space, no permission, folder gone).
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            temporary.unlink()
+        raise
+
+
+def _read_umask() -> int:
+    # The umask can only be read by setting it, which is not safe once threads create files: so once, at import.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+_UMASK = _read_umask()
+
+
+def _umask() -> int:
+    return _UMASK
