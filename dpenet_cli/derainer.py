@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self, overload
 
@@ -15,6 +15,8 @@ from dpenet_cli.checkpoints import load_model
 from dpenet_cli.errors import DeviceError, ImageError, WeightsError
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
 from dpenet_cli.tiling import MIN_TILE, Plan, plan
+
+Progress = Callable[[float], None]
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +55,23 @@ class Derainer:
         """Device and precision, for a person."""
         return self._backend.description
 
-    @overload
-    def __call__(self, rainy: Image.Image) -> Image.Image: ...
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the CPU's cores are free for other work while a picture is cleaned."""
+        return self._backend.on_gpu
 
     @overload
-    def __call__(self, rainy: Pixels) -> Pixels: ...
+    def __call__(self, rainy: Image.Image, progress: Progress | None = None) -> Image.Image: ...
 
-    def __call__(self, rainy: Pixels | Image.Image) -> Pixels | Image.Image:
+    @overload
+    def __call__(self, rainy: Pixels, progress: Progress | None = None) -> Pixels: ...
+
+    def __call__(self, rainy: Pixels | Image.Image, progress: Progress | None = None) -> Pixels | Image.Image:
         """Clean one picture.
 
         Args:
             rainy: H×W×3 RGB array, uint8 or uint16; or a Pillow picture of mode RGB.
+            progress: called on this thread, now and then, with the share of the picture that is done, 0..1.
 
         Returns:
             The same kind, shape and dtype; the input is left as it was.
@@ -76,13 +84,13 @@ class Derainer:
         if isinstance(rainy, Image.Image):
             if rainy.mode != "RGB":
                 raise ImageError(f"picture of mode {rainy.mode}", "RGB is needed", 'Use .convert("RGB") first.')
-            return Image.fromarray(self(np.asarray(rainy)))
+            return Image.fromarray(self(np.asarray(rainy), progress))
         _check(rainy)
         if self._strength == 0.0 or rainy.size == 0:
             return rainy.copy()
         with self._lock:
             clean = np.empty_like(rainy, order="C")
-            self._clean_into(clean, rainy, self._backend.precision_for(rainy.dtype))
+            self._clean_into(clean, rainy, self._backend.precision_for(rainy.dtype), progress or _no_progress)
             return clean
 
     def plan(self, height: int, width: int, precision: Precision = Precision.FP32) -> Plan:
@@ -92,7 +100,7 @@ class Derainer:
     def _plan(self, width: int, size: TileSize) -> Plan:
         return plan(width, tile=size.columns, band_rows=size.band_rows, halo=self._backend.receptive_radius)
 
-    def _clean_into(self, clean: Pixels, rainy: Pixels, precision: Precision) -> None:
+    def _clean_into(self, clean: Pixels, rainy: Pixels, precision: Precision, progress: Progress) -> None:
         """Fill `clean`; start over with half the tile when memory runs out."""
         height, width = rainy.shape[:2]
         size = self._backend.tile_size(height, width, precision, self._columns)
@@ -104,6 +112,7 @@ class Derainer:
                         core = rows[:, strip.left - strip.start : strip.right - strip.start]
                         clean[top : top + len(rows), strip.left : strip.right] = core
                         top += len(rows)
+                        progress((strip.left + (strip.right - strip.left) * top / height) / width)
             except OutOfMemory as error:
                 size = _halved(size, str(error))
                 self._columns = size.columns  # the next picture need not find out again
@@ -130,6 +139,10 @@ class Derainer:
             done -= len(rows)
             if len(fresh):
                 yield fresh
+
+
+def _no_progress(share: float) -> None:
+    pass
 
 
 load = Derainer.load

@@ -36,10 +36,12 @@ class Backend(Protocol):
 
     Attributes:
         description: device and precision for a person, such as ``cpu, bf16``.
+        on_gpu: whether the CPU's cores are free for other work meanwhile.
         receptive_radius: pixels of context that a result depends on.
     """
 
     description: str
+    on_gpu: bool
     receptive_radius: int
 
     def precision_for(self, dtype: np.dtype[np.generic]) -> Precision:

@@ -50,6 +50,7 @@ class TorchBackend:
 
     def __init__(self, model: DPENet, device: str, precision: Precision, threads: int | None = None) -> None:
         self.device = _resolve_device(device)
+        self.on_gpu = self.device.type != "cpu"
         self._wanted = precision
         self._chosen = _resolve_precision(self.device, precision)
         if threads is not None:

@@ -1,0 +1,6 @@
+"""``python -m dpenet_cli`` is ``dpenet``."""
+
+from dpenet_cli.cli import main
+
+if __name__ == "__main__":
+    main()

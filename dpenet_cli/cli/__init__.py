@@ -1,0 +1,47 @@
+"""The command line: one file a subcommand, and the console they share. Nothing here imports torch until it must."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dpenet_cli import __version__
+from dpenet_cli.cli.console import Exit, print_error
+from dpenet_cli.cli.derain import derain
+from dpenet_cli.errors import DpenetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+    help="Remove rain from photographs with DPENet. Your files are never overwritten.",
+    epilog="Start with: dpenet derain photos/ -o clean/",
+)
+app.command()(derain)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dpenet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the subcommand; the version is all there is."""
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``dpenet``."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the locale lacks must not stop the work
+    try:
+        app()
+    except DpenetError as error:  # one picture's errors are told by its command; what gets here is about the command
+        print_error(error)
+        sys.exit(Exit.USAGE)

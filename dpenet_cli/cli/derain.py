@@ -1,0 +1,257 @@
+"""``dpenet derain``: pictures in, clean pictures out."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpenet_cli.cli.console import BatchReport, Exit, print_error
+from dpenet_cli.errors import DpenetError, InputError, OptionError
+from dpenet_cli.inputs import Batch, plan_batch
+from dpenet_cli.jobs import Outcome, RunOptions, Status, is_done, run, write_error
+from dpenet_cli.options import DEFAULT_WEIGHTS, MAX_PIXELS, EngineOptions, ImageFormat, Precision, SaveOptions
+from dpenet_cli.storage import write_whole
+
+if TYPE_CHECKING:
+    from dpenet_cli.derainer import Derainer
+
+PIPE = "-"
+
+_FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
+
+_FILES, _RESULT, _ENGINE, _SHOWN = "Files", "The result", "Speed and memory", "What is shown"
+
+
+def _parse_format(text: str) -> ImageFormat:
+    try:
+        return _FORMAT_NAMES[text.lower()]
+    except KeyError:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(ImageFormat)}") from None
+
+
+def _parse_tile(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise OptionError(f"tile {text!r}", "it is neither auto nor a number of pixels", "Give 1024, say.")
+    return int(text)
+
+
+def derain(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUTS...",
+            help="Pictures, folders (searched below, hidden files left out), patterns, or - for a pipe.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Folder, or file name for a single picture, or - for a pipe. "
+            "[default: photos/ to photos-derained/, a.jpg to a-derained.jpg]",
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Redo outputs that exist. Otherwise only those older than their input are redone.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=_FILES)
+    ] = False,
+    max_pixels: Annotated[
+        int,
+        typer.Option(min=1, help="Refuse larger pictures, in pixels.", metavar="N", rich_help_panel=_FILES),
+    ] = MAX_PIXELS,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Weights that ship with dpenet, or a .safetensors or .pth file.",
+            rich_help_panel=_RESULT,
+        ),
+    ] = DEFAULT_WEIGHTS,
+    strength: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="0 leaves the picture as it is.", rich_help_panel=_RESULT)
+    ] = 1.0,
+    image_format: Annotated[
+        ImageFormat | None,
+        typer.Option(
+            "--format",
+            parser=_parse_format,
+            metavar="|".join(ImageFormat),
+            help="Format of the results. [default: that of the input]",
+            rich_help_panel=_RESULT,
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            metavar="1..100",
+            help="Of JPEG, WebP, AVIF and HEIC. [default: not visibly worse than the input]",
+            rich_help_panel=_RESULT,
+        ),
+    ] = None,
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata",
+            help="Leave out EXIF (place and date too), XMP, IPTC and the colour profile.",
+            rich_help_panel=_RESULT,
+        ),
+    ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=_RESULT),
+    ] = False,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=_ENGINE)
+    ] = EngineOptions.device,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="auto: fp16 on CUDA, bf16 on processors that have it, else fp32; fp32 for 16-bit pictures.",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = EngineOptions.precision,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Widest piece worked on at a time, in pixels. Smaller takes less memory and more time; "
+            "the result is the same.",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="CPU threads. [default: all cores]", rich_help_panel=_ENGINE),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON line for each input on stdout, then a summary.", rich_help_panel=_SHOWN),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.", rich_help_panel=_SHOWN)] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Every picture and every decision.", rich_help_panel=_SHOWN)
+    ] = False,
+) -> None:
+    """Remove rain from photographs.
+
+    Results keep the input's format, depth and metadata. What is done already is skipped, so an interrupted run goes on
+    where it stopped. Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
+    """
+    engine = EngineOptions(device, precision, _parse_tile(tile), threads, strength)
+    options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
+    verbosity = int(verbose) - int(quiet)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if PIPE in inputs or output == PIPE:
+        if as_json or compare or dry_run:
+            raise OptionError("-", "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
+        raise typer.Exit(_derain_pipe(inputs, output, weights, engine, options))
+    batch = plan_batch(inputs, Path(output) if output is not None else None, image_format, compare=compare)
+    with BatchReport(len(batch.jobs) + len(batch.bad), as_json=as_json, verbosity=verbosity) as report:
+        if dry_run:
+            raise typer.Exit(_tell_plan(batch, report, options))
+        code = _derain_batch(batch, report, weights, engine, options)
+    raise typer.Exit(code)
+
+
+def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: EngineOptions, options: RunOptions) -> Exit:
+    """Run the whole batch; what an interrupt leaves undone is told."""
+    description = ""
+    try:
+        _tell_beginning(batch, report)
+        todo = [job for job in batch.jobs if options.overwrite or not is_done(job)]
+        if todo:
+            derainer, options = _load(weights, engine, options)
+            description = derainer.description
+            report.detail(f"{weights} on {description}")
+            outcomes = run(batch.jobs, lambda rainy: derainer(rainy, report.share), options)
+        else:  # nothing to clean: torch is not worth waiting for
+            outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in batch.jobs)
+        for outcome in outcomes:
+            report.outcome(outcome)
+    except KeyboardInterrupt:
+        return report.finish(description=description, interrupted=True)
+    return report.finish(description=description)
+
+
+def _load(weights: str, engine: EngineOptions, options: RunOptions) -> "tuple[Derainer, RunOptions]":
+    """Load the engine, and choose how many pictures are decoded and encoded beside it."""
+    import dataclasses  # noqa: PLC0415
+
+    from dpenet_cli.derainer import Derainer  # noqa: PLC0415 - torch: not for --help
+
+    derainer = Derainer.load(weights, engine)
+    workers = min(os.cpu_count() or 1, 8) if derainer.on_gpu else 1  # on a CPU the network needs the cores itself
+    return derainer, dataclasses.replace(options, workers=workers)
+
+
+def _tell_beginning(batch: Batch, report: BatchReport) -> None:
+    for notice in batch.notices:
+        report.note(notice)
+    for bad in batch.bad:
+        report.outcome(Outcome(bad.source, None, Status.FAILED, bad.error))
+
+
+def _tell_plan(batch: Batch, report: BatchReport, options: RunOptions) -> Exit:
+    _tell_beginning(batch, report)
+    for job in batch.jobs:
+        status = Status.SKIPPED if is_done(job) and not options.overwrite else Status.PLANNED
+        report.outcome(Outcome(str(job.source), str(job.target), status), plainly=True)
+    return report.finish()
+
+
+def _derain_pipe(
+    inputs: list[str], output: str | None, weights: str, engine: EngineOptions, options: RunOptions
+) -> Exit:
+    """One picture from stdin or a file to stdout or a file."""
+    from dpenet_cli.images import encode, format_for, read, with_pixels  # noqa: PLC0415
+
+    if len(inputs) != 1:
+        raise InputError("-", "a pipe carries one picture", "Give - as the only input.")
+    to_stdout = output in (None, PIPE)
+    if to_stdout and sys.stdout.isatty():
+        raise InputError("-", "the picture would go to the terminal", "Send it on: dpenet derain - < a.jpg > b.jpg")
+    target = None if to_stdout else Path(str(output))
+    try:
+        picture = read(sys.stdin.buffer.read() if inputs == [PIPE] else Path(inputs[0]), max_pixels=options.max_pixels)
+        derainer, _ = _load(weights, engine, options)
+        image_format = options.image_format or (target and format_for(target)) or picture.format
+        cleaned = with_pixels(picture, derainer(picture.pixels))
+        data, _ = encode(cleaned, image_format, options.save)
+        if target is None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            write_whole(target, data)
+    except DpenetError as error:
+        print_error(error)
+        return Exit.SOME_FAILED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print_error(write_error(target or Path("-"), error))
+        return Exit.SOME_FAILED
+    return Exit.OK
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A polite request to end (SIGTERM) is treated as Ctrl-C is."""
+    raise KeyboardInterrupt

@@ -1,0 +1,187 @@
+"""Many pictures through one engine: read, clean and write overlap, and one bad picture never stops the rest."""
+
+import errno
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from dpenet_cli.backends import Pixels
+from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
+from dpenet_cli.images import Picture, encode, format_for, read, with_pixels
+from dpenet_cli.images.compare import side_by_side
+from dpenet_cli.inputs import Job
+from dpenet_cli.options import MAX_PIXELS, ImageFormat, SaveOptions
+from dpenet_cli.storage import write_whole
+
+
+class Status(StrEnum):
+    """What became of one input."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    PLANNED = "planned"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One input and what became of it.
+
+    Attributes:
+        source: the input.
+        target: the output; None for an input that never became a job.
+        status: what became of it.
+        error: the reason, where it failed.
+        notices: what the user should know about this picture.
+        size: (width, height) in pixels, upright, once known.
+        seconds: time in the network.
+    """
+
+    source: str
+    target: str | None
+    status: Status
+    error: DpenetError | None = None
+    notices: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a batch is run.
+
+    Attributes:
+        save: how results are encoded.
+        image_format: format of the results, or None for the one that the target's name says.
+        max_pixels: larger pictures are refused.
+        overwrite: redo outputs that exist and are newer than their source.
+        workers: pictures that are read, and pictures that are written, at the same time beside the network.
+    """
+
+    save: SaveOptions = field(default_factory=SaveOptions)
+    image_format: ImageFormat | None = None
+    max_pixels: int = MAX_PIXELS
+    overwrite: bool = False
+    workers: int = 1
+
+
+Clean = Callable[[Pixels], Pixels]
+
+
+def is_done(job: Job) -> bool:
+    """Whether all outputs of a job exist and none is older than its source."""
+    try:
+        changed = job.source.stat().st_mtime_ns
+        outputs = [path for path in (job.target, job.compare) if path is not None]
+        return all(path.is_file() and path.stat().st_mtime_ns >= changed for path in outputs)
+    except OSError:  # an output or the source is missing or cannot be seen: the run itself will say which
+        return False
+
+
+def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outcome]:
+    """Clean pictures and yield one outcome each, in order.
+
+    The next pictures are decoded and the last ones encoded on threads while the network works on this one; at most
+    `workers` are waiting on either side. If the caller stops, what is being written is finished, the rest is not begun.
+
+    Args:
+        jobs: what to do.
+        clean: H×W×3 uint8 or uint16 in, the same out; called on the caller's thread.
+        options: how.
+    """
+    reading: deque[tuple[Job, Future[Picture] | None]] = deque()
+    writing: deque[Future[Outcome] | Outcome] = deque()
+    pending = iter(jobs)
+    readers = ThreadPoolExecutor(options.workers, "read")
+    writers = ThreadPoolExecutor(options.workers, "write")
+    try:
+        while True:
+            while len(reading) <= options.workers and (job := next(pending, None)) is not None:
+                skip = not options.overwrite and is_done(job)
+                reading.append((job, None if skip else readers.submit(_read, job, options.max_pixels)))
+            if not reading:
+                break
+            job, picture = reading.popleft()
+            writing.append(_advance(job, picture, clean, writers, options))
+            while len(writing) > options.workers:
+                yield _finished(writing.popleft())
+        while writing:
+            yield _finished(writing.popleft())
+    finally:
+        readers.shutdown(cancel_futures=True)
+        writers.shutdown(cancel_futures=True)
+
+
+def _advance(
+    job: Job, reading: Future[Picture] | None, clean: Clean, writers: ThreadPoolExecutor, options: RunOptions
+) -> Future[Outcome] | Outcome:
+    """Clean one picture and hand it to the writers."""
+    if reading is None:
+        return _outcome(job, Status.SKIPPED)
+    try:
+        picture = reading.result()
+        started = time.perf_counter()
+        cleaned = with_pixels(picture, clean(picture.pixels))
+    except DpenetError as error:
+        return _outcome(job, Status.FAILED, error)
+    except MemoryError:
+        error = ImageReadError(str(job.source), "memory ran out", "Close other programs, or make the picture smaller.")
+        return _outcome(job, Status.FAILED, error)
+    seconds = time.perf_counter() - started
+    before = picture if job.compare else None
+    return writers.submit(_write, job, cleaned, before, seconds, options)
+
+
+def _read(job: Job, max_pixels: int) -> Picture:
+    return read(job.source, max_pixels=max_pixels)
+
+
+def _write(job: Job, picture: Picture, before: Picture | None, seconds: float, options: RunOptions) -> Outcome:
+    """Encode and store one result, its before/after picture first: a target that exists is complete."""
+    notices = picture.notices
+    try:
+        image_format = options.image_format or format_for(job.target) or picture.format
+        data, more = encode(picture, image_format, options.save)
+        notices += more
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        if job.compare is not None and before is not None:
+            write_whole(job.compare, side_by_side(before, picture))
+        write_whole(job.target, data)
+    except DpenetError as error:
+        return _outcome(job, Status.FAILED, error, notices)
+    except MemoryError:
+        error = ImageWriteError(str(job.target), "memory ran out", "Close other programs, or choose --format jpeg.")
+        return _outcome(job, Status.FAILED, error, notices)
+    except OSError as error:
+        return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
+    height, width = picture.pixels.shape[:2]
+    return Outcome(str(job.source), str(job.target), Status.DONE, None, notices, (width, height), seconds)
+
+
+def write_error(target: Path, error: OSError) -> ImageWriteError:
+    """What the system said about a file that could not be stored, with what to do about it."""
+    steps = {
+        errno.ENOSPC: "Free some space, or choose an output folder on another disk.",
+        errno.EDQUOT: "Free some space, or choose an output folder on another disk.",
+        errno.EACCES: "Choose an output folder that you may write to.",
+        errno.EPERM: "Choose an output folder that you may write to.",
+        errno.EROFS: "Choose an output folder that you may write to.",
+        errno.ENAMETOOLONG: "Choose a shorter name.",
+        errno.EISDIR: "Choose another name: a folder has this one.",
+        errno.ENOTDIR: "Choose another folder: a file has this name.",
+        errno.EEXIST: "Choose another folder: a file has this name.",
+    }
+    step = steps.get(error.errno or 0, "Check the output folder and its disk.")
+    return ImageWriteError(str(target), f"it cannot be written ({error.strerror or error})", step)
+
+
+def _finished(result: Future[Outcome] | Outcome) -> Outcome:
+    return result if isinstance(result, Outcome) else result.result()
+
+
+def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
+    return Outcome(str(job.source), str(job.target), status, error, notices)
