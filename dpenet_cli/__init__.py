@@ -11,7 +11,8 @@ The modules stand in one order, which is also the order to read them in. Each im
     backends     how the network is run (bands, torch)
     derainer     the engine: pictures in, clean pictures out
     images       a picture on disk: pixels, depth, alpha, metadata
-    jobs         many inputs: find, mirror, skip, and the outcome of each
+    inputs       what the user named: files, folders, patterns, and the outputs they get
+    jobs         many pictures through one engine, and the outcome of each
     metrics      PSNR and SSIM
     cli          the command line
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dpenet_cli.errors import DpenetError, InputError
-from dpenet_cli.images import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
+from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
 
 OWN_SUFFIX = "-derained"

@@ -129,8 +129,8 @@ def _advance(
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error)
     except MemoryError:
-        error = ImageReadError(str(job.source), "memory ran out", "Close other programs, or make the picture smaller.")
-        return _outcome(job, Status.FAILED, error)
+        advice = "Close other programs, or make the picture smaller."
+        return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
     seconds = time.perf_counter() - started
     before = picture if job.compare else None
     return writers.submit(_write, job, cleaned, before, seconds, options)
@@ -154,8 +154,8 @@ def _write(job: Job, picture: Picture, before: Picture | None, seconds: float, o
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error, notices)
     except MemoryError:
-        error = ImageWriteError(str(job.target), "memory ran out", "Close other programs, or choose --format jpeg.")
-        return _outcome(job, Status.FAILED, error, notices)
+        advice = "Close other programs, or choose --format jpeg."
+        return _outcome(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices)
     except OSError as error:
         return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
     height, width = picture.pixels.shape[:2]

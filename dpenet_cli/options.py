@@ -73,7 +73,8 @@ class SaveOptions:
 
     Attributes:
         quality: 1..100 for JPEG, WebP, AVIF and HEIC, or None for one that is not visibly worse than the input.
-        strip_metadata: leave out EXIF, XMP, IPTC and comments. The ICC profile stays: it is part of the colours.
+        strip_metadata: leave out EXIF, XMP, IPTC, comments, text, resolution and the ICC profile. 8-bit colours with
+            another profile than sRGB are converted to sRGB first; a 16-bit picture keeps such a profile, with a notice.
     """
 
     quality: int | None = None

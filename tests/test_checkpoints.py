@@ -32,7 +32,9 @@ def published_state(model: DPENet) -> dict[str, torch.Tensor]:
     for n in range(model.config.n_ddrb):
         for dilation in (1, 2, 5):
             for layer, index in ((0, 0), (2, 1)):
-                state[f"ddrb{n + 1}.dconv{dilation}.{layer}.weight"] = ours[f"r2net.ddrb.{n}.dconv{dilation}.{index}.weight"]
+                state[f"ddrb{n + 1}.dconv{dilation}.{layer}.weight"] = ours[
+                    f"r2net.ddrb.{n}.dconv{dilation}.{index}.weight"
+                ]
     state["outconv1.0.weight"] = ours["r2net.outconv.weight"]
     state["inconv2.0.weight"] = ours["drnet.inconv.weight"]
     for n in range(model.config.n_erpab):
@@ -136,7 +138,10 @@ def test_missing_extra_misshapen_and_non_finite_tensors_are_refused(tmp_path, mo
     refused(saved("nan.pth", lambda s: s[key].fill_(float("nan"))), "not finite")
     refused(saved("sparse.pth", lambda s: s.update({key: s[key].to_sparse()})), "usable")
     refused(saved("huge.pth", lambda s: s.update({"r2net.ddrb.9999.dconv1.0.weight": torch.zeros(1)})), "claims")
-    refused(saved("wide.pth", lambda s: s.update({"r2net.inconv.weight": torch.zeros(1, 1, 1, 1).expand(99999, 3, 1, 1)})), "claims")
+    refused(
+        saved("wide.pth", lambda s: s.update({"r2net.inconv.weight": torch.zeros(1, 1, 1, 1).expand(99999, 3, 1, 1)})),
+        "claims",
+    )
     refused(saved("view.pth", lambda s: s.update({key: torch.zeros(1).expand(10**12)})), "shape")
 
 

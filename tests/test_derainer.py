@@ -285,7 +285,8 @@ def test_impossible_options_are_refused(options):
 
 
 @pytest.mark.parametrize(
-    ("device", "error"), [("gpu", OptionError), ("cuda:x", OptionError), ("cuda:99", DeviceError), ("cpu:1", OptionError)]
+    ("device", "error"),
+    [("gpu", OptionError), ("cuda:x", OptionError), ("cuda:99", DeviceError), ("cpu:1", OptionError)],
 )
 def test_unknown_devices_are_refused(device, error):
     with pytest.raises(error):

@@ -45,7 +45,7 @@ def derain(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUTS...",
+            metavar="INPUTS",
             help="Pictures, folders (searched below, hidden files left out), patterns, or - for a pipe.",
             show_default=False,
         ),
@@ -56,8 +56,8 @@ def derain(
             "--output",
             "-o",
             metavar="OUT",
-            help="Folder, or file name for a single picture, or - for a pipe. "
-            "[default: photos/ to photos-derained/, a.jpg to a-derained.jpg]",
+            help="Folder, or file name for a single picture, or - for a pipe.",
+            show_default="photos-derained/ for photos/, a-derained.jpg for a.jpg",
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -92,8 +92,9 @@ def derain(
         typer.Option(
             "--format",
             parser=_parse_format,
-            metavar="|".join(ImageFormat),
-            help="Format of the results. [default: that of the input]",
+            metavar="FORMAT",
+            help=f"Of the results: {', '.join(ImageFormat)}.",
+            show_default="that of the input",
             rich_help_panel=_RESULT,
         ),
     ] = None,
@@ -102,8 +103,9 @@ def derain(
         typer.Option(
             min=1,
             max=100,
-            metavar="1..100",
-            help="Of JPEG, WebP, AVIF and HEIC. [default: not visibly worse than the input]",
+            metavar="N",
+            help="Of JPEG, WebP, AVIF and HEIC.",
+            show_default="not visibly worse than the input",
             rich_help_panel=_RESULT,
         ),
     ] = None,
@@ -140,7 +142,7 @@ def derain(
     ] = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads. [default: all cores]", rich_help_panel=_ENGINE),
+        typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=_ENGINE),
     ] = None,
     as_json: Annotated[
         bool,
@@ -153,8 +155,11 @@ def derain(
 ) -> None:
     """Remove rain from photographs.
 
-    Results keep the input's format, depth and metadata. What is done already is skipped, so an interrupted run goes on
-    where it stopped. Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
+    Results keep the input's format, bit depth and metadata.
+
+    What is done already is skipped: an interrupted run goes on where it was.
+
+    Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
     """
     engine = EngineOptions(device, precision, _parse_tile(tile), threads, strength)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)

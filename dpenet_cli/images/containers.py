@@ -1,0 +1,111 @@
+"""The headers of WebP (RIFF chunks) and AVIF (ISO boxes): size, frames, depth, colour, before anything is decoded."""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dpenet_cli.errors import ImageReadError, ImageRefused
+
+
+@dataclass(frozen=True)
+class WebP:
+    """Size in pixels, several frames or one, lossless (VP8L) or not."""
+
+    width: int
+    height: int
+    animated: bool
+    lossless: bool
+
+
+def parse_webp(data: bytes, what: str) -> WebP:
+    """Read the chunks of a WebP file (RFC 9649).
+
+    Raises:
+        ImageReadError: no size is found.
+    """
+    size, animated, lossless = None, False, False
+    for kind, body in _riff_chunks(data):
+        if kind == b"VP8X" and len(body) >= 10:
+            size = (int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1)
+            animated = bool(body[0] & 0x02)
+        elif kind == b"VP8L" and len(body) >= 5:
+            lossless = True
+            packed = int.from_bytes(body[1:5], "little")
+            size = size or ((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
+        elif kind == b"VP8 " and len(body) >= 10:
+            width, height = struct.unpack_from("<HH", body, 6)
+            size = size or (width & 0x3FFF, height & 0x3FFF)
+    if size is None:
+        raise ImageReadError(what, "the file ends before its pixels", "Copy it again from its source.")
+    return WebP(*size, animated, lossless)
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    view, at = memoryview(data), 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(view[at + 4 : at + 8], "little")
+        yield data[at : at + 4], view[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+
+
+@dataclass(frozen=True)
+class Avif:
+    """Bits per channel, grey or not, and CICP's colour primaries and transfer (2: unspecified)."""
+
+    bits: int
+    grey: bool
+    primaries: int
+    transfer: int
+
+
+_AV1_CONFIG = re.compile(rb"av1C[\x81](.)(.)", re.DOTALL)
+_NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
+
+
+def parse_avif(data: bytes) -> Avif:
+    """Read the properties of an AVIF file's pictures (the ``av1C`` and ``colr`` boxes in its ``meta`` box)."""
+    meta = _meta_box(data)
+    bits, grey, primaries, transfer = 8, False, 2, 2
+    config = _AV1_CONFIG.search(meta)  # the first belongs to the main picture, the next ones to its alpha
+    if config:
+        flags = config[2][0]
+        bits = 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+        grey = bool(flags & 0x10)
+    colour = _NCLX.search(meta)
+    if colour:
+        primaries, transfer = struct.unpack(">HH", colour[1])
+    return Avif(bits, grey, primaries, transfer)
+
+
+def _meta_box(data: bytes) -> bytes:
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"meta":
+            return data[at : at + size] if size else data[at:]
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8:
+            break
+        at += size
+    return b""
+
+
+_PQ, _HLG = 16, 18  # transfer characteristics of ITU-T H.273
+_SRGB_PRIMARIES = (1, 2)
+
+
+def colour_notices(primaries: int, transfer: int, icc: bytes | None, what: str) -> list[str]:
+    """What is lost of colours that only CICP numbers describe.
+
+    Raises:
+        ImageRefused: an HDR transfer, whose values mean other brightnesses everywhere else.
+    """
+    if transfer in (_PQ, _HLG):
+        raise ImageRefused(
+            what, "it is an HDR picture (PQ or HLG), and its brightness would come out wrong", "Export it as SDR."
+        )
+    if primaries not in _SRGB_PRIMARIES and not icc:
+        return [f"its wide-gamut colours (CICP primaries {primaries}, without a profile) are taken as sRGB"]
+    return []

@@ -1,0 +1,178 @@
+"""A picture into the bytes of a file: as gently compressed as it came, with everything that the format can hold."""
+
+import dataclasses
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpenet_cli.errors import DpenetError, ImageWriteError
+from dpenet_cli.images import colour, jpeg, png
+from dpenet_cli.images.encoders import ENCODERS, Work
+from dpenet_cli.images.picture import Metadata, Picture, Samples
+from dpenet_cli.options import ImageFormat, SaveOptions
+
+_DEEP = {ImageFormat.PNG, ImageFormat.TIFF}
+_OPAQUE_ONLY = {ImageFormat.JPEG, ImageFormat.BMP}
+_NAMES = {
+    ImageFormat.JPEG: "JPEG",
+    ImageFormat.PNG: "PNG",
+    ImageFormat.WEBP: "WebP",
+    ImageFormat.TIFF: "TIFF",
+    ImageFormat.BMP: "BMP",
+    ImageFormat.AVIF: "AVIF",
+    ImageFormat.HEIC: "HEIC",
+}
+
+_HOLDS: dict[ImageFormat, frozenset[str]] = {
+    ImageFormat.JPEG: frozenset({"exif", "icc", "xmp", "xmp_extension", "iptc", "dpi", "comments"}),
+    ImageFormat.PNG: frozenset({"exif", "icc", "xmp", "iptc", "dpi", "comments", "png", "png_colour"}),
+    ImageFormat.TIFF: frozenset({"exif", "icc", "xmp", "iptc", "dpi"}),
+    ImageFormat.WEBP: frozenset({"exif", "icc", "xmp"}),
+    ImageFormat.AVIF: frozenset({"exif", "icc", "xmp"}),
+    ImageFormat.HEIC: frozenset({"exif", "icc", "xmp"}),
+    ImageFormat.BMP: frozenset({"dpi"}),
+}
+"""What of `Metadata` each format has a place for."""
+
+_LABELS = {
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "xmp_extension": "extended XMP",
+    "iptc": "IPTC",
+    "comments": "comments",
+    "png": "PNG text",
+    "png_colour": "PNG colour chunks",
+    "dpi": "resolution",
+}
+
+_USUAL_RESOLUTIONS = {72, 96}  # what programs write who know none
+
+_ENCODING_ERRORS = (OSError, ValueError, TypeError, OverflowError, RuntimeError, MemoryError, struct.error)
+
+
+def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) -> tuple[bytes, tuple[str, ...]]:
+    """Compress a picture.
+
+    Args:
+        picture: its pixels and everything else; nothing of it is changed.
+        image_format: of the result.
+        options: quality, and whether metadata are left out.
+
+    Returns:
+        The file's bytes, and what its owner should know of this step.
+
+    Raises:
+        ImageWriteError: the format cannot hold the picture (transparency, size).
+        DpenetError: a package that is needed for the format is not installed.
+    """
+    notices: list[str] = []
+    name = _NAMES[image_format]
+    samples, metadata = _prepared(picture, image_format, options, notices)
+    metadata = _fitting(metadata, image_format, notices)
+    try:
+        data = ENCODERS[image_format](Work(samples, metadata, picture.coding, options.quality))
+    except DpenetError:
+        raise
+    except _ENCODING_ERRORS as error:
+        height, width = samples.shape[:2]
+        raise ImageWriteError(
+            f"the result of {width}×{height} pixels",
+            f"cannot be written as {name} ({str(error) or type(error).__name__})",
+            "Choose another format: PNG and TIFF hold every size.",
+        ) from error
+    return data, tuple(dict.fromkeys(notices))
+
+
+def _prepared(
+    picture: Picture, image_format: ImageFormat, options: SaveOptions, notices: list[str]
+) -> tuple[Samples, Metadata]:
+    """The channels that are written, H×W×C, in the depth and colours that the format and the options ask for."""
+    name = _NAMES[image_format]
+    alpha = picture.alpha
+    if alpha is not None and image_format in _OPAQUE_ONLY:
+        if int(alpha.min()) != np.iinfo(alpha.dtype).max:
+            raise ImageWriteError(
+                f"a picture with transparency as {name}",
+                f"{name} cannot hold transparency",
+                "Write it as png, webp or tiff.",
+            )
+        notices.append(f"{name} has no transparency; the picture had none in use")
+        alpha = None
+    samples: Samples = luma(picture.pixels)[..., None] if picture.grey else picture.pixels
+    if picture.bits == 16 and image_format not in _DEEP:
+        notices.append(f"16 bits per channel became 8, for {name} holds no more")
+        samples = to_eight_bits(samples)
+        alpha = None if alpha is None else to_eight_bits(alpha)
+    metadata = picture.metadata
+    if options.strip_metadata:
+        colours = () if metadata.icc else metadata.png_colour  # those describe the colours, like a profile
+        metadata = Metadata(icc=metadata.icc, png_colour=colours)
+    if metadata.icc and (options.strip_metadata or "icc" not in _HOLDS[image_format]):
+        samples, metadata = _without_profile(samples, metadata, notices)
+    if metadata.icc and picture.grey and image_format is ImageFormat.WEBP and metadata.icc[16:20] == b"GRAY":
+        samples, metadata = _without_profile(samples, metadata, notices)  # WebP has no grey: the profile would not fit
+    if alpha is not None:
+        samples = np.concatenate([samples, alpha[..., None]], axis=2)
+    return samples, metadata
+
+
+def _without_profile(samples: Samples, metadata: Metadata, notices: list[str]) -> tuple[Samples, Metadata]:
+    """Colours in sRGB, and no profile any more; or both as they were where that would cost precision."""
+    icc = metadata.icc or b""
+    bare = dataclasses.replace(metadata, icc=None, png_colour=())
+    try:
+        if samples.shape[2] == 3 and colour.is_srgb(icc):
+            return samples, bare
+        if samples.dtype != np.uint8:
+            notices.append("the colour profile stays: 16-bit colours mean something else without it")
+            return samples, metadata
+        converted = colour.converted(samples, icc)
+    except colour.ProfileError:
+        notices.append("the colour profile is damaged or does not fit, and is left out")
+        return samples, bare
+    notices.append("colours were converted to sRGB")
+    return converted, bare
+
+
+def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) -> Metadata:
+    """What of the metadata the format holds; the rest in one notice."""
+    lost = []
+    empty = Metadata()
+    for name in (field.name for field in dataclasses.fields(Metadata)):
+        value = getattr(metadata, name)
+        if not value or name in _HOLDS[image_format]:
+            continue
+        if not (
+            (name == "png_colour" and not png.colour_matters(metadata))
+            or (name == "dpi" and (metadata.exif or {round(v) for v in metadata.dpi or ()} <= _USUAL_RESOLUTIONS))
+        ):
+            lost.append(_LABELS[name])
+        metadata = dataclasses.replace(metadata, **{name: getattr(empty, name)})
+    if image_format is ImageFormat.JPEG:
+        metadata, too_long = jpeg.fitting(metadata)
+        if too_long:
+            notices.append(f"too long for a JPEG file and left out: {', '.join(too_long)}")
+    if lost:
+        notices.append(f"{_NAMES[image_format]} has no place for {', '.join(lost)}: left out")
+    return metadata
+
+
+_BAND = colour.BAND
+
+
+def luma(pixels: Samples) -> Samples:
+    """Rounded luma by ITU-R BT.601 (0.299, 0.587, 0.114), H×W of the same dtype; equal channels give their value."""
+    result = np.empty(pixels.shape[:2], pixels.dtype)
+    for top in range(0, len(pixels), _BAND):
+        red, green, blue = (pixels[top : top + _BAND, :, channel].astype(np.uint32) for channel in range(3))
+        result[top : top + _BAND] = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    return result
+
+
+def to_eight_bits(samples: Samples) -> NDArray[np.uint8]:
+    """uint16 to uint8, rounded: 65535 = 255 · 257."""
+    result = np.empty(samples.shape, np.uint8)
+    for top in range(0, len(samples), _BAND):
+        result[top : top + _BAND] = (samples[top : top + _BAND].astype(np.uint32) + 128) // 257
+    return result
