@@ -44,8 +44,8 @@ class EngineOptions:
             then the CPU.
         precision: ``auto`` is fp16 on CUDA, bf16 on a CPU that has it in hardware, fp32 elsewhere and for 16-bit
             pictures.
-        tile: side in pixels of the square that the network sees at a time, or None to choose it from the memory at
-            hand. It changes speed and memory, never the result.
+        tile: widest strip of the picture that is worked on at a time, in pixels, or None to choose it from the memory
+            at hand. It changes speed and memory, never the result.
         threads: CPU threads for the network, or None for PyTorch's choice.
         strength: 0..1; the result is ``input + strength · (restored − input)``.
     """

@@ -305,3 +305,14 @@ def test_help_and_version():
     assert dpenet("--version").stdout.startswith("dpenet ")
     assert "--strength" in dpenet("derain", "--help").stdout
     assert "_DPENET_COMPLETE" in dpenet("--show-completion", "bash").stdout or dpenet("--help").returncode == 0
+
+
+def test_a_24_megapixel_photograph_needs_less_than_1500_megabytes(tmp_path, rainy_photo):
+    """With the shipped weights, from the file to the file, as the kernel counts the peak."""
+    Image.fromarray(rainy_photo).resize((6000, 4000)).save(tmp_path / "large.jpg", quality=92)
+    run = [command(), "derain", str(tmp_path / "large.jpg"), "-o", str(tmp_path / "clean.jpg"), "--device", "cpu", "-q"]
+    pid = os.posix_spawn(run[0], run, os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert Image.open(tmp_path / "clean.jpg").size == (6000, 4000)
+    assert usage.ru_maxrss * 1024 < 1.5e9  # Linux counts in KiB
