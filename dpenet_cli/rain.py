@@ -192,7 +192,7 @@ class Showers(NamedTuple):
         """Move the parameters; one small copy."""
         split = [1 if tensor.ndim == 1 else tensor.shape[1] for tensor in self]
         together = torch.cat([tensor.view(len(tensor), -1) for tensor in self], dim=1).to(device, non_blocking=True)
-        parts = together.split(split, dim=1)
+        parts = torch.split(together, split, dim=1)
         return type(self)(*(part[:, 0] if own.ndim == 1 else part for part, own in zip(parts, self, strict=True)))
 
 
