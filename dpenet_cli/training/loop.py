@@ -99,9 +99,13 @@ def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: flo
         if processes.first and not resume:
             run.start(options)
         processes.wait()
-        with Stop(deadline) as stop:
-            trainer = Trainer(run, options, processes, report, resume=resume)
-            return trainer.run(stop)
+        try:
+            with Stop(deadline) as stop:
+                return Trainer(run, options, processes, report, resume=resume).run(stop)
+        except OSError as error:  # what is read is checked where it is read; this is about the run's own files
+            why = f"cannot be written to: {error.strerror or error}"
+            next_step = "Make room and go on with --resume; the last checkpoint is whole."
+            raise TrainingError(str(run.folder), why, next_step) from error
 
 
 class Trainer:

@@ -146,7 +146,7 @@ def save_checkpoint(
     """Store all that is needed to go on; the file that was there stays whole until this one is.
 
     Raises:
-        TrainingError: the disk is full or cannot be written to.
+        OSError: the disk is full or cannot be written to.
     """
     buffer = io.BytesIO()
     content = {
@@ -158,11 +158,7 @@ def save_checkpoint(
         "data": data,
     }
     torch.save(content, buffer)
-    try:
-        write_whole(path, buffer.getvalue())
-    except OSError as error:
-        step = "Make room and go on with --resume; the previous checkpoint is whole."
-        raise TrainingError(str(path), f"cannot be written: {error.strerror or error}", step) from error
+    write_whole(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path, model: nn.Module, average: Average | None, optimizer: Optimizer, data: str) -> Position:
