@@ -141,9 +141,16 @@ def read_pair(pair: Pair) -> tuple[Picture, Picture]:
 
 
 def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> frozenset[str]:
-    """Choose `count` backgrounds for validation, or all: by hash, so that one more picture moves no other."""
-    order = sorted(set(backgrounds), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    return frozenset(order[:count])
+    """Choose `count` backgrounds for validation, or all.
+
+    It goes by a hash of the last two parts of their paths, so that one more picture moves no other, nor does moving
+    the data.
+    """
+
+    def rank(path: str) -> bytes:
+        return hashlib.sha256("/".join((str(seed), *Path(path).parts[-2:])).encode()).digest()
+
+    return frozenset(sorted(set(backgrounds), key=lambda path: (rank(path), path))[:count])
 
 
 def _pictures(folder: Path) -> list[Path]:

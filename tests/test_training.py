@@ -24,9 +24,10 @@ from dpenet_cli.model import DPENet, DPENetConfig
 from dpenet_cli.training import loop
 from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Progress, Skipped
 from dpenet_cli.training.feed import Feed, Gallery
-from dpenet_cli.training.loop import learning_rate, resume, train
+from dpenet_cli.training.loop import resume, train
 from dpenet_cli.training.options import GENERAL_MIX, Recipe, TrainOptions
 from dpenet_cli.training.pictures import Example, load_pictures
+from dpenet_cli.training.schedule import learning_rate
 
 CPU = torch.device("cpu")
 

@@ -1,11 +1,10 @@
 """``dpenet train``: from folders of pictures to weights, resumable."""
 
-import json
 import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,10 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import Precision
-from dpenet_cli.training.options import Recipe
-
-if TYPE_CHECKING:
-    from dpenet_cli.training.events import Event
+from dpenet_cli.training.events import Event, to_json
+from dpenet_cli.training.options import Recipe, TrainOptions
 
 _DATA, _HOW, _RUN, _MACHINE = "Data", "Recipe", "Run", "Machine"
 
@@ -133,7 +130,7 @@ def train(  # noqa: PLR0917 - Typer's options are its parameters
     validation pictures and a curve. To use several devices: torchrun --nproc-per-node N -m dpenet_cli train …
     """
     choices: dict[str, Any] = {
-        "exclude": tuple(str(folder.resolve()) for folder in exclude) if exclude else None,
+        "exclude": tuple(str(folder) for folder in exclude) if exclude else None,
         "clean_side": clean_side,
         "mix": _parse_mix(mix) if mix is not None else None,
         "validation": validation,
@@ -158,13 +155,12 @@ def train(  # noqa: PLR0917 - Typer's options are its parameters
 
     from dpenet_cli.training.loop import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
     from dpenet_cli.training.loop import train as start  # noqa: PLC0415
-    from dpenet_cli.training.options import TrainOptions  # noqa: PLC0415
 
     with _Display(as_json=as_json) as display:
         if resume:
             reason = go_on(output, given, display.show, max_minutes=max_minutes)
         else:
-            folders = tuple(str(folder.resolve()) for folder in data or ())
+            folders = tuple(str(folder) for folder in data or ())
             options = TrainOptions.for_recipe(recipe, folders, **given)
             reason = start(output, options, display.show, max_minutes=max_minutes)
     if reason == "interrupted":
@@ -209,13 +205,14 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, event: "Event") -> None:
+    def show(self, event: Event) -> None:
         """Show one event."""
-        kind = type(event).__name__.lower()
         if self._json:
-            sys.stdout.write(json.dumps({"event": kind, **event._asdict()}) + "\n")
-            sys.stdout.flush()
+            if not self._console.quiet:
+                sys.stdout.write(to_json(event) + "\n")
+                sys.stdout.flush()
             return
+        kind = type(event).__name__.lower()
         if kind == "progress":
             self._progress(event._asdict())
         elif kind != "saved":

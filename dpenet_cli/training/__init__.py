@@ -1,6 +1,7 @@
 """Training a DPENet, from folders of pictures to weights that describe themselves.
 
     options    the recipes and every choice; no torch
+    schedule   the learning rate
     events     what a run reports
     pictures   which pictures there are to learn from and to validate on
     feed       batches: crops gathered from bytes, with rain

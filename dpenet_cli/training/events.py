@@ -1,5 +1,7 @@
 """What a run reports, in the order it happens. Each is one line of the run's ``log.jsonl`` as well."""
 
+import json
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -67,3 +69,10 @@ class Finished(NamedTuple):
 
 Event: TypeAlias = Prepared | Progress | Skipped | Evaluated | Saved | Finished
 Report: TypeAlias = Callable[[Event], None]
+
+
+def to_json(event: Event) -> str:
+    """An event as one line; numbers that JSON cannot hold are null."""
+    fields: dict[str, object] = {"event": type(event).__name__.lower(), **event._asdict()}
+    holes = {name for name, value in fields.items() if isinstance(value, float) and not math.isfinite(value)}
+    return json.dumps(fields | dict.fromkeys(holes))

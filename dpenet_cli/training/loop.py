@@ -11,6 +11,7 @@ import importlib.util
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,16 @@ from dpenet_cli.storage import write_whole
 from dpenet_cli.training.clock import Pace, Stop
 from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Report, Saved, Skipped
 from dpenet_cli.training.feed import Batch, Feed, Prefetch
-from dpenet_cli.training.options import PAPER_MILESTONES, Recipe, TrainOptions
+from dpenet_cli.training.options import Recipe, TrainOptions
 from dpenet_cli.training.parallel import Processes, joined
-from dpenet_cli.training.pictures import Pictures, load_pictures
+from dpenet_cli.training.pictures import Example, load_pictures
+from dpenet_cli.training.schedule import learning_rate
 from dpenet_cli.training.sheets import draw_curve
 from dpenet_cli.training.state import Average, Position, RunFolder, load_checkpoint, save_checkpoint
 from dpenet_cli.training.validation import validate
 
 _MOST_FAILURES = 10
 """Non-finite steps in a row that end a run."""
-
-_COSINE_FLOOR = 0.01
-"""Share of the learning rate that the general schedule ends with."""
 
 _FREE_TO_CHANGE = frozenset({"steps", "device", "threads", "compile", "evaluate_every", "checkpoint_seconds"})
 """Options that a resumed run may change; of these only `steps` changes what is computed."""
@@ -118,8 +117,10 @@ class Trainer:
         self._folder, self._options, self._processes, self._report = run, options, processes, report
         self._device = processes.device
         earlier = run.choice() if resume else None
-        self._pictures = load_pictures(options, earlier)
-        self._feed = Feed(self._pictures.examples, options, self._device, processes.rank, processes.world)
+        examples, self._checks, self._choice = load_pictures(options, earlier)
+        self._data = _fingerprint(examples)
+        self._feed = Feed(examples, options, self._device, processes.rank, processes.world)
+        del examples  # the feed has pixels of its own
         self.steps = options.steps or options.epochs * self._feed.steps_per_epoch
         torch.manual_seed(options.seed)
         self.model = _network(options).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -129,14 +130,13 @@ class Trainer:
         self.average = Average(self.model, options.ema) if options.ema else None
         self._loss: Loss = published_loss if options.recipe is Recipe.PAPER else general_loss
         self._dtype = _autocast_dtype(options.precision, self._device)
-        self._data = _fingerprint(self._pictures)
         self.position = Position()
         if resume and run.checkpoint.exists():
             self.position = load_checkpoint(
                 run.checkpoint, self.model, self.average, optimizer=self.optimizer, data=self._data
             )
         if processes.first:
-            run.write_choice(self._pictures.choice)
+            run.write_choice(self._choice)
             run.write_options(options)
             run.forget_after(self.position.step)
         self._network = _compiled(processes.wrap(self.model), options, self._device)
@@ -231,7 +231,7 @@ class Trainer:
         started = time.monotonic()
         model = DPENet(self.model.config)
         model.load_state_dict(self.average.state() if self.average else self.model.state_dict())
-        verdict = validate(model, self._pictures.checks, self._device)
+        verdict = validate(model, self._checks, self._device)
         best = verdict is None or verdict.psnr > position.best_psnr
         scores = {"validation": {"protocol": PROTOCOL, **verdict.numbers()}} if verdict else {}
         card = dataclasses.replace(_card(self._options, position, self.steps, self._hardware()), scores=scores)
@@ -252,13 +252,13 @@ class Trainer:
 
     def _draw_curve(self) -> None:
         events = self._folder.events()
-        loss = [(e["step"], e["loss"]) for e in events if e["event"] == "progress" and math.isfinite(e["loss"])]
-        psnr = [(e["step"], e["psnr"]) for e in events if e["event"] == "evaluated" and math.isfinite(e["psnr"])]
+        loss = [(e["step"], e["loss"]) for e in events if e["event"] == "progress" and e["loss"] is not None]
+        psnr = [(e["step"], e["psnr"]) for e in events if e["event"] == "evaluated"]
         write_whole(self._folder.folder / "curve.png", draw_curve(loss, psnr))
 
     def _prepared(self, seconds: float) -> Prepared:
-        feed, choice = self._feed, self._pictures.choice
-        counts = (feed.pairs, feed.backgrounds, len(self._pictures.checks))
+        feed, choice = self._feed, self._choice
+        counts = (feed.pairs, feed.backgrounds, len(self._checks))
         left_out = (choice.excluded, choice.twins, choice.too_small)
         pixels = round(feed.gallery.pixels / 1e6, 1)
         return Prepared(self.position.step, self.steps, *counts, *left_out, pixels, self._hardware(), round(seconds, 1))
@@ -273,16 +273,6 @@ class Trainer:
         if self._processes.first:
             self._folder.append(event)
             self._report(event)
-
-
-def learning_rate(options: TrainOptions, step: int, steps: int) -> float:
-    """The rate of one step, the first of which is 0: steps by 0.2 (paper), or a warm-up and a cosine (general)."""
-    done = step / steps
-    if options.recipe is Recipe.PAPER:
-        return options.learning_rate * 0.2 ** sum(done >= milestone for milestone in PAPER_MILESTONES)
-    rising = min(1.0, (step + 1) / (min(options.warmup, steps // 20) + 1))
-    falling = _COSINE_FLOOR + (1.0 - _COSINE_FLOOR) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-    return options.learning_rate * rising * falling
 
 
 def _network(options: TrainOptions) -> DPENet:
@@ -308,10 +298,10 @@ def _compiled(network: nn.Module, options: TrainOptions, device: torch.device) -
     return torch.compile(network) if wanted else network
 
 
-def _fingerprint(pictures: Pictures) -> str:
+def _fingerprint(examples: Sequence[Example]) -> str:
     """Names and sizes of all pictures, hashed."""
     digest = hashlib.sha256()
-    for example in pictures.examples:
+    for example in examples:
         digest.update(f"{example.name} {example.clean.shape} {example.rainy is None}\n".encode())
     return digest.hexdigest()
 

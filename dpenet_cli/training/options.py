@@ -32,7 +32,7 @@ class TrainOptions:
     Attributes:
         recipe: decides the loss (published or general), the schedule, and how pictures take turns: each once an epoch
             (paper), or drawn by the mixture (general).
-        data: folders to learn from, see `datasets`.
+        data: folders to learn from, see `datasets`; relative ones must be found from where a run is resumed.
         exclude: test folders whose backgrounds are left out of `data`.
         clean_side: clean half of side-by-side pictures, ``left`` or ``right``; None finds out.
         mix: weights of pairs and of the kinds of drawn rain; they need not sum to 1.
@@ -129,8 +129,8 @@ class TrainOptions:
             ) from error
 
 
-# github.com/wybchd/DPENet as published: Adam 1e-3, 100 epochs, batches of 18 crops of 128×128, no flips, fp32. The
-# mixture matters only for pictures without a rainy partner.
+# github.com/wybchd/DPENet as published: Adam 1e-3, 100 epochs, batches of 18 crops of 128×128, no flips, fp32 (which on
+# CUDA is what PyTorch calls so: convolutions in TF32). The mixture matters only for pictures without a rainy partner.
 _PAPER = {
     "steps": 0,
     "epochs": 100,
@@ -144,6 +144,3 @@ _PAPER = {
     "precision": Precision.FP32,
     "mix": {PAIRS: 1.0, "thin": 1.0},
 }
-
-PAPER_MILESTONES = (0.3, 0.5, 0.8)
-"""Where the published schedule multiplies the rate by 0.2: epochs 30, 50 and 80 of 100."""

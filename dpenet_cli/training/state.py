@@ -23,7 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dpenet_cli.errors import TrainingError
 from dpenet_cli.storage import write_whole
-from dpenet_cli.training.events import Event
+from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import TrainOptions
 from dpenet_cli.training.pictures import Choice
 
@@ -119,9 +119,8 @@ class RunFolder:
 
     def append(self, event: Event) -> None:
         """Log an event."""
-        line = json.dumps({"event": type(event).__name__.lower(), **event._asdict()})
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(to_json(event) + "\n")
 
     def events(self) -> list[dict[str, Any]]:
         """The log; a last line that a kill cut short is left out."""
