@@ -86,6 +86,7 @@ def test_a_run_leaves_weights_log_grid_and_curve(tmp_path: Path, clean: str, pai
     last_progress = [event for event in events if isinstance(event, Progress)][-1]
     assert math.isfinite(last_progress.loss)
     assert 0 <= last_progress.waiting < 1
+    assert last_progress.steps == last_progress.step == 6
     assert last_progress.crops_per_second > 0
     assert load_model(out / "best.safetensors").config == DPENetConfig(n_ddrb=5)
     card = read_card(out / "last.safetensors")

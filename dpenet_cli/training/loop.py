@@ -158,6 +158,7 @@ class Trainer:
             if position.step % every == 0 and position.step < self.steps:
                 self._evaluate()
                 pace.restart(position.step)
+                prefetch.waited()  # neither its time nor what was waited before it counts
             if time.monotonic() - saved >= options.checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
