@@ -410,3 +410,11 @@ def test_every_option_of_the_command_has_help_and_a_panel() -> None:
 def test_help_does_without_torch() -> None:
     code = "import dpenet_cli.cli.train, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_chosen_side_concerns_side_by_side_pictures_alone(tmp_path: Path, clean: str) -> None:
+    picture = np.minimum(scene(70), 200)
+    both = store(tmp_path / "both", {f"{n}.png": np.hstack([picture, picture + 30]) for n in range(3)})
+    found = load_pictures(small(clean, both, clean_side="right", validation=0, crop=100)).examples
+    assert [example.rainy is None for example in found] == [True] * 6 + [False] * 3
+    assert float(found[-1].clean.mean()) > float(found[-1].rainy.mean())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from dpenet_cli.backgrounds import BackgroundIndex
-from dpenet_cli.datasets import Pair, Picture, Side, open_dataset, read_pair, read_picture, split_backgrounds
+from dpenet_cli.datasets import Layout, Pair, Picture, Side, open_dataset, read_pair, read_picture, split_backgrounds
 from dpenet_cli.errors import DatasetError
 from dpenet_cli.rain import Rain, draw_rain, draw_showers
 from dpenet_cli.training.options import PAIRS, TrainOptions
@@ -82,17 +82,13 @@ def load_pictures(options: TrainOptions, earlier: Choice | None = None) -> Pictu
 
 
 def _read(folders: Sequence[str], clean_side: str | None) -> list[Example]:
-    side = Side(clean_side) if clean_side else None
-    datasets = [open_dataset(Path(folder), side if _flat(Path(folder)) else None) for folder in folders]
     sources: list[Pair | Path] = []
-    for dataset in datasets:
+    for folder in folders:
+        dataset = open_dataset(Path(folder))
+        if clean_side and dataset.layout is Layout.SIDE_BY_SIDE:
+            dataset = open_dataset(Path(folder), Side(clean_side))
         sources += [*dataset.pairs, *dataset.clean]
     return _in_threads(_example, sources)
-
-
-def _flat(folder: Path) -> bool:
-    """Whether a chosen side can concern this folder: it has no folders in it."""
-    return folder.is_dir() and not any(path.is_dir() for path in folder.iterdir())
 
 
 def _example(source: Pair | Path) -> Example:

@@ -75,7 +75,7 @@ def _panel(title: str, points: Sequence[tuple[float, float]], colour: tuple[int,
     cv2.polylines(canvas, [dots.reshape(-1, 1, 2)], isClosed=False, color=colour, thickness=1, lineType=cv2.LINE_AA)
     if len(dots) <= 60:
         for dot in dots.tolist():
-            cv2.circle(canvas, dot, 2, colour, -1, cv2.LINE_AA)
+            cv2.circle(canvas, tuple(dot), 2, colour, -1, cv2.LINE_AA)
     return canvas
 
 
