@@ -14,6 +14,12 @@ The modules stand in one order, which is also the order to read them in. Each im
     inputs       what the user named: files, folders, patterns, and the outputs they get
     jobs         many pictures through one engine, and the outcome of each
     metrics      PSNR and SSIM
+    camera       what a camera adds to a picture: sensor noise, JPEG
+    rain         synthetic rain: streaks, accumulation, veil
+    datasets     paired sets and their layouts
+    backgrounds  pictures that two sets share
+    losses       the published loss, and the general recipe's
+    training     pictures, crops, the loop, resume, data-parallel
     cli          the command line
 
 The library's door, loaded when first touched:

@@ -3,6 +3,8 @@
     DpenetError
     ├── OptionError      a value that cannot be honoured (a tile of 0, a strength of 2)
     ├── InputError       the inputs as a whole: nothing found, two inputs for one output
+    ├── DatasetError     a folder of pairs or pictures to learn from: no known layout, no partner, wrong sizes
+    ├── TrainingError    a training run that cannot start or go on
     ├── WeightsError     a weights file that is missing, foreign, damaged or hostile
     ├── DeviceError      a device or precision that this machine does not have, or that ran out of memory
     └── ImageError       one picture
@@ -39,6 +41,14 @@ class OptionError(DpenetError):
 
 class InputError(DpenetError):
     """The inputs as a whole: nothing to do, or two of them that would write one output."""
+
+
+class DatasetError(DpenetError):
+    """A folder of pairs or of clean pictures that has no known layout, lacks partners, or holds unequal sizes."""
+
+
+class TrainingError(DpenetError):
+    """A training run that cannot start, cannot be resumed, or whose loss is no longer a number."""
 
 
 class WeightsError(DpenetError):

@@ -49,7 +49,7 @@ class TorchBackend:
     """
 
     def __init__(self, model: DPENet, device: str, precision: Precision, threads: int | None = None) -> None:
-        self.device = _resolve_device(device)
+        self.device = resolve_device(device)
         self.on_gpu = self.device.type != "cpu"
         self._wanted = precision
         self._chosen = _resolve_precision(self.device, precision)
@@ -164,7 +164,13 @@ def cpu_has_bf16() -> bool:
     return any(name in words for name in wanted)
 
 
-def _resolve_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is here.
+
+    Raises:
+        DeviceError: the device is not available here.
+        OptionError: the name is not one of the above.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda:0")

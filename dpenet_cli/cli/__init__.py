@@ -9,6 +9,7 @@ import typer
 from dpenet_cli import __version__
 from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
+from dpenet_cli.cli.train import train
 from dpenet_cli.errors import DpenetError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
 app.command()(derain)
+app.command()(train)
 
 
 def _print_version(wanted: bool) -> None:

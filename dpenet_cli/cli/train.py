@@ -1,0 +1,273 @@
+"""``dpenet train``: from folders of pictures to weights, resumable."""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from dpenet_cli.errors import OptionError
+from dpenet_cli.options import Precision
+from dpenet_cli.training.events import Event, to_json
+from dpenet_cli.training.options import Recipe, TrainOptions
+
+_DATA, _HOW, _RUN, _MACHINE = "Data", "Recipe", "Run", "Machine"
+
+EXIT_INTERRUPTED = 130
+"""As a shell reports a program that SIGINT ended: 128 + 2."""
+
+
+def train(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run.", rich_help_panel=_RUN, show_default=False)
+    ],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            help="Folder to learn from: input/ + target/, rainy/ + norain-*, rainy_image/ + ground_truth/, "
+            "side-by-side pictures, or clean pictures that rain is drawn on. May be given again.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--exclude",
+            help="Test folder: pictures that share a background with it are left out, also when they are rained on, "
+            "mirrored, cropped or saved again. May be given again.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    clean_side: Annotated[
+        str | None,
+        typer.Option(help="Clean half of side-by-side pictures, left or right.", rich_help_panel=_DATA),
+    ] = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights of pairs and of drawn rains (pairs, thin, dense, noise, depth, heavy, dry), as in "
+            "pairs=0.3,thin=0.7.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    validation: Annotated[
+        int | None, typer.Option(help="Backgrounds set aside to validate on.  \\[24]", rich_help_panel=_DATA)
+    ] = None,
+    recipe: Annotated[
+        Recipe,
+        typer.Option(help="The published training, or ours for weights that serve everywhere.", rich_help_panel=_HOW),
+    ] = Recipe.GENERAL,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Steps in all.  \\[general: 60000; paper: from its epochs]", rich_help_panel=_HOW),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data.  \\[paper: 100]", rich_help_panel=_HOW)
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Crops a step, in each process.  \\[general: 32; paper: 18]", rich_help_panel=_HOW),
+    ] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of a crop in pixels.  \\[128]", rich_help_panel=_HOW)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's highest rate.  \\[0.001]", rich_help_panel=_HOW)
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Decay of the average of the weights, 0 for none.  \\[general: 0.999]", rich_help_panel=_HOW),
+    ] = None,
+    light: Annotated[
+        bool, typer.Option("--light", help="The network with five blocks instead of ten.", rich_help_panel=_HOW)
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Weights to start from: a name or a file.", rich_help_panel=_HOW)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything that is drawn.  \\[1234]", rich_help_panel=_HOW)
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in the folder; --steps, --device, --threads, --compile, --evaluate-every and "
+            "--checkpoint-seconds may differ.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop after so long, with a checkpoint; --resume goes on.", rich_help_panel=_RUN),
+    ] = None,
+    evaluate_every: Annotated[
+        int | None, typer.Option(help="Steps between evaluations.  \\[20 in a run]", rich_help_panel=_RUN)
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float | None, typer.Option(help="Seconds between checkpoints.  \\[60]", rich_help_panel=_RUN)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.  \\[auto]", rich_help_panel=_MACHINE)
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="fp32, or bf16 under autocast.  \\[general: auto; paper: fp32]", rich_help_panel=_MACHINE),
+    ] = None,
+    compile_network: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Use torch.compile.  \\[on CUDA]", rich_help_panel=_MACHINE),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", rich_help_panel=_MACHINE)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.", rich_help_panel=_RUN)] = False,
+) -> None:
+    """Train a DPENet on pairs, and on clean pictures that rain is drawn on.
+
+    Writes best.safetensors and last.safetensors, ready for --weights, a checkpoint to go on from, a log, a grid of
+    validation pictures and a curve. To use several devices: torchrun --nproc-per-node N -m dpenet_cli train …
+    """
+    choices: dict[str, Any] = {
+        "exclude": tuple(str(folder) for folder in exclude) if exclude else None,
+        "clean_side": clean_side,
+        "mix": _parse_mix(mix) if mix is not None else None,
+        "validation": validation,
+        "epochs": epochs,
+        "batch": batch,
+        "crop": crop,
+        "learning_rate": learning_rate,
+        "ema": ema,
+        "light": light or None,
+        "init": init,
+        "seed": seed,
+        "precision": precision,
+        "steps": steps if steps is not None or epochs is None else 0,
+        "evaluate_every": evaluate_every,
+        "checkpoint_seconds": checkpoint_seconds,
+        "device": device,
+        "compile": compile_network,
+        "threads": threads,
+    }
+    _check(data, clean_side, resume=resume)
+    given = {name: value for name, value in choices.items() if value is not None}
+
+    from dpenet_cli.training.loop import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
+    from dpenet_cli.training.loop import train as start  # noqa: PLC0415
+
+    with _Display(as_json=as_json) as display:
+        if resume:
+            reason = go_on(output, given, display.show, max_minutes=max_minutes)
+        else:
+            folders = tuple(str(folder) for folder in data or ())
+            options = TrainOptions.for_recipe(recipe, folders, **given)
+            reason = start(output, options, display.show, max_minutes=max_minutes)
+    if reason == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _check(data: list[Path] | None, clean_side: str | None, *, resume: bool) -> None:
+    if clean_side not in {None, "left", "right"}:
+        raise OptionError(f"clean-side {clean_side}", "a picture has a left and a right half", "Use left or right.")
+    if not data and not resume:
+        raise OptionError("data", "there is nothing to learn from", "Give --data DIR, or --resume.")
+    if data and resume:
+        raise OptionError("data", "a run goes on with the data that it was started with", "Leave out --data.")
+
+
+def _parse_mix(text: str) -> dict[str, float]:
+    """Read ``pairs=0.3,thin=0.7``."""
+    try:
+        parts = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(weight) for name, weight in parts}
+    except ValueError as error:
+        raise OptionError(f"mix {text!r}", "it is not NAME=WEIGHT,NAME=WEIGHT", "Write pairs=0.3,thin=0.7.") from error
+
+
+class _Display:
+    """Events for a person on stderr: a bar on a terminal, lines elsewhere; or JSON lines on stdout.
+
+    Of several processes only the first has anything to show.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0", highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=self._console, disable=as_json or not self._console.is_terminal)
+        self._task = self._bar.add_task("reading pictures", total=None)
+
+    def __enter__(self) -> "_Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if self._json:
+            if not self._console.quiet:
+                sys.stdout.write(to_json(event) + "\n")
+                sys.stdout.flush()
+            return
+        kind = type(event).__name__.lower()
+        if kind == "progress":
+            self._progress(event._asdict())
+        elif kind != "saved":
+            self._console.print(_DESCRIBE[kind](event._asdict()), soft_wrap=True)
+
+    def _progress(self, e: dict[str, Any]) -> None:
+        text = (
+            f"loss {e['loss']:.4f} · {e['crops_per_second']:.1f} crops/s · waiting {e['waiting']:.1%} · "
+            f"rate {e['learning_rate']:.2g}"
+        )
+        if self._bar.disable:
+            left = _duration(e["seconds_left"])
+            self._console.print(f"step {e['step']} of {e['steps']} · {text} · {left} left", soft_wrap=True)
+        else:
+            self._bar.update(self._task, completed=e["step"], total=e["steps"], description=text)
+
+
+def _prepared(e: dict[str, Any]) -> str:
+    lines = [
+        f"{e['pairs']} pairs and {e['backgrounds']} backgrounds, {e['megapixels']:.0f} megapixels, read in "
+        f"{_duration(e['seconds'])}; {e['validation']} pictures to validate on; {e['hardware']}",
+    ]
+    reasons = {
+        "excluded": "left out, as they share a background with a test set",
+        "twins": "left out, as they share a background with a validation picture",
+        "too_small": "left out, as they are smaller than a crop",
+    }
+    for name, reason in reasons.items():
+        if e[name]:
+            lines.append(f"{len(e[name])} {reason}: {', '.join(Path(path).name for path in e[name])}")
+    if e["step"]:
+        lines.append(f"going on from step {e['step']}")
+    return escape("\n".join(lines))
+
+
+def _evaluated(e: dict[str, Any]) -> str:
+    best = ", the best so far" if e["best"] else ""
+    change = f"{e['psnr']:.2f} dB / {e['ssim']:.4f} (input {e['input_psnr']:.2f} dB)"
+    return f"step {e['step']}: validation {change}{best}; {_duration(e['seconds'])}"
+
+
+def _skipped(e: dict[str, Any]) -> str:
+    return escape(f"step {e['step']} skipped: its loss is not a number ({', '.join(e['pictures'][:3])} …)")
+
+
+def _finished(e: dict[str, Any]) -> str:
+    return f"{e['reason']} at step {e['step']}, {_duration(e['seconds'])} of training"
+
+
+_DESCRIBE = {"prepared": _prepared, "evaluated": _evaluated, "skipped": _skipped, "finished": _finished}
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds) or seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,228 @@
+"""Paired sets in the layouts in circulation, and folders of clean pictures. Pairing is by name, never by position.
+
+two folders      input/a.png + target/a.png        Restormer and others; also rainy/clean, rain/norain, lq/gt …
+                 rainy_image/901_1.jpg + ground_truth/901.jpg     Rain1400: several rains on one background
+norain           rainy/rain-001.png + norain-001.png, or both in one folder                 PReNet, JORDER
+side by side     1.jpg holds both, each one half                                            Rain800
+clean            pictures without a partner, for rain to be drawn on
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dpenet_cli.errors import DatasetError
+
+Picture: TypeAlias = NDArray[np.uint8]
+"""H×W×3 uint8, RGB."""
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+"""Files that count as pictures, in lower case."""
+
+RAINY_FOLDERS = ("input", "rainy", "rain", "rainy_image", "lq", "rainy_images")
+CLEAN_FOLDERS = ("target", "clean", "norain", "ground_truth", "gt", "groundtruth", "ground_truths")
+
+_NAMED = 5
+"""Files that an error names before it says how many more there are."""
+
+
+class Layout(StrEnum):
+    """How a set lies in its folder."""
+
+    FOLDERS = "two folders"
+    NORAIN = "norain"
+    SIDE_BY_SIDE = "side by side"
+    CLEAN = "clean"
+
+
+class Side(StrEnum):
+    """The half of a side-by-side picture that is clean."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
+class Pair(NamedTuple):
+    """A rainy picture and its ground truth; one file with both if `clean_side` is given."""
+
+    name: str
+    rainy: Path
+    clean: Path
+    clean_side: Side | None = None
+
+    @property
+    def background(self) -> str:
+        """What pairs that show the same background in one set have in common."""
+        return str(self.clean)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The content of one folder, sorted by name: pairs, or clean pictures."""
+
+    folder: Path
+    layout: Layout
+    pairs: tuple[Pair, ...] = ()
+    clean: tuple[Path, ...] = ()
+
+
+def open_dataset(folder: Path, clean_side: Side | None = None) -> Dataset:
+    """Find out how a set lies in its folder, and pair it.
+
+    Args:
+        folder: the set's folder.
+        clean_side: the clean half of side-by-side pictures. Given, the folder is taken to hold such pictures; else
+            both are found out from the pictures.
+
+    Raises:
+        DatasetError: no folder, no pictures, pictures without a partner, or names that pair in two ways.
+    """
+    if not folder.is_dir():
+        raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
+    subfolders = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    rainy = next((subfolders[name] for name in RAINY_FOLDERS if name in subfolders), None)
+    clean = next((subfolders[name] for name in CLEAN_FOLDERS if name in subfolders), None)
+    here = _pictures(folder)
+    if rainy and clean:
+        return Dataset(folder, Layout.FOLDERS, _paired(folder, _pictures(rainy), _pictures(clean)))
+    without = [path for path in here if path.stem.lower().startswith("norain")]
+    if without:
+        withs = _pictures(rainy) if rainy else [path for path in here if path not in set(without)]
+        return Dataset(folder, Layout.NORAIN, _paired(folder, withs, without))
+    if not here:
+        some = ", ".join(path.name for path in list(subfolders.values())[:_NAMED]) or "nothing"
+        why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
+        raise DatasetError(str(folder), why, "Give each set's own folder.")
+    side = clean_side or _find_clean_side(here)
+    if side is None:
+        return Dataset(folder, Layout.CLEAN, clean=tuple(here))
+    return Dataset(folder, Layout.SIDE_BY_SIDE, tuple(Pair(path.stem, path, path, side) for path in here))
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture as H×W×3 uint8 RGB, upright.
+
+    Raises:
+        DatasetError: the file cannot be read, or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):
+                why = f"it has more than 8 bits a channel (mode {picture.mode})"
+                raise DatasetError(str(path), why, "Sets are read as 8-bit pictures: convert it, or leave it out.")
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(str(path), f"it cannot be read: {error}", "Replace the file or leave it out.") from error
+
+
+def read_pair(pair: Pair) -> tuple[Picture, Picture]:
+    """Read the rainy picture and the clean one, of equal size.
+
+    Raises:
+        DatasetError: one cannot be read, or the sizes differ.
+    """
+    if pair.clean_side is None:
+        rainy, clean = read_picture(pair.rainy), read_picture(pair.clean)
+    else:
+        left, right = _halves(read_picture(pair.clean))
+        rainy, clean = (right, left) if pair.clean_side is Side.LEFT else (left, right)
+    if rainy.shape != clean.shape:
+        sizes = f"{rainy.shape[1]}×{rainy.shape[0]} against {clean.shape[1]}×{clean.shape[0]}"
+        raise DatasetError(f"{pair.rainy} and {pair.clean}", f"they differ in size, {sizes}", "Check the pairing.")
+    return rainy, clean
+
+
+def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> frozenset[str]:
+    """Choose `count` backgrounds for validation, or all.
+
+    It goes by a hash of the last two parts of their paths, so that one more picture moves no other, nor does moving
+    the data.
+    """
+
+    def rank(path: str) -> bytes:
+        return hashlib.sha256("/".join((str(seed), *Path(path).parts[-2:])).encode()).digest()
+
+    return frozenset(sorted(set(backgrounds), key=lambda path: (rank(path), path))[:count])
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def _key(path: Path) -> str:
+    """The part of a name that both pictures of a pair share: ``norain-001`` and ``rain-001`` give ``001``."""
+    stem = path.stem.lower()
+    return re.sub(r"^(no)?rainy?[-_ ]?(?=.)", "", stem)
+
+
+def _paired(folder: Path, rainy: Sequence[Path], clean: Sequence[Path]) -> tuple[Pair, ...]:
+    by_key: dict[str, Path] = {}
+    for path in clean:
+        if (other := by_key.setdefault(_key(path), path)) is not path:
+            why = f"{other.name} and {path.name} would both be the ground truth of one name"
+            raise DatasetError(str(folder), why, "Keep one of them.")
+    pairs, alone = [], []
+    for path in rainy:
+        key = _key(path)
+        partner = by_key.get(key) or by_key.get(re.sub(r"_\d+$", "", key))  # 901_1 is a rain on background 901
+        if partner is None:
+            alone.append(path)
+        else:
+            pairs.append(Pair(path.stem, path, partner))
+    matched = {pair.clean for pair in pairs}
+    alone += [path for path in clean if path not in matched]
+    if alone or not pairs:
+        names = ", ".join(str(path.relative_to(folder)) for path in alone[:_NAMED])
+        more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
+        why = f"{len(alone)} pictures have no partner: {names}{more}" if alone else "it holds no pictures"
+        raise DatasetError(str(folder), why, "Partners share a name (a.png and a.jpg); remove or rename the others.")
+    return tuple(pairs)
+
+
+def _halves(picture: Picture) -> tuple[Picture, Picture]:
+    half = picture.shape[1] // 2
+    return picture[:, :half], picture[:, -half:]
+
+
+_LOOKED_AT = 12
+"""Pictures of a folder that decide whether it holds side-by-side ones."""
+
+
+def _find_clean_side(paths: Sequence[Path]) -> Side | None:
+    """Tell side-by-side pictures from others, and which half is clean; None for ordinary pictures.
+
+    The halves of one scene agree where the two halves of a photograph do not; and rain adds horizontal differences.
+    """
+    step = max(len(paths) // _LOOKED_AT, 1)
+    agreements, excess = [], []
+    for path in paths[::step][:_LOOKED_AT]:
+        picture = read_picture(path)
+        if picture.shape[1] < 2:
+            return None
+        left, right = (half.mean(axis=2) for half in _halves(picture))
+        agreements.append(_agreement(left, right))
+        excess.append(np.log((_busyness(right) + 0.1) / (_busyness(left) + 0.1)))
+    if np.median(agreements) < 0.5:
+        return None
+    return Side.LEFT if np.mean(excess) > 0 else Side.RIGHT
+
+
+def _agreement(left: NDArray[Any], right: NDArray[Any]) -> float:
+    """Correlation of two pictures, 24×24, without what all pictures share: bright above, dark below."""
+    a, b = (
+        np.asarray(Image.fromarray(x.astype(np.float32)).resize((24, 24), Image.Resampling.BOX)) for x in (left, right)
+    )
+    a, b = (x - x.mean(axis=0) - x.mean(axis=1, keepdims=True) + x.mean() for x in (a, b))
+    return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6))
+
+
+def _busyness(picture: NDArray[Any]) -> float:
+    return float(np.abs(np.diff(picture, axis=1)).mean())

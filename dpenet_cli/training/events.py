@@ -1,0 +1,78 @@
+"""What a run reports, in the order it happens. Each is one line of the run's ``log.jsonl`` as well."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+
+class Prepared(NamedTuple):
+    """The data are read and checked; training begins (or goes on) at `step`."""
+
+    step: int
+    steps: int
+    pairs: int
+    backgrounds: int
+    validation: int
+    excluded: list[str]  # shares a background with a test folder
+    twins: list[str]  # shares a background with a validation picture
+    too_small: list[str]  # smaller than a crop
+    megapixels: float
+    hardware: str
+    seconds: float
+
+
+class Progress(NamedTuple):
+    """Averages since the last one: `waiting` is the share of the time in which the network waited for data."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    crops_per_second: float
+    waiting: float
+    seconds: float
+    seconds_left: float
+
+
+class Skipped(NamedTuple):
+    """A loss or gradient was not finite; the weights were left as they were."""
+
+    step: int
+    pictures: list[str]
+
+
+class Evaluated(NamedTuple):
+    """Validation under `metrics.PROTOCOL`; `input_psnr` is the rainy pictures' own."""
+
+    step: int
+    psnr: float
+    ssim: float
+    input_psnr: float
+    best: bool
+    seconds: float
+
+
+class Saved(NamedTuple):
+    """A checkpoint is on the disk."""
+
+    step: int
+
+
+class Finished(NamedTuple):
+    """The run ended: ``done``, ``interrupted`` or ``out of time``; the latter two go on with --resume."""
+
+    step: int
+    reason: str
+    seconds: float
+
+
+Event: TypeAlias = Prepared | Progress | Skipped | Evaluated | Saved | Finished
+Report: TypeAlias = Callable[[Event], None]
+
+
+def to_json(event: Event) -> str:
+    """An event as one line; numbers that JSON cannot hold are null."""
+    fields: dict[str, object] = {"event": type(event).__name__.lower(), **event._asdict()}
+    holes = {name for name, value in fields.items() if isinstance(value, float) and not math.isfinite(value)}
+    return json.dumps(fields | dict.fromkeys(holes))

@@ -1,0 +1,321 @@
+"""The loop: a batch, both stages, the loss, a step; and between steps the checkpoint, the evaluation, the log.
+
+It survives Ctrl-C, SIGTERM and a time limit (a checkpoint is written, then it ends), ``kill -9`` (the last checkpoint
+is whole), and losses that are not numbers (the step is skipped; ten in a row are an error). On a CPU with the same
+number of threads, a run that was interrupted and resumed ends with the same bits as one that was not.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dpenet_cli import __version__
+from dpenet_cli.backends.torch import cpu_has_bf16, resolve_device
+from dpenet_cli.checkpoints import WeightsCard, load_model, save_model
+from dpenet_cli.errors import OptionError, TrainingError
+from dpenet_cli.losses import Loss, general_loss, published_loss
+from dpenet_cli.metrics import PROTOCOL
+from dpenet_cli.model import DPENet, DPENetConfig
+from dpenet_cli.options import Precision
+from dpenet_cli.storage import write_whole
+from dpenet_cli.training.clock import Pace, Stop
+from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Report, Saved, Skipped
+from dpenet_cli.training.feed import Batch, Feed, Prefetch
+from dpenet_cli.training.options import Recipe, TrainOptions
+from dpenet_cli.training.parallel import Processes, joined
+from dpenet_cli.training.pictures import Example, load_pictures
+from dpenet_cli.training.schedule import learning_rate
+from dpenet_cli.training.sheets import draw_curve
+from dpenet_cli.training.state import Average, Position, RunFolder, load_checkpoint, save_checkpoint
+from dpenet_cli.training.validation import validate
+
+_MOST_FAILURES = 10
+"""Non-finite steps in a row that end a run."""
+
+_FREE_TO_CHANGE = frozenset({"steps", "device", "threads", "compile", "evaluate_every", "checkpoint_seconds"})
+"""Options that a resumed run may change; of these only `steps` changes what is computed."""
+
+
+def train(folder: Path, options: TrainOptions, report: Report, *, max_minutes: float | None = None) -> str:
+    """Start a run in a new folder.
+
+    Args:
+        folder: for the run's files.
+        options: resolved; they are stored with the run.
+        report: called with every event.
+        max_minutes: stop (with a checkpoint) after so many minutes, reading the data included.
+
+    Returns:
+        Why it ended: ``done``, ``interrupted`` or ``out of time``.
+
+    Raises:
+        DatasetError: the data do not pair, cannot be read, or are too few.
+        TrainingError: the folder holds a run, cannot be written to, or the loss is no longer a number.
+        DeviceError: the device or precision is not available.
+        WeightsError: the weights to start from are not usable.
+    """
+    return _run(RunFolder(folder), options, report, max_minutes, resume=False)
+
+
+def resume(folder: Path, changes: dict[str, Any], report: Report, *, max_minutes: float | None = None) -> str:
+    """Go on with a run from its last checkpoint, or from its start if it has none.
+
+    Args:
+        folder: of the run.
+        changes: new values for some of steps, device, threads, compile, evaluate_every and checkpoint_seconds.
+        report: called with every event.
+        max_minutes: as for `train`.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        OptionError: another option was to change.
+        TrainingError: there is no run, its data have changed, or as `train`.
+    """
+    run = RunFolder(folder)
+    if foreign := sorted(set(changes) - _FREE_TO_CHANGE):
+        why = "a run goes on with the options that it was started with"
+        raise OptionError(foreign[0].replace("_", "-"), why, "Leave it out, or start a new run.")
+    return _run(run, dataclasses.replace(run.options(), **changes), report, max_minutes, resume=True)
+
+
+def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: float | None, *, resume: bool) -> str:
+    deadline = time.monotonic() + 60.0 * (max_minutes if max_minutes is not None else math.inf)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    torch.backends.cudnn.benchmark = True  # crops have one size, so the search for the fastest kernel pays
+    with joined(resolve_device(options.device)) as processes:
+        if processes.first and not resume:
+            run.start(options)
+        processes.wait()
+        try:
+            with Stop(deadline) as stop:
+                return Trainer(run, options, processes, report, resume=resume).run(stop)
+        except OSError as error:  # what is read is checked where it is read; this is about the run's own files
+            why = f"cannot be written to: {error.strerror or error}"
+            next_step = "Make room and go on with --resume; the last checkpoint is whole."
+            raise TrainingError(str(run.folder), why, next_step) from error
+
+
+class Trainer:
+    """One run in one process: what it has loaded, and how far it has come."""
+
+    def __init__(
+        self, run: RunFolder, options: TrainOptions, processes: Processes, report: Report, *, resume: bool
+    ) -> None:
+        started = time.monotonic()
+        self._folder, self._options, self._processes, self._report = run, options, processes, report
+        self._device = processes.device
+        earlier = run.choice() if resume else None
+        examples, self._checks, self._choice = load_pictures(options, earlier)
+        self._data = _fingerprint(examples)
+        self._feed = Feed(examples, options, self._device, processes.rank, processes.world)
+        del examples  # the feed has pixels of its own
+        self.steps = options.steps or options.epochs * self._feed.steps_per_epoch
+        torch.manual_seed(options.seed)
+        self.model = _network(options).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=options.learning_rate, fused=self._device.type == "cuda" or None
+        )
+        self.average = Average(self.model, options.ema) if options.ema else None
+        self._loss: Loss = published_loss if options.recipe is Recipe.PAPER else general_loss
+        self._dtype = _autocast_dtype(options.precision, self._device)
+        self.position = Position()
+        if resume and run.checkpoint.exists():
+            self.position = load_checkpoint(
+                run.checkpoint, self.model, self.average, optimizer=self.optimizer, data=self._data
+            )
+        if processes.first:
+            run.write_choice(self._choice)
+            run.write_options(options)
+            run.forget_after(self.position.step)
+        self._network = _compiled(processes.wrap(self.model), options, self._device)
+        self._tell(self._prepared(time.monotonic() - started))
+
+    def run(self, stop: Stop) -> str:
+        """Take steps until the end, or until something says stop; then store everything."""
+        position, options = self.position, self._options
+        every = options.evaluate_every or max(self.steps // 20, 1)
+        prefetch = Prefetch(self._feed, self._device, position.step)
+        pace = Pace(position.step)
+        saved = time.monotonic()
+        reason = "done"
+        while position.step < self.steps:
+            loss = self._step(prefetch)
+            pace.add(loss)
+            if pace.due() or position.step == self.steps:
+                self._progress(pace, prefetch.waited())
+            if position.step % every == 0 and position.step < self.steps:
+                self._evaluate()
+                pace.restart(position.step)
+                prefetch.waited()  # neither its time nor what was waited before it counts
+            if time.monotonic() - saved >= options.checkpoint_seconds:
+                self._save()
+                saved = time.monotonic()
+            if (asked := stop.asked(self._processes)) and position.step < self.steps:
+                reason = asked
+                break
+        self._save()
+        if reason == "done" and position.evaluated != position.step:
+            self._evaluate()
+            self._save()
+        self._tell(Finished(position.step, reason, position.seconds))
+        if self._processes.first:
+            self._draw_curve()
+        self._processes.wait()
+        return reason
+
+    def _step(self, prefetch: Prefetch) -> float:
+        """One step; returns the loss, the mean over all processes, or NaN if the step was skipped."""
+        started = time.perf_counter()
+        position, options = self.position, self._options
+        rate = learning_rate(options, position.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = prefetch.take()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self._device.type, dtype=self._dtype or torch.bfloat16, enabled=self._dtype is not None):
+            stages = self._network(batch.rainy)
+        loss = self._loss(stages, batch.clean)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.clip or math.inf)
+        prefetch.prepare()
+        mean, finite = self._agreed(loss.detach(), norm)
+        if finite:
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update(position.step)
+            position.failures = 0
+        else:
+            self._skip(batch)
+        position.step += 1
+        position.seconds += time.perf_counter() - started
+        return mean
+
+    def _agreed(self, loss: torch.Tensor, norm: torch.Tensor) -> tuple[float, bool]:
+        """The mean loss, and whether loss and gradient are finite in every process. This waits for the device."""
+        mean, size = self._processes.average(torch.stack([loss.float(), norm.float()])).tolist()
+        return (mean, True) if math.isfinite(mean) and math.isfinite(size) else (math.nan, False)
+
+    def _skip(self, batch: Batch) -> None:
+        self.position.failures += 1
+        self._tell(Skipped(self.position.step, batch.names))
+        if self.position.failures >= _MOST_FAILURES:
+            names = ", ".join(dict.fromkeys(batch.names[:3]))
+            why = f"{_MOST_FAILURES} losses in a row were not numbers, the last on {names} and others"
+            raise TrainingError(f"step {self.position.step}", why, "Look at these pictures, or lower --learning-rate.")
+
+    def _progress(self, pace: Pace, waited: float) -> None:
+        position, options = self.position, self._options
+        crops = options.batch * self._processes.world
+        event = pace.event(position.step, self.steps, crops, waited)
+        rate = learning_rate(options, position.step - 1, self.steps)
+        self._tell(event._replace(learning_rate=rate, seconds=round(position.seconds, 1)))
+        pace.restart(position.step)
+
+    def _evaluate(self) -> None:
+        """Score the weights as a user would run them, and keep them."""
+        position, folder = self.position, self._folder.folder
+        position.evaluated = position.step
+        if not self._processes.first:
+            return
+        started = time.monotonic()
+        model = DPENet(self.model.config)
+        model.load_state_dict(self.average.state() if self.average else self.model.state_dict())
+        verdict = validate(model, self._checks, self._device)
+        best = verdict is None or verdict.psnr > position.best_psnr
+        scores = {"validation": {"protocol": PROTOCOL, **verdict.numbers()}} if verdict else {}
+        card = dataclasses.replace(_card(self._options, position, self.steps, self._hardware()), scores=scores)
+        save_model(model, folder / "last.safetensors", card)
+        if best:
+            save_model(model, folder / "best.safetensors", card)
+        if verdict:
+            position.best_psnr = max(position.best_psnr, verdict.psnr)
+            write_whole(folder / "grid.png", verdict.grid)
+            seconds = round(time.monotonic() - started, 1)
+            self._tell(Evaluated(position.step, verdict.psnr, verdict.ssim, verdict.input_psnr, best, seconds))
+
+    def _save(self) -> None:
+        if self._processes.first:
+            path = self._folder.checkpoint
+            save_checkpoint(path, self.position, self.model, self.average, optimizer=self.optimizer, data=self._data)
+            self._tell(Saved(self.position.step))
+
+    def _draw_curve(self) -> None:
+        events = self._folder.events()
+        loss = [(e["step"], e["loss"]) for e in events if e["event"] == "progress" and e["loss"] is not None]
+        psnr = [(e["step"], e["psnr"]) for e in events if e["event"] == "evaluated"]
+        write_whole(self._folder.folder / "curve.png", draw_curve(loss, psnr))
+
+    def _prepared(self, seconds: float) -> Prepared:
+        feed, choice = self._feed, self._choice
+        counts = (feed.pairs, feed.backgrounds, len(self._checks))
+        left_out = (choice.excluded, choice.twins, choice.too_small)
+        pixels = round(feed.gallery.pixels / 1e6, 1)
+        return Prepared(self.position.step, self.steps, *counts, *left_out, pixels, self._hardware(), round(seconds, 1))
+
+    def _hardware(self) -> str:
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
+        threads = f", {torch.get_num_threads()} threads" if self._device.type == "cpu" else ""
+        several = f", {self._processes.world} processes" if self._processes.world > 1 else ""
+        return f"{name}{threads}, {'bf16' if self._dtype else 'fp32'}{several}"
+
+    def _tell(self, event: Event) -> None:
+        if self._processes.first:
+            self._folder.append(event)
+            self._report(event)
+
+
+def _network(options: TrainOptions) -> DPENet:
+    if options.init is None:
+        return DPENet(DPENetConfig(n_ddrb=5) if options.light else DPENetConfig())
+    model = load_model(options.init)
+    if options.light and model.config != DPENetConfig(n_ddrb=5):
+        raise OptionError("light", f"{options.init} is not a light network", "Leave out --light or --init.")
+    return model.train().requires_grad_()
+
+
+def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    if precision is Precision.FP32:
+        return None
+    has = device.type == "cuda" or (device.type == "cpu" and cpu_has_bf16())
+    return torch.bfloat16 if has or precision is Precision.BF16 else None
+
+
+def _compiled(network: nn.Module, options: TrainOptions, device: torch.device) -> Any:
+    wanted = options.compile
+    if wanted is None:
+        wanted = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    return torch.compile(network) if wanted else network
+
+
+def _fingerprint(examples: Sequence[Example]) -> str:
+    """Names and sizes of all pictures, hashed."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(f"{example.name} {example.clean.shape} {example.rainy is None}\n".encode())
+    return digest.hexdigest()
+
+
+def _card(options: TrainOptions, position: Position, steps: int, hardware: str) -> WeightsCard:
+    provenance = {
+        "command": " ".join(["dpenet", *sys.argv[1:]]),
+        "options": dataclasses.asdict(options),
+        "step": position.step,
+        "steps": steps,
+        "training_seconds": round(position.seconds, 1),
+        "hardware": hardware,
+        "dpenet": __version__,
+        "torch": torch.__version__,
+    }
+    return WeightsCard(name=options.recipe.value, provenance=provenance)

@@ -1,0 +1,157 @@
+"""Which pictures there are to learn from, and which to validate on: read, checked, and kept apart by background."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dpenet_cli.backgrounds import BackgroundIndex
+from dpenet_cli.datasets import Layout, Pair, Picture, Side, open_dataset, read_pair, read_picture, split_backgrounds
+from dpenet_cli.errors import DatasetError
+from dpenet_cli.rain import Rain, draw_rain, draw_showers
+from dpenet_cli.training.options import PAIRS, TrainOptions
+
+_VALIDATION_SIDE = 384
+"""Longest side in pixels of a validation picture; larger ones are cut to their centre."""
+
+
+class Example(NamedTuple):
+    """One picture to learn from; `rainy` is None where rain is to be drawn."""
+
+    name: str
+    background: str
+    clean: Picture
+    rainy: Picture | None
+
+
+class Check(NamedTuple):
+    """A validation pair: H×W×3 uint8, RGB."""
+
+    name: str
+    rainy: Picture
+    clean: Picture
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Names of what was left out, and why; stored with the run so that resuming finds the same data."""
+
+    excluded: list[str] = field(default_factory=list)
+    twins: list[str] = field(default_factory=list)
+    too_small: list[str] = field(default_factory=list)
+
+
+class Pictures(NamedTuple):
+    """All that a run sees."""
+
+    examples: list[Example]
+    checks: list[Check]
+    choice: Choice
+
+
+def load_pictures(options: TrainOptions, earlier: Choice | None = None) -> Pictures:
+    """Read the folders, leave out what must be, and set validation pictures aside.
+
+    Args:
+        options: folders, crop, number of validation backgrounds, seed.
+        earlier: what an earlier call for the same options left out, to save the search.
+
+    Raises:
+        DatasetError: a folder that does not pair, a file that cannot be read, or nothing left to learn from.
+    """
+    examples = _read(options.data, options.clean_side)
+    too_small = [e.name for e in examples if min(e.clean.shape[:2]) < options.crop]
+    examples = _without(examples, too_small)
+    if earlier is not None:
+        excluded = earlier.excluded
+    else:
+        excluded = _sharing(examples, _read(options.exclude, options.clean_side)) if options.exclude else []
+    examples = _without(examples, excluded)
+    aside = _validation_backgrounds(examples, options)
+    kept_aside = [e for e in examples if e.background in aside]
+    examples = [e for e in examples if e.background not in aside]
+    twins = earlier.twins if earlier is not None else _sharing(examples, kept_aside)
+    examples = _without(examples, twins)
+    if not examples:
+        why = f"nothing is left: {len(too_small)} too small for a crop, {len(excluded)} excluded"
+        raise DatasetError(", ".join(options.data), why, "Add data, or choose a smaller --crop or --validation.")
+    return Pictures(examples, _checks(kept_aside, options), Choice(excluded, twins, too_small))
+
+
+def _read(folders: Sequence[str], clean_side: str | None) -> list[Example]:
+    sources: list[Pair | Path] = []
+    for folder in folders:
+        dataset = open_dataset(Path(folder))
+        if clean_side and dataset.layout is Layout.SIDE_BY_SIDE:
+            dataset = open_dataset(Path(folder), Side(clean_side))
+        sources += [*dataset.pairs, *dataset.clean]
+    return _in_threads(_example, sources)
+
+
+def _example(source: Pair | Path) -> Example:
+    if isinstance(source, Pair):
+        rainy, clean = read_pair(source)
+        return Example(str(source.rainy), source.background, clean, rainy)
+    return Example(str(source), str(source), read_picture(source), None)
+
+
+def _without(examples: list[Example], names: Sequence[str]) -> list[Example]:
+    gone = set(names)
+    return [example for example in examples if example.name not in gone]
+
+
+def _sharing(examples: list[Example], others: Sequence[Example]) -> list[str]:
+    """Names of the examples whose background is one of the others'."""
+    index = BackgroundIndex([other.clean for other in _one_each(others)])
+    backgrounds = _one_each(examples)
+    found = _in_threads(lambda example: index.find(example.clean), backgrounds)
+    shared = {example.background for example, match in zip(backgrounds, found, strict=True) if match}
+    return [example.name for example in examples if example.background in shared]
+
+
+def _one_each(examples: Sequence[Example]) -> list[Example]:
+    return list({example.background: example for example in examples}.values())
+
+
+def _validation_backgrounds(examples: Sequence[Example], options: TrainOptions) -> frozenset[str]:
+    """Half from the pairs and half from the clean pictures, where both exist; never more than a quarter of either."""
+    pairs = {e.background for e in examples if e.rainy is not None}
+    clean = {e.background for e in examples} - pairs
+    from_pairs = min(options.validation // (2 if clean else 1), len(pairs) // 4)
+    from_clean = min(options.validation - from_pairs, len(clean) // 4)
+    return split_backgrounds(pairs, from_pairs, options.seed) | split_backgrounds(clean, from_clean, options.seed)
+
+
+def _checks(kept_aside: Sequence[Example], options: TrainOptions) -> list[Check]:
+    """One pair a background; rain is drawn where there is none, each wanted kind in turn, the same in every run."""
+    kinds = [Rain(name) for name, weight in options.mix.items() if weight > 0 and name not in (PAIRS, Rain.DRY)]
+    checks = []
+    for number, example in enumerate(_one_each(kept_aside)):
+        clean = _centre(example.clean)
+        rainy = _centre(example.rainy) if example.rainy is not None else None
+        if rainy is None:
+            rainy = _rained_on(clean, kinds[number % len(kinds)] if kinds else Rain.THIN, options.seed + number)
+        checks.append(Check(example.name, rainy, clean))
+    return checks
+
+
+def _centre(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    top, left = max(height - _VALIDATION_SIDE, 0) // 2, max(width - _VALIDATION_SIDE, 0) // 2
+    return picture[top : top + _VALIDATION_SIDE, left : left + _VALIDATION_SIDE]
+
+
+def _rained_on(clean: Picture, kind: Rain, seed: int) -> Picture:
+    generator = torch.Generator().manual_seed(seed)
+    picture = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255.0
+    rainy = draw_rain(picture, draw_showers([kind], generator), generator)
+    return (rainy[0].permute(1, 2, 0) * 255.0).round().to(torch.uint8).numpy()
+
+
+def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Decoding and feature search release Python's lock, so threads are enough."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,191 @@
+"""What a checkpoint holds, and the folder of a run.
+
+options.json       the resolved options
+data.json          what was left out of the data, and why
+log.jsonl          every event, one JSON object a line
+checkpoint.pt      all that is needed to go on: weights, average, optimiser, step, best score
+last.safetensors   the weights at the last evaluation
+best.safetensors   the weights at the best evaluation
+grid.png           validation pictures at the last evaluation: rainy, restored, clean
+curve.png          loss and PSNR over the steps
+"""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from dpenet_cli.errors import TrainingError
+from dpenet_cli.storage import write_whole
+from dpenet_cli.training.events import Event, to_json
+from dpenet_cli.training.options import TrainOptions
+from dpenet_cli.training.pictures import Choice
+
+_FORMAT = 1
+"""Version of what `checkpoint.pt` holds."""
+
+
+class Average:
+    """The exponential moving average of a network's weights. It starts fast, as it has little to average then.
+
+    Args:
+        model: whose weights are averaged; fp32.
+        decay: share of the old average that a step keeps, in the long run.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._source = list(model.parameters())
+        self._names = [name for name, _ in model.named_parameters()]
+        self._decay = decay
+        self.weights = [parameter.detach().clone() for parameter in self._source]
+
+    def update(self, step: int) -> None:
+        """Take in the weights after a step, the first of which is 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            get_ema_multi_avg_fn(decay)(  # type: ignore[no-untyped-call]
+                self.weights, [p.detach() for p in self._source], None
+            )
+
+    def state(self) -> dict[str, Tensor]:
+        """The averaged weights under the network's names."""
+        return dict(zip(self._names, self.weights, strict=True))
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over averaged weights, in place."""
+        for name, own in zip(self._names, self.weights, strict=True):
+            own.copy_(state[name])
+
+
+@dataclasses.dataclass
+class Position:
+    """How far a run has come. `seconds` is time spent training; `failures` counts non-finite steps in a row."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_psnr: float = float("-inf")
+    evaluated: int = -1
+    failures: int = 0
+
+
+class RunFolder:
+    """The files of one run; whole or not at all, but for the log, which grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint = folder / "checkpoint.pt"
+        self.log = folder / "log.jsonl"
+
+    def start(self, options: TrainOptions) -> None:
+        """Make the folder for a new run.
+
+        Raises:
+            TrainingError: it holds a run already, or cannot be made.
+        """
+        if (self.folder / "options.json").exists():
+            raise TrainingError(str(self.folder), "it holds a run", "Go on with --resume, or choose another folder.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.write_options(options)
+        except OSError as error:
+            raise TrainingError(str(self.folder), f"cannot be written to: {error}", "Choose another folder.") from error
+
+    def options(self) -> TrainOptions:
+        """The options that the run was started with."""
+        return TrainOptions.read(self.folder / "options.json")
+
+    def write_options(self, options: TrainOptions) -> None:
+        """Keep the options."""
+        write_whole(self.folder / "options.json", options.to_json().encode())
+
+    def choice(self) -> Choice | None:
+        """What was left out of the data when the run began, or None before that."""
+        try:
+            return Choice(**json.loads((self.folder / "data.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise TrainingError(str(self.folder / "data.json"), str(error), "Remove it to search again.") from error
+
+    def write_choice(self, choice: Choice) -> None:
+        """Keep what was left out."""
+        write_whole(self.folder / "data.json", (json.dumps(dataclasses.asdict(choice), indent=1) + "\n").encode())
+
+    def append(self, event: Event) -> None:
+        """Log an event."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(to_json(event) + "\n")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log; a last line that a kill cut short is left out."""
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def forget_after(self, step: int) -> None:
+        """Drop logged events beyond the checkpoint that the run goes on from: they are about to happen again."""
+        kept = [json.dumps(event) for event in self.events() if event["step"] <= step]
+        write_whole(self.log, "".join(line + "\n" for line in kept).encode())
+
+
+def save_checkpoint(
+    path: Path, position: Position, model: nn.Module, average: Average | None, *, optimizer: Optimizer, data: str
+) -> None:
+    """Store all that is needed to go on; the file that was there stays whole until this one is.
+
+    Raises:
+        OSError: the disk is full or cannot be written to.
+    """
+    buffer = io.BytesIO()
+    content = {
+        "format": _FORMAT,
+        "position": dataclasses.asdict(position),
+        "model": model.state_dict(),
+        "average": average.state() if average else None,
+        "optimizer": optimizer.state_dict(),
+        "data": data,
+    }
+    torch.save(content, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, model: nn.Module, average: Average | None, optimizer: Optimizer, data: str) -> Position:
+    """Put a run back to where it was saved.
+
+    Args:
+        path: what `save_checkpoint` wrote.
+        model: overwritten, as are the next two.
+        average: None if the run keeps none.
+        optimizer: of the model's parameters.
+        data: fingerprint of the pictures; it must be what it was.
+
+    Raises:
+        TrainingError: no such file, another format, another network, or other pictures.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']} of another version")  # noqa: TRY301 - one more damaged file
+        model.load_state_dict(content["model"])
+        if average is not None:
+            average.restore(content["average"])
+        optimizer.load_state_dict(content["optimizer"])
+        position = Position(**content["position"])
+    except Exception as error:  # torch raises many types on damaged files; all of them mean this
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(str(path), f"the run cannot go on from it: {reason}", "Start a new run.") from error
+    if content["data"] != data:
+        why = "the pictures are not those that the run began with"
+        raise TrainingError(str(path), why, "Bring the folders back to what they were, or start a new run.")
+    return position
