@@ -22,7 +22,7 @@ from dpenet_cli.errors import DatasetError, OptionError, TrainingError
 from dpenet_cli.losses import general_loss
 from dpenet_cli.model import DPENet, DPENetConfig
 from dpenet_cli.training import loop
-from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Progress, Skipped
+from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Progress, Skipped
 from dpenet_cli.training.feed import Feed, Gallery
 from dpenet_cli.training.loop import resume, train
 from dpenet_cli.training.options import GENERAL_MIX, Recipe, TrainOptions
@@ -80,7 +80,7 @@ def test_a_run_leaves_weights_log_grid_and_curve(tmp_path: Path, clean: str, pai
     out = tmp_path / "run"
     assert train(out, small(clean, pairs, evaluate_every=3), events.append) == "done"
     kinds = [type(event) for event in events]
-    assert kinds[0] is Prepared
+    assert kinds[:3] == [Preparing, Preparing, Prepared]
     assert kinds[-1] is Finished
     assert kinds.count(Evaluated) == 2
     last_progress = [event for event in events if isinstance(event, Progress)][-1]
