@@ -94,8 +94,8 @@ KINDS: Mapping[Rain, Kind] = {
         layers=(2, 4),
         spread=(0, 2),
         length=(9, 70),
-        width=(0.7, 2),
-        softness=(0.4, 0.7),
+        width=(0.6, 2),
+        softness=(0.35, 0.65),
         cover=(0.01, 0.045),
         bright=(0.25, 0.65),
         camera=(0.05, 0.05),
@@ -103,16 +103,16 @@ KINDS: Mapping[Rain, Kind] = {
     # The same paper: Rain100H has up to five directions. Strokes with hard edges and one grey value each, layer on
     # layer, a mean of 30 to 80 grey levels; where they meet bright areas the sum saturates.
     Rain.DENSE: Kind(
-        layers=(1, 4),
+        layers=(2, 4),
         direction=(-25, 25),
-        spread=(0, 12),
+        spread=(0, 18),
         length=(18, 110),
         width=(1, 3.5),
         softness=(0.3, 0.4),
-        cover=(0.35, 0.95),
-        black=(0.2, 0.5),
+        cover=(0.4, 1.3),
+        black=(0.05, 0.4),
         white=(0.05, 0.9),
-        bright=(0.14, 0.36),
+        bright=(0.09, 0.27),
         camera=(0.05, 0.05),
     ),
     # The Photoshop recipe behind Rain800 (Zhang, Sindagi, Patel, "Image De-raining Using a Conditional GAN", TCSVT

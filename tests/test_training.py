@@ -22,7 +22,7 @@ from dpenet_cli.errors import DatasetError, OptionError, TrainingError
 from dpenet_cli.losses import general_loss
 from dpenet_cli.model import DPENet, DPENetConfig
 from dpenet_cli.training import loop
-from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Progress, Skipped
+from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Progress, Skipped
 from dpenet_cli.training.feed import Feed, Gallery
 from dpenet_cli.training.loop import resume, train
 from dpenet_cli.training.options import GENERAL_MIX, Recipe, TrainOptions
@@ -80,7 +80,7 @@ def test_a_run_leaves_weights_log_grid_and_curve(tmp_path: Path, clean: str, pai
     out = tmp_path / "run"
     assert train(out, small(clean, pairs, evaluate_every=3), events.append) == "done"
     kinds = [type(event) for event in events]
-    assert kinds[0] is Prepared
+    assert kinds[:3] == [Preparing, Preparing, Prepared]
     assert kinds[-1] is Finished
     assert kinds.count(Evaluated) == 2
     last_progress = [event for event in events if isinstance(event, Progress)][-1]
@@ -312,8 +312,19 @@ def test_options_travel_through_json_and_refuse_nonsense(tmp_path: Path) -> None
     for wrong in ({"batch": 0}, {"mix": {"hail": 1.0}}, {"mix": {"thin": 0.0}}, {"ema": 1.0}, {"learning_rate": -1.0}):
         with pytest.raises(OptionError):
             TrainOptions.for_recipe(Recipe.GENERAL, ("a",), **wrong)
-    with pytest.raises(TrainingError, match="without --resume"):
+    with pytest.raises(TrainingError, match="it holds no run"):
         TrainOptions.read(tmp_path / "nothing.json")
+    (tmp_path / "options.json").write_text("{}")
+    with pytest.raises(TrainingError, match="no options of a run"):
+        TrainOptions.read(tmp_path / "options.json")
+
+
+def test_a_run_whose_data_were_wrong_can_be_started_again(tmp_path: Path, clean: str) -> None:
+    with pytest.raises(DatasetError):
+        train(tmp_path / "run", small(str(tmp_path / "nowhere")), ignore)
+    assert train(tmp_path / "run", small(clean, steps=1), ignore) == "done"
+    log = (tmp_path / "run/log.jsonl").read_text().splitlines()
+    assert sum("reading pictures" in line for line in log) == 1
 
 
 def test_a_run_is_neither_overwritten_nor_changed_nor_fed_other_pictures(tmp_path: Path, clean: str) -> None:

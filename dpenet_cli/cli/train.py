@@ -262,7 +262,13 @@ def _finished(e: dict[str, Any]) -> str:
     return f"{e['reason']} at step {e['step']}, {_duration(e['seconds'])} of training"
 
 
-_DESCRIBE = {"prepared": _prepared, "evaluated": _evaluated, "skipped": _skipped, "finished": _finished}
+_DESCRIBE = {
+    "preparing": lambda e: f"{e['doing']} …",
+    "prepared": _prepared,
+    "evaluated": _evaluated,
+    "skipped": _skipped,
+    "finished": _finished,
+}
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,13 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 
+class Preparing(NamedTuple):
+    """What is being done before the first step; it can take minutes."""
+
+    step: int
+    doing: str
+
+
 class Prepared(NamedTuple):
     """The data are read and checked; training begins (or goes on) at `step`."""
 
@@ -67,7 +74,7 @@ class Finished(NamedTuple):
     seconds: float
 
 
-Event: TypeAlias = Prepared | Progress | Skipped | Evaluated | Saved | Finished
+Event: TypeAlias = Preparing | Prepared | Progress | Skipped | Evaluated | Saved | Finished
 Report: TypeAlias = Callable[[Event], None]
 
 

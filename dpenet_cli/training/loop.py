@@ -28,7 +28,7 @@ from dpenet_cli.model import DPENet, DPENetConfig
 from dpenet_cli.options import Precision
 from dpenet_cli.storage import write_whole
 from dpenet_cli.training.clock import Pace, Stop
-from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Report, Saved, Skipped
+from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Report, Saved, Skipped
 from dpenet_cli.training.feed import Batch, Feed, Prefetch
 from dpenet_cli.training.options import Recipe, TrainOptions
 from dpenet_cli.training.parallel import Processes, joined
@@ -117,7 +117,7 @@ class Trainer:
         self._folder, self._options, self._processes, self._report = run, options, processes, report
         self._device = processes.device
         earlier = run.choice() if resume else None
-        examples, self._checks, self._choice = load_pictures(options, earlier)
+        examples, self._checks, self._choice = load_pictures(options, earlier, self._preparing)
         self._data = _fingerprint(examples)
         self._feed = Feed(examples, options, self._device, processes.rank, processes.world)
         del examples  # the feed has pixels of its own
@@ -256,6 +256,9 @@ class Trainer:
         loss = [(e["step"], e["loss"]) for e in events if e["event"] == "progress" and e["loss"] is not None]
         psnr = [(e["step"], e["psnr"]) for e in events if e["event"] == "evaluated"]
         write_whole(self._folder.folder / "curve.png", draw_curve(loss, psnr))
+
+    def _preparing(self, doing: str) -> None:
+        self._tell(Preparing(0, doing))
 
     def _prepared(self, seconds: float) -> Prepared:
         feed, choice = self._feed, self._choice

@@ -119,6 +119,8 @@ class TrainOptions:
         Raises:
             TrainingError: the file is missing or is not a run's options.
         """
+        if not path.is_file():
+            raise TrainingError(str(path.parent), "it holds no run", "Start one: leave out --resume, give --data.")
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             stored |= {"recipe": Recipe(stored["recipe"]), "precision": Precision(stored["precision"])}

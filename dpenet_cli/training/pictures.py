@@ -52,28 +52,35 @@ class Pictures(NamedTuple):
     choice: Choice
 
 
-def load_pictures(options: TrainOptions, earlier: Choice | None = None) -> Pictures:
+def load_pictures(
+    options: TrainOptions, earlier: Choice | None = None, tell: Callable[[str], None] = lambda _: None
+) -> Pictures:
     """Read the folders, leave out what must be, and set validation pictures aside.
 
     Args:
         options: folders, crop, number of validation backgrounds, seed.
         earlier: what an earlier call for the same options left out, to save the search.
+        tell: called with what is about to be done.
 
     Raises:
         DatasetError: a folder that does not pair, a file that cannot be read, or nothing left to learn from.
     """
+    tell("reading pictures")
     examples = _read(options.data, options.clean_side)
     too_small = [e.name for e in examples if min(e.clean.shape[:2]) < options.crop]
     examples = _without(examples, too_small)
-    if earlier is not None:
-        excluded = earlier.excluded
-    else:
-        excluded = _sharing(examples, _read(options.exclude, options.clean_side)) if options.exclude else []
+    excluded = earlier.excluded if earlier is not None else []
+    if earlier is None and options.exclude:
+        tell("searching for backgrounds of the test sets")
+        excluded = _sharing(examples, _read(options.exclude, options.clean_side))
     examples = _without(examples, excluded)
     aside = _validation_backgrounds(examples, options)
     kept_aside = [e for e in examples if e.background in aside]
     examples = [e for e in examples if e.background not in aside]
-    twins = earlier.twins if earlier is not None else _sharing(examples, kept_aside)
+    twins = earlier.twins if earlier is not None else []
+    if earlier is None and kept_aside:
+        tell("searching for backgrounds of the validation pictures")
+        twins = _sharing(examples, kept_aside)
     examples = _without(examples, twins)
     if not examples:
         why = f"nothing is left: {len(too_small)} too small for a crop, {len(excluded)} excluded"

@@ -83,15 +83,16 @@ class RunFolder:
         self.log = folder / "log.jsonl"
 
     def start(self, options: TrainOptions) -> None:
-        """Make the folder for a new run.
+        """Make the folder for a new run. What is left of one that never got its data together is replaced.
 
         Raises:
             TrainingError: it holds a run already, or cannot be made.
         """
-        if (self.folder / "options.json").exists():
+        if (self.folder / "data.json").exists():
             raise TrainingError(str(self.folder), "it holds a run", "Go on with --resume, or choose another folder.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self.log.unlink(missing_ok=True)
             self.write_options(options)
         except OSError as error:
             raise TrainingError(str(self.folder), f"cannot be written to: {error}", "Choose another folder.") from error
