@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections import Counter
 from enum import IntEnum
@@ -148,7 +149,7 @@ class BatchReport:
             print_error(error, self._console)
         if self._verbosity >= 0:
             told = [f"{count} {status}" for status in Status if (count := self._counts[status])] or ["nothing done"]
-            line = f"{', '.join(told)} in {_duration(seconds)}" + (f" on {description}" if description else "")
+            line = f"{', '.join(told)} in {duration(seconds)}" + (f" on {description}" if description else "")
             if interrupted:
                 line = f"interrupted: {line}, {left} left; the same command goes on from here"
             self._console.print(Text(line, style="bold"), soft_wrap=True)
@@ -193,8 +194,9 @@ def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
+def duration(seconds: float) -> str:
+    """A time for a person: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if not math.isfinite(seconds) or seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

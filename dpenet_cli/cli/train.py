@@ -1,6 +1,5 @@
 """``dpenet train``: from folders of pictures to weights, resumable."""
 
-import math
 import os
 import sys
 from pathlib import Path
@@ -11,15 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dpenet_cli.cli.console import Exit, duration
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import Precision
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import Recipe, TrainOptions
 
 _DATA, _HOW, _RUN, _MACHINE = "Data", "Recipe", "Run", "Machine"
-
-EXIT_INTERRUPTED = 130
-"""As a shell reports a program that SIGINT ended: 128 + 2."""
 
 
 def train(
@@ -164,7 +161,7 @@ def train(
             options = TrainOptions.for_recipe(recipe, folders, **given)
             reason = start(output, options, display.show, max_minutes=max_minutes)
     if reason == "interrupted":
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(Exit.INTERRUPTED)
 
 
 def _check(data: list[Path] | None, clean_side: str | None, *, resume: bool) -> None:
@@ -224,7 +221,7 @@ class _Display:
             f"rate {e['learning_rate']:.2g}"
         )
         if self._bar.disable:
-            left = _duration(e["seconds_left"])
+            left = duration(e["seconds_left"])
             self._console.print(f"step {e['step']} of {e['steps']} · {text} · {left} left", soft_wrap=True)
         else:
             self._bar.update(self._task, completed=e["step"], total=e["steps"], description=text)
@@ -233,7 +230,7 @@ class _Display:
 def _prepared(e: dict[str, Any]) -> str:
     lines = [
         f"{e['pairs']} pairs and {e['backgrounds']} backgrounds, {e['megapixels']:.0f} megapixels, read in "
-        f"{_duration(e['seconds'])}; {e['validation']} pictures to validate on; {e['hardware']}",
+        f"{duration(e['seconds'])}; {e['validation']} pictures to validate on; {e['hardware']}",
     ]
     reasons = {
         "excluded": "left out, as they share a background with a test set",
@@ -251,7 +248,7 @@ def _prepared(e: dict[str, Any]) -> str:
 def _evaluated(e: dict[str, Any]) -> str:
     best = ", the best so far" if e["best"] else ""
     change = f"{e['psnr']:.2f} dB / {e['ssim']:.4f} (input {e['input_psnr']:.2f} dB)"
-    return f"step {e['step']}: validation {change}{best}; {_duration(e['seconds'])}"
+    return f"step {e['step']}: validation {change}{best}; {duration(e['seconds'])}"
 
 
 def _skipped(e: dict[str, Any]) -> str:
@@ -259,7 +256,7 @@ def _skipped(e: dict[str, Any]) -> str:
 
 
 def _finished(e: dict[str, Any]) -> str:
-    return f"{e['reason']} at step {e['step']}, {_duration(e['seconds'])} of training"
+    return f"{e['reason']} at step {e['step']}, {duration(e['seconds'])} of training"
 
 
 _DESCRIBE = {
@@ -269,11 +266,3 @@ _DESCRIBE = {
     "skipped": _skipped,
     "finished": _finished,
 }
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds) or seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
