@@ -91,11 +91,10 @@ class TorchBackend:
         """Slide down the strip, or take it whole if one band holds it."""
         height = strip.shape[0]
         try:
-            with torch.inference_mode(), self._arithmetic(precision):
-                if band_rows >= height:
-                    yield self._forward(strip, strip, WHOLE, strength)
-                    return
-                yield from self._slide(strip, band_rows, strength)
+            if band_rows >= height:
+                yield self._forward(strip, strip, WHOLE, precision, strength)
+            else:
+                yield from self._slide(strip, band_rows, precision, strength)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -103,7 +102,7 @@ class TorchBackend:
                 torch.cuda.empty_cache()
             raise OutOfMemory(_first_line(error)) from error
 
-    def _slide(self, strip: Pixels, band_rows: int, strength: float) -> Iterator[Pixels]:
+    def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
         height = strip.shape[0]
         flow = BandFlow(height)
         done = 0
@@ -114,16 +113,18 @@ class TorchBackend:
             flow.begin_band()
             first = max(top - self.receptive_radius, 0)
             ready = min(top + band_rows - self.receptive_radius, height) - first
-            rows = self._forward(band, strip[first : first + max(ready, 0)], flow, strength)
+            rows = self._forward(band, strip[first : first + max(ready, 0)], flow, precision, strength)
             done += len(rows)
             if len(rows):
                 yield rows
         assert done == height
 
-    def _forward(self, band: Pixels, rainy: Pixels, flow: Flow, strength: float) -> Pixels:
+    @torch.inference_mode()
+    def _forward(self, band: Pixels, rainy: Pixels, flow: Flow, precision: Precision, strength: float) -> Pixels:
         """Run one band; `rainy` holds the input's rows at the place of those that come out."""
         peak = float(np.iinfo(band.dtype).max)
-        restored = self._model(self._upload(band, peak), flow).restored[:, :, : len(rainy)]
+        with self._arithmetic(precision):
+            restored = self._model(self._upload(band, peak), flow).restored[:, :, : len(rainy)]
         if not torch.isfinite(restored).all():
             raise NonFinite("the network returned values that are not numbers")
         if strength < 1.0:
