@@ -12,6 +12,7 @@ The configuration is inferred from the tensors' names and shapes, and loading is
 
 import io
 import json
+import os
 import pickletools
 import re
 import zipfile
@@ -43,12 +44,10 @@ _PICKLE_NAMES = frozenset(
         ("collections", "OrderedDict"),
         ("torch._utils", "_rebuild_tensor_v2"),
         ("torch._utils", "_rebuild_parameter"),
-        ("torch", "FloatStorage"),
-        ("torch", "HalfStorage"),
-        ("torch", "BFloat16Storage"),
+        *(("torch", f"{kind}Storage") for kind in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Bool")),
     }
 )
-"""All that a state dict of floating-point tensors needs to name."""
+"""All that a state dict of tensors needs to name."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,10 @@ def find_weights(weights: str | Path) -> Path:
     if isinstance(weights, str) and weights in shipped_names():
         return weights_folder() / f"{weights}.safetensors"
     path = Path(weights)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 - false, not an error, for names that no file system can hold
         return path
     names = ", ".join(shipped_names()) or "none: the installation is damaged"
-    why = "it is a folder" if path.is_dir() else "there is no such file, and no weights of that name"
+    why = "it is a folder" if os.path.isdir(path) else "there is no such file, and no weights of that name"  # noqa: PTH112
     raise WeightsError(str(weights), why, f"Give a .safetensors or .pth file, or one of the shipped names ({names}).")
 
 
@@ -188,7 +187,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if kind == "safetensors":
         return _read_safetensors(path)
     if kind == "zip":
-        return {_module_key(key): value for key, value in _read_pth(path).items()}
+        return _with_module_keys(path, _read_pth(path))
     if path.stat().st_size == 0:
         raise _damaged(path, "it is empty")
     raise _damaged(path, "it is neither a safetensors file nor a zip made by torch.save")
@@ -201,7 +200,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             version = metadata.get("format_version", _FORMAT_VERSION)
             if metadata.get("format") == _FORMAT and version != _FORMAT_VERSION:
                 raise _damaged(path, f"it is of format version {version}, made for a newer dpenet")
-            return {_module_key(key): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            return _with_module_keys(path, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(path, str(error)) from error
 
@@ -277,6 +276,13 @@ def _module_key(key: str) -> str:
     return key
 
 
+def _with_module_keys(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {_module_key(key): value for key, value in state.items()}
+    if len(renamed) < len(state):
+        raise _damaged(path, "it holds the same tensor under two names")
+    return renamed
+
+
 def _infer_config(path: Path, state: dict[str, Tensor]) -> DPENetConfig:
     """Read the sizes off the tensors' names and shapes."""
     stem = state.get("r2net.inconv.weight")
@@ -288,7 +294,7 @@ def _infer_config(path: Path, state: dict[str, Tensor]) -> DPENetConfig:
         numbers = {int(m.group(1)) for key in state if (m := re.match(rf"{re.escape(part)}\.(\d{{1,4}})\.", key))}
         counts.append(max(numbers, default=-1) + 1)
     config = DPENetConfig(stem.shape[0], *counts)
-    if config.channels > MAX_CHANNELS or max(counts) > MAX_BLOCKS:
+    if not 1 <= config.channels <= MAX_CHANNELS or not 1 <= min(counts) <= max(counts) <= MAX_BLOCKS:
         raise _damaged(path, f"it claims {config}")
     return config
 
@@ -305,5 +311,7 @@ def _check_tensors(path: Path, state: dict[str, Tensor], model: DPENet) -> None:
             raise _damaged(path, f"{key} has shape {tuple(tensor.shape)} instead of {tuple(expected[key])}")
         if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
             raise _damaged(path, f"{key} is {tensor.dtype}, {tensor.layout} instead of dense fp32, fp16 or bf16")
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise _damaged(path, f"{key} claims more values than the file holds")
         if not torch.isfinite(tensor).all():
             raise _damaged(path, f"{key} holds values that are not finite")

@@ -14,7 +14,7 @@ from dpenet_cli.backends.torch import TorchBackend
 from dpenet_cli.checkpoints import load_model
 from dpenet_cli.errors import DeviceError, ImageError, WeightsError
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
-from dpenet_cli.tiling import MIN_TILE, Plan, plan
+from dpenet_cli.tiling import MIN_BAND_ROWS, MIN_TILE, plan
 
 Progress = Callable[[float], None]
 
@@ -35,6 +35,7 @@ class Derainer:
         self._backend = backend
         self._strength = options.strength
         self._columns = options.tile
+        self._limit: TileSize | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -93,20 +94,26 @@ class Derainer:
             self._clean_into(clean, rainy, self._backend.precision_for(rainy.dtype), progress or _no_progress)
             return clean
 
-    def plan(self, height: int, width: int, precision: Precision = Precision.FP32) -> Plan:
-        """How a picture of this size would be cut, as memory stands now."""
-        return self._plan(width, self._backend.tile_size(height, width, precision, self._columns))
-
-    def _plan(self, width: int, size: TileSize) -> Plan:
-        return plan(width, tile=size.columns, band_rows=size.band_rows, halo=self._backend.receptive_radius)
+    def _tile_size(self, height: int, width: int, precision: Precision) -> TileSize:
+        """What suits the backend, and no more than memory has been found to hold."""
+        columns, band_rows = self._backend.tile_size(height, width, precision, self._columns)
+        band_rows = min(band_rows, height)
+        if self._limit is None:
+            return TileSize(columns, band_rows)
+        return TileSize(min(columns, self._limit.columns), min(band_rows, self._limit.band_rows))
 
     def _clean_into(self, clean: Pixels, rainy: Pixels, precision: Precision, progress: Progress) -> None:
         """Fill `clean`; start over with half the tile when memory runs out."""
         height, width = rainy.shape[:2]
-        size = self._backend.tile_size(height, width, precision, self._columns)
+        size = self._tile_size(height, width, precision)
         while True:
+            cut = plan(width, tile=size.columns, halo=self._backend.receptive_radius)
+            log.info(
+                "%d×%d in %d strip(s), bands of %d rows, %s: %.2f times the operations needed",
+                *(width, height, len(cut.strips), size.band_rows, precision, cut.overhead),
+            )
             try:
-                for strip in self._plan(width, size).strips:
+                for strip in cut.strips:
                     top = 0
                     for rows in self._strip(rainy[:, strip.start : strip.stop], size.band_rows, precision):
                         core = rows[:, strip.left - strip.start : strip.right - strip.start]
@@ -115,8 +122,8 @@ class Derainer:
                         progress((strip.left + (strip.right - strip.left) * top / height) / width)
             except OutOfMemory as error:
                 size = _halved(size, str(error))
-                self._columns = size.columns  # the next picture need not find out again
-                log.warning("out of memory: going on with tiles of %d columns", size.columns)
+                self._limit = size  # the next picture need not find out again
+                log.warning("out of memory: going on with tiles of %d×%d pixels", *size)
             else:
                 return
 
@@ -158,6 +165,9 @@ def _check(rainy: Pixels) -> None:
 
 
 def _halved(size: TileSize, why: str) -> TileSize:
-    if size.columns <= MIN_TILE:
-        raise DeviceError("the device", f"its memory does not hold the smallest tile ({why})", "Use --device cpu.")
-    return TileSize(max(size.columns // 2, MIN_TILE), max(size.band_rows // 2, 1))
+    """Half the tile: shorter bands first, for they cost next to nothing; then narrower strips, whose halo does."""
+    if size.band_rows > MIN_BAND_ROWS:
+        return TileSize(size.columns, max(size.band_rows // 2, MIN_BAND_ROWS))
+    if size.columns > MIN_TILE:
+        return TileSize(max(size.columns // 2, MIN_TILE), size.band_rows)
+    raise DeviceError("the device", f"its memory does not hold the smallest tile ({why})", "Use --device cpu.")

@@ -6,7 +6,9 @@ found while nothing has been written yet.
 
 import glob
 import os
+import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +59,7 @@ class Batch:
 
 def plan_batch(
     inputs: Sequence[str],
-    output: Path | None = None,
+    output: str | Path | None = None,
     image_format: ImageFormat | None = None,
     *,
     compare: bool = False,
@@ -70,7 +72,7 @@ def plan_batch(
 
     Args:
         inputs: paths and glob patterns; what exists is a path, even if it looks like a pattern.
-        output: file or folder, or None.
+        output: file or folder, or None; a name that ends with a slash is a folder.
         image_format: the format of the outputs, or None for that of the input's name.
         compare: plan a before/after picture beside each output.
 
@@ -78,11 +80,15 @@ def plan_batch(
         InputError: two inputs would write one output, or an output would replace an input.
     """
     batch = Batch()
+    if "" in inputs or output == "":
+        raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
     named = [path for text in inputs for path in _resolve(text, batch)]
-    as_file = output is not None and _is_file_name(output, named, image_format)
+    is_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
+    output = None if output is None else Path(output)
+    as_file = output is not None and not is_folder and _is_file_name(output, named, image_format)
     for path in named:
-        if path.is_dir():
-            _plan_folder(path, output, image_format, compare, batch)
+        if os.path.isdir(path):  # noqa: PTH112 - false, not an error, where permission is missing
+            _plan_folder(path, output, image_format, batch)
         elif error := _not_a_picture(path):
             batch.bad.append(BadInput(str(path), error))
         else:
@@ -92,8 +98,10 @@ def plan_batch(
                 target = output / _renamed(path, image_format)
             else:
                 target = path.with_name(Path(path.name).stem + OWN_SUFFIX + Path(_renamed(path, image_format)).suffix)
-            batch.jobs.append(_job(path, target, compare))
+            batch.jobs.append(Job(path, target))
     _drop_repeats(batch)
+    if compare:
+        batch.jobs = _with_compare(batch.jobs)
     if output is None:
         _drop_own_products(batch)
     _check_targets(batch.jobs)
@@ -103,14 +111,24 @@ def plan_batch(
 def _is_file_name(output: Path, named: Sequence[Path], image_format: ImageFormat | None) -> bool:
     """Whether `output` names the one picture to write, rather than a folder."""
     meant = format_for(output)
-    if meant is None or output.is_dir():
+    if meant is None or os.path.isdir(output):  # noqa: PTH112 - false, not an error, for impossible names
         return False
-    if len(named) > 1 or any(path.is_dir() for path in named):
+    if len(named) > 1 or any(map(os.path.isdir, named)):
         raise InputError(str(output), "several pictures do not fit into one file", "Name a folder with -o.")
-    if image_format not in (None, meant):
+    check_name(output, image_format)
+    return True
+
+
+def check_name(output: Path, image_format: ImageFormat | None) -> None:
+    """Refuse a file name that says one format when another is asked for.
+
+    Raises:
+        InputError: they differ.
+    """
+    meant = format_for(output)
+    if meant is not None and image_format not in (None, meant):
         why = f"its name says {meant}, but the format asked for is {image_format}"
         raise InputError(str(output), why, "Leave out --format, or change the name.")
-    return True
 
 
 def _resolve(text: str, batch: Batch) -> list[Path]:
@@ -129,34 +147,41 @@ def _resolve(text: str, batch: Batch) -> list[Path]:
     return []
 
 
-def _plan_folder(
-    folder: Path, output: Path | None, image_format: ImageFormat | None, compare: bool, batch: Batch
-) -> None:
+def _plan_folder(folder: Path, output: Path | None, image_format: ImageFormat | None, batch: Batch) -> None:
     root = output if output is not None else _sibling(folder)
-    raw = found = 0
-    for path in _walk(folder, skip=root):
+    raw, before = 0, len(batch.jobs) + len(batch.bad)
+    for path in _walk(folder, root, batch):
         suffix = path.suffix.lower()
         if suffix in RAW_SUFFIXES:
             raw += 1
-        elif suffix in PICTURE_SUFFIXES and path.is_file():
+        elif suffix in PICTURE_SUFFIXES:
+            if error := _not_a_picture(path):
+                batch.bad.append(BadInput(str(path), error))
+                continue
             relative = path.relative_to(folder)
-            target = root / relative.with_name(_renamed(relative, image_format))
-            batch.jobs.append(_job(path, target, compare))
-            found += 1
+            batch.jobs.append(Job(path, root / relative.with_name(_renamed(relative, image_format))))
     if raw:
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
-    if not found:
+    if len(batch.jobs) + len(batch.bad) == before:
         step = "Name a folder that holds JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC files."
         batch.bad.append(BadInput(str(folder), InputError(str(folder), "there are no pictures in this folder", step)))
 
 
-def _walk(folder: Path, skip: Path) -> Iterator[Path]:
-    """Files below a folder, sorted; hidden ones and the output folder left out, link loops entered once."""
+def _walk(folder: Path, skip: Path, batch: Batch) -> Iterator[Path]:
+    """Files below a folder, sorted; hidden ones and the output folder left out, link loops entered once.
+
+    A folder that cannot be read goes to the batch's bad inputs.
+    """
+
+    def unreadable(error: OSError) -> None:
+        why = f"this folder cannot be read ({error.strerror or error})"
+        bad = InputError(str(error.filename), why, "Check its permissions.")
+        batch.bad.append(BadInput(str(error.filename), bad))
+
     skipped = skip.resolve()
-    entered: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        status = Path(here).stat()
-        identity = (status.st_dev, status.st_ino)
+    entered: set[str] = set()
+    for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        identity = os.path.realpath(here)
         if identity in entered:
             folders.clear()
             continue
@@ -186,16 +211,26 @@ def _renamed(path: Path, image_format: ImageFormat | None) -> str:
     return path.stem + _FORMAT_SUFFIX.get(image_format, f".{image_format}")
 
 
-def _job(source: Path, target: Path, compare: bool) -> Job:
-    return Job(source, target, target.with_name(target.stem + COMPARE_SUFFIX) if compare else None)
+def _with_compare(jobs: Sequence[Job]) -> list[Job]:
+    """Add the names of the before/after pictures: ``a-compare.jpg``, with the suffix kept where two would be alike."""
+    plain = [job.target.with_name(job.target.stem + COMPARE_SUFFIX) for job in jobs]
+    uses = Counter(map(_key, plain))
+    return [
+        job._replace(compare=name if uses[_key(name)] == 1 else job.target.with_name(job.target.name + COMPARE_SUFFIX))
+        for job, name in zip(jobs, plain, strict=True)
+    ]
 
 
 def _not_a_picture(path: Path) -> DpenetError | None:
     if path.suffix.lower() in RAW_SUFFIXES:
         return raw_refusal(str(path))
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
         return InputError(str(path), "this link leads nowhere", "Mend the link, or name the picture itself.")
-    if not path.is_file():
+    except OSError as error:
+        return InputError(str(path), f"it cannot be reached ({error.strerror or error})", "Check its permissions.")
+    if not stat.S_ISREG(mode):
         return InputError(str(path), "this is a pipe or a device, not a file", "Use - to read from a pipe.")
     return None
 

@@ -1,6 +1,8 @@
 """Many pictures through one engine: read, clean and write overlap, and one bad picture never stops the rest."""
 
+import copy
 import errno
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -69,6 +71,9 @@ class RunOptions:
     workers: int = 1
 
 
+_AHEAD_BYTES = 2**29
+"""Pixels that may wait on either side of the network, in bytes: enough for 30 photographs of 6 megapixels."""
+
 Clean = Callable[[Pixels], Pixels]
 
 
@@ -86,7 +91,8 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outc
     """Clean pictures and yield one outcome each, in order.
 
     The next pictures are decoded and the last ones encoded on threads while the network works on this one; at most
-    `workers` are waiting on either side. If the caller stops, what is being written is finished, the rest is not begun.
+    `workers` are waiting on either side, fewer if they are large. If the caller stops, what is being written is
+    finished, the rest is not begun.
 
     Args:
         jobs: what to do.
@@ -96,18 +102,23 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outc
     reading: deque[tuple[Job, Future[Picture] | None]] = deque()
     writing: deque[Future[Outcome] | Outcome] = deque()
     pending = iter(jobs)
+    largest = 0  # bytes of the largest picture so far
     readers = ThreadPoolExecutor(options.workers, "read")
     writers = ThreadPoolExecutor(options.workers, "write")
     try:
         while True:
-            while len(reading) <= options.workers and (job := next(pending, None)) is not None:
+            ahead = min(options.workers, max(_AHEAD_BYTES // largest, 1)) if largest else 1
+            while len(reading) <= ahead and (job := next(pending, None)) is not None:
                 skip = not options.overwrite and is_done(job)
                 reading.append((job, None if skip else readers.submit(_read, job, options.max_pixels)))
             if not reading:
                 break
             job, picture = reading.popleft()
             writing.append(_advance(job, picture, clean, writers, options))
-            while len(writing) > options.workers:
+            if picture is not None and picture.exception() is None:
+                largest = max(largest, picture.result().pixels.nbytes)
+            del picture  # its pixels are not needed any more
+            while len(writing) > ahead:
                 yield _finished(writing.popleft())
         while writing:
             yield _finished(writing.popleft())
@@ -151,6 +162,7 @@ def _write(job: Job, picture: Picture, before: Picture | None, seconds: float, o
         if job.compare is not None and before is not None:
             write_whole(job.compare, side_by_side(before, picture))
         write_whole(job.target, data)
+        _not_older(job)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error, notices)
     except MemoryError:
@@ -160,6 +172,14 @@ def _write(job: Job, picture: Picture, before: Picture | None, seconds: float, o
         return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
     height, width = picture.pixels.shape[:2]
     return Outcome(str(job.source), str(job.target), Status.DONE, None, notices, (width, height), seconds)
+
+
+def _not_older(job: Job) -> None:
+    """Date the outputs no earlier than their source, which a wrong camera clock may have put into the future."""
+    changed = job.source.stat().st_mtime_ns
+    for path in (job.target, job.compare):
+        if path is not None and path.stat().st_mtime_ns < changed:
+            os.utime(path, ns=(changed, changed))
 
 
 def write_error(target: Path, error: OSError) -> ImageWriteError:
@@ -184,4 +204,7 @@ def _finished(result: Future[Outcome] | Outcome) -> Outcome:
 
 
 def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
+    if error is not None and str(job.source) not in error.what:
+        error = copy.copy(error)  # whatever failed, it is this picture's failure
+        error.what = f"{job.source}: {error.what}"
     return Outcome(str(job.source), str(job.target), status, error, notices)

@@ -57,6 +57,16 @@ class EngineOptions:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "precision", Precision(self.precision))  # a plain string will do
+        except ValueError:
+            known = ", ".join(Precision)
+            raise OptionError(f"precision {self.precision!r}", "there is no such precision", f"Use {known}.") from None
+        for name in ("tile", "threads"):
+            if not isinstance(getattr(self, name), int | None):
+                raise OptionError(f"{name} {getattr(self, name)!r}", "a whole number is needed", "Give 512, say.")
+        if not isinstance(self.device, str):
+            raise OptionError(f"device {self.device!r}", "a name is needed", "Use auto, cpu, cuda, cuda:N or mps.")
         if self.tile is not None and self.tile < 1:
             raise OptionError(f"tile {self.tile}", "a tile is at least 1 pixel wide", "Give a number such as 512.")
         if self.threads is not None and self.threads < 1:

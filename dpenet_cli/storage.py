@@ -3,10 +3,14 @@
 import contextlib
 import os
 import secrets
+import time
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".dpenet-"
 TEMPORARY_SUFFIX = ".part"
+
+_LEFTOVER_SECONDS = 3600
+"""Age at which a temporary file belongs to nobody: writing one takes seconds."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -24,7 +28,8 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        with contextlib.suppress(OSError):  # some network and FUSE file systems have no mode bits to set
+            temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to report
@@ -42,5 +47,10 @@ def _read_umask() -> int:
 _UMASK = _read_umask()
 
 
-def _umask() -> int:
-    return _UMASK
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed run left in a folder; those of a run that may still be going on stay."""
+    long_ago = time.time() - _LEFTOVER_SECONDS
+    with contextlib.suppress(OSError):  # a tidy folder is welcome, not required
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
+            if path.stat().st_mtime < long_ago:
+                path.unlink()

@@ -12,6 +12,9 @@ from typing import NamedTuple
 MIN_TILE = 32
 """Narrowest strip that running out of memory leads to, in pixels; below it the halo is nearly all of the work."""
 
+MIN_BAND_ROWS = 8
+"""Shortest band that running out of memory leads to, in pixels; below it what is kept between bands weighs most."""
+
 
 class Strip(NamedTuple):
     """Columns ``left`` to ``right`` of the result, computed from columns ``start`` to ``stop`` of the picture."""
@@ -24,11 +27,10 @@ class Strip(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The strips of one picture, from left to right, and the rows of the bands that slide down each of them."""
+    """The strips of one picture, from left to right."""
 
     width: int
     strips: tuple[Strip, ...]
-    band_rows: int
 
     @property
     def overhead(self) -> float:
@@ -36,13 +38,12 @@ class Plan:
         return sum(strip.stop - strip.start for strip in self.strips) / self.width
 
 
-def plan(width: int, *, tile: int, band_rows: int, halo: int) -> Plan:
+def plan(width: int, *, tile: int, halo: int) -> Plan:
     """Cut `width` columns into the fewest strips of at most `tile` columns, as even as integers allow.
 
     Args:
         width: columns of the picture, at least 1.
         tile: widest strip, without its halo, at least 1.
-        band_rows: rows that the network is given at a time, at least 1.
         halo: columns of context on either side, where the picture has them.
     """
     count = -(-width // tile)
@@ -50,4 +51,4 @@ def plan(width: int, *, tile: int, band_rows: int, halo: int) -> Plan:
     strips = tuple(
         Strip(left, right, max(left - halo, 0), min(right + halo, width)) for left, right in itertools.pairwise(edges)
     )
-    return Plan(width, strips, band_rows)
+    return Plan(width, strips)

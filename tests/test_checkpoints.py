@@ -142,7 +142,22 @@ def test_missing_extra_misshapen_and_non_finite_tensors_are_refused(tmp_path, mo
         saved("wide.pth", lambda s: s.update({"r2net.inconv.weight": torch.zeros(1, 1, 1, 1).expand(99999, 3, 1, 1)})),
         "claims",
     )
+    refused(saved("duplicate.pth", lambda s: s.update({f"module.{key}": s[key]})), "two names")
+    refused(saved("stretched.pth", lambda s: s.update({key: torch.zeros(1).expand(4, 4, 3, 3)})), "more values")
+    refused(saved("double.pth", lambda s: s.update({key: s[key].double()})), "float64")
     refused(saved("view.pth", lambda s: s.update({key: torch.zeros(1).expand(10**12)})), "shape")
+
+
+def test_networks_of_nothing_are_refused(tmp_path):
+    for config in (DPENetConfig(4, 0, 1), DPENetConfig(4, 1, 0)):
+        torch.save(DPENet(config).state_dict(), tmp_path / "none.pth")
+        refused(tmp_path / "none.pth", "claims")
+
+
+def test_names_that_no_file_system_holds_are_clear_errors():
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(WeightsError, match="no such file"):
+            load_model(name)
 
 
 class Canary:

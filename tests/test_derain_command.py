@@ -1,5 +1,6 @@
 """``dpenet derain`` as a user runs it: the installed command, real files, exit codes, streams."""
 
+import io
 import json
 import os
 import pty
@@ -149,6 +150,65 @@ def test_pipes(photos, tiny_weights, rainy_photo, tmp_path):
     assert dpenet("derain", photos / "a.png", "-o", "-", "--json").returncode == 2
     bad = subprocess.run([command(), *map(str, run)], input=b"junk", capture_output=True, check=False)
     assert (bad.returncode, bad.stdout) == (1, b"")
+
+
+def test_pipes_keep_files_and_tell_what_they_changed(photos, tiny_weights, tmp_path):
+    run = [command(), "derain", "-", "--weights", str(tiny_weights)]
+    kept = (photos / "a.png").read_bytes()
+    for more, why in ([], b"it is an input"), (["--overwrite"], b"it is an input"):
+        with (photos / "a.png").open("rb") as stdin:
+            result = subprocess.run(
+                [*run, "-o", photos / "a.png", *more], stdin=stdin, capture_output=True, check=False
+            )
+        assert result.returncode == 2
+        assert why in result.stderr
+    assert (photos / "a.png").read_bytes() == kept
+    existing = subprocess.run([*run, "-o", photos / "b.jpg"], input=kept, capture_output=True, check=False)
+    assert existing.returncode == 2
+    assert b"it exists" in existing.stderr
+    palette = io.BytesIO()
+    Image.open(photos / "a.png").convert("P").save(palette, "PNG")
+    told = subprocess.run(
+        [*run, "-o", tmp_path / "new/p.png"], input=palette.getvalue(), capture_output=True, check=True
+    )
+    assert b"palette" in told.stderr
+    wrong = subprocess.run([*run, "-o", tmp_path / "p.png", "--format", "jpeg"], input=kept, check=False)
+    assert wrong.returncode == 2
+
+
+def test_failures_are_named_by_their_picture(photos, tiny_weights):
+    Image.new("RGBA", (20, 20), (10, 20, 30, 40)).save(photos / "clear.png")
+    result = dpenet("derain", photos / "clear.png", "--format", "jpeg", "--weights", tiny_weights, "--json")
+    assert result.returncode == 1
+    assert "clear.png" in lines(result)[0]["error"]["what"]
+    assert "clear.png" in next(line for line in result.stderr.splitlines() if "error" in line)
+
+
+def test_a_source_from_the_future_is_done_once(photos, tiny_weights):
+    os.utime(photos / "a.png", (time.time() + 1e7, time.time() + 1e7))
+    run = ["derain", photos / "a.png", "--weights", tiny_weights]
+    assert "1 done" in dpenet(*run).stderr
+    assert "1 skipped" in dpenet(*run).stderr
+
+
+def test_old_leftovers_are_removed_and_new_ones_left(photos, tiny_weights):
+    out = photos.parent / "clean"
+    out.mkdir()
+    for name, age in (".dpenet-old.part", 7200), (".dpenet-new.part", 10):
+        (out / name).write_bytes(b"half")
+        os.utime(out / name, (time.time() - age, time.time() - age))
+    dpenet("derain", photos / "a.png", "-o", out, "--weights", tiny_weights)
+    assert sorted(path.name for path in out.iterdir()) == [".dpenet-new.part", "a.png"]
+
+
+def test_a_huge_file_is_refused_before_it_is_read(photos, tiny_weights):
+    huge = photos / "huge.png"
+    with huge.open("wb") as file:
+        file.write((photos / "a.png").read_bytes())
+        file.truncate(6 * 2**30)  # sparse: it takes no room
+    result = dpenet("derain", huge, "--weights", tiny_weights)
+    assert result.returncode == 1
+    assert "more than a picture" in result.stderr
 
 
 def test_strength_zero_keeps_the_pixels(photos, tiny_weights, rainy_photo):
@@ -304,7 +364,7 @@ def test_help_and_version():
     assert "derain" in bare.stdout + bare.stderr
     assert dpenet("--version").stdout.startswith("dpenet ")
     assert "--strength" in dpenet("derain", "--help").stdout
-    assert "_DPENET_COMPLETE" in dpenet("--show-completion", "bash").stdout or dpenet("--help").returncode == 0
+    assert "_DPENET_COMPLETE" in dpenet("--show-completion", "bash").stdout
 
 
 def test_a_24_megapixel_photograph_needs_less_than_1500_megabytes(tmp_path, rainy_photo):

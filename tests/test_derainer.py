@@ -118,7 +118,7 @@ def test_bands_hold_memory_that_does_not_grow_with_height():
 @settings(max_examples=200, deadline=None)
 @given(width=st.integers(1, 5000), tile=st.integers(1, 6000), halo=st.integers(0, 200))
 def test_strips_cover_the_picture_once_with_their_halo(width, tile, halo):
-    cut = plan(width, tile=tile, band_rows=8, halo=halo)
+    cut = plan(width, tile=tile, halo=halo)
     edge = 0
     for strip in cut.strips:
         assert strip.left == edge
@@ -127,7 +127,8 @@ def test_strips_cover_the_picture_once_with_their_halo(width, tile, halo):
         assert strip.stop == min(width, strip.right + halo)
         edge = strip.right
     assert edge == width
-    assert cut.overhead == (1.0 if width <= tile else pytest.approx(sum(s.stop - s.start for s in cut.strips) / width))
+    assert (cut.overhead == 1.0) == (width <= tile or halo == 0)
+    assert round(cut.overhead * width) <= width + 2 * halo * (len(cut.strips) - 1)
 
 
 def test_strength():
@@ -197,7 +198,7 @@ def test_out_of_memory_halves_the_tile_says_so_and_goes_on(caplog):
     with caplog.at_level(logging.WARNING, "dpenet_cli"):
         clean = engine(rainy)
     assert np.abs(clean - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
-    assert [record.getMessage() for record in caplog.records][-1].endswith("tiles of 100 columns")
+    assert [record.getMessage() for record in caplog.records][-1].endswith("tiles of 100×8 pixels")
     backend.tried.clear()
     engine(rainy)
     assert max(backend.tried) <= 200  # found out once, remembered
@@ -278,7 +279,13 @@ def test_progress_rises_to_one():
     assert shares[-1] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("options", [{"tile": 0}, {"threads": 0}, {"strength": 1.5}, {"strength": float("nan")}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"tile": 0}, {"tile": 1.5}, {"threads": 0}, {"strength": 1.5}, {"strength": float("nan")}),
+        *({"precision": "fp8"}, {"device": None}),
+    ],
+)
 def test_impossible_options_are_refused(options):
     with pytest.raises(OptionError):
         EngineOptions(**options)
@@ -291,6 +298,99 @@ def test_impossible_options_are_refused(options):
 def test_unknown_devices_are_refused(device, error):
     with pytest.raises(error):
         TorchBackend(MODEL, device, Precision.AUTO)
+
+
+def test_precision_may_be_a_plain_string():
+    assert EngineOptions(precision="fp32").precision is Precision.FP32
+    with pytest.raises(DeviceError, match="needs a CUDA device"):
+        TorchBackend(MODEL, "cpu", EngineOptions(precision="fp16").precision)
+
+
+def test_shorter_bands_come_before_narrower_strips(caplog):
+    class ShortBands(FixedTiles):
+        def clean(self, strip, band_rows, precision, strength):
+            if band_rows > 10:
+                raise OutOfMemory
+            yield from super().clean(strip, band_rows, precision, strength)
+
+    rainy = picture(60, 20)
+    engine = Derainer(ShortBands(MODEL, TileSize(400, 60)), EngineOptions())
+    with caplog.at_level(logging.WARNING, "dpenet_cli"):
+        assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+    assert caplog.records[-1].getMessage().endswith("tiles of 20×8 pixels")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("CUDA error: out of memory"), OutOfMemory),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), OutOfMemory),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), OutOfMemory),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), OutOfMemory),
+        (MemoryError(), OutOfMemory),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceError),
+    ],
+)
+def test_what_devices_say_is_understood(monkeypatch, error, expected):
+    def fail(*_):
+        raise error
+
+    backend = TorchBackend(lively_model(TINY), "cpu", Precision.FP32)
+    monkeypatch.setattr(backend, "_upload", fail)
+    for band_rows in (8, 100):
+        with pytest.raises(expected):
+            list(backend.clean(picture(20, 20), band_rows, Precision.FP32, 1.0))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    height=st.integers(1, 20000),
+    width=st.integers(1, 60000),
+    free=st.integers(2**20, 2**37),
+    columns=st.one_of(st.none(), st.integers(1, 10000)),
+    precision=st.sampled_from([Precision.FP32, Precision.FP16]),
+)
+def test_tiles_on_cuda_fit_the_free_memory(height, width, free, columns, precision):
+    backend = TorchBackend(DEEP, "cpu", Precision.FP32)
+    backend.device = torch.device("cuda:0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 2**37))
+        patch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
+        patch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
+        size = backend.tile_size(height, width, precision, columns)
+    assert 1 <= size.columns <= min(width, columns or width)
+    assert size.band_rows >= 1
+    span = min(size.columns + 2 * DEEP.receptive_radius, width)
+    value = 3 * (4 if precision is Precision.FP32 else 2)  # three channels in this network
+    if size.columns > 1:  # where even one column is too much, running out of memory tells
+        kept = 0 if size.band_rows >= height else 48 * 13
+        assert (
+            span * (12 * min(size.band_rows, height) + kept) * value
+            <= free + 12 * 64 * 362 * value + 362 * kept * value
+        )
+
+
+def test_ieee_single_is_asked_of_cudnn_and_nothing_else_changes():
+    from dpenet_cli.backends.torch import _ieee_convolutions
+
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    with _ieee_convolutions():
+        assert convolutions.fp32_precision == "ieee"
+    assert convolutions.fp32_precision == before
+
+
+def test_the_callers_code_runs_outside_inference_mode_and_autocast():
+    backend = FixedTiles(lively_model(TINY), TileSize(64, 8))
+    backend._wanted = backend._chosen = Precision.BF16
+    seen = []
+
+    def progress(_):
+        seen.append((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
+
+    Derainer(backend, EngineOptions())(picture(40, 40), progress)
+    assert set(seen) == {(False, False)}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -638,3 +638,22 @@ def test_real_photographs(data: Path) -> None:
         np.testing.assert_array_equal(picture.pixels, np.asarray(Image.open(path).convert("RGB")))
         _, back = again(picture, picture.format)
         assert 10 * np.log10(255**2 / max(np.square(back.pixels - picture.pixels.astype(float)).mean(), 1e-9)) > 38
+
+
+@pytest.mark.parametrize("chroma", ["4:2:0", "4:4:4"])
+@pytest.mark.parametrize("image_format", [AVIF, HEIC])
+def test_chroma_sampling_of_avif_and_heic_stays(image_format: ImageFormat, chroma: str) -> None:
+    out = io.BytesIO()
+    if image_format is HEIC:
+        heif = pytest.importorskip("pillow_heif")
+        heif.from_pillow(Image.fromarray(photo())).save(out, subsampling=chroma)
+    else:
+        Image.fromarray(photo()).save(out, "AVIF", subsampling=chroma)
+    picture = read(out.getvalue())
+    assert picture.coding.chroma == chroma
+    assert again(picture, image_format)[1].coding.chroma == chroma
+
+
+def test_heic_from_other_formats_has_the_chroma_that_phones_decode() -> None:
+    pytest.importorskip("pillow_heif")
+    assert again(Picture(photo(), None, False, PNG), HEIC)[1].coding.chroma == "4:2:0"

@@ -144,8 +144,51 @@ def test_two_inputs_for_one_output_are_found_first(here):
         with pytest.raises(InputError, match="both"):
             plan_batch(inputs, Path("clean"), image_format)
     touch("w/b.jpg", "w/b-compare.jpg")
+    assert len(plan_batch(["w"], Path("clean")).jobs) == 2
     with pytest.raises(InputError, match="both"):
         plan_batch(["w"], Path("clean"), compare=True)
+
+
+def test_compare_pictures_of_namesakes_keep_the_suffix(here):
+    touch("w/b.jpg", "w/b.png", "w/c.jpg")
+    names = [job.compare.name for job in plan_batch(["w"], Path("clean"), compare=True).jobs]
+    assert names == ["b.jpg-compare.jpg", "b.png-compare.jpg", "c-compare.jpg"]
+
+
+def test_empty_names_are_refused(here):
+    touch("a.jpg")
+    for inputs, output in [([""], None), (["a.jpg"], "")]:
+        with pytest.raises(InputError, match="names nothing"):
+            plan_batch(inputs, output)
+
+
+def test_a_trailing_slash_makes_a_folder(here):
+    touch("a.jpg")
+    assert pairs(plan_batch(["a.jpg"], "out.png/")) == [("a.jpg", "out.png/a.jpg")]
+
+
+def test_bad_entries_of_a_folder_are_told(here):
+    touch("photos/a.jpg")
+    os.symlink("nowhere.jpg", "photos/link.jpg")
+    os.mkfifo("photos/pipe.png")
+    batch = plan_batch(["photos"])
+    assert len(batch.jobs) == 1
+    assert {Path(bad.source).name for bad in batch.bad} == {"link.jpg", "pipe.png"}
+
+
+def test_folders_that_cannot_be_read_are_told(here, monkeypatch):
+    touch("photos/a.jpg", "photos/closed/b.jpg")
+    scandir = os.scandir
+
+    def closed(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)  # the tests may run as root, whom no mode bits stop
+    batch = plan_batch(["photos"])
+    assert len(batch.jobs) == 1
+    assert "Permission denied" in batch.bad[0].error.why
 
 
 def test_the_same_picture_twice_is_one_job(here):

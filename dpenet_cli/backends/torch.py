@@ -95,12 +95,10 @@ class TorchBackend:
                 yield self._forward(strip, strip, WHOLE, precision, strength)
             else:
                 yield from self._slide(strip, band_rows, precision, strength)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            raise OutOfMemory(_first_line(error)) from error
+        except (RuntimeError, MemoryError) as error:
+            if _is_out_of_memory(error):
+                raise OutOfMemory(_first_line(error)) from error
+            raise DeviceError(str(self.device), _first_line(error), "Try --device cpu, or fewer --threads.") from error
 
     def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
         height = strip.shape[0]
@@ -145,7 +143,7 @@ class TorchBackend:
             with torch.autocast(self.device.type, dtype=_AUTOCAST[precision]):
                 yield
         elif self.device.type == "cuda":
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, fp32_precision="ieee"):
+            with _ieee_convolutions():
                 yield
         else:
             yield
@@ -210,15 +208,26 @@ def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+@contextlib.contextmanager
+def _ieee_convolutions() -> Iterator[None]:
+    """No TF32 in cuDNN's convolutions meanwhile; nothing else of the process is touched."""
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # missing in its stubs
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
+
+
+_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "could not create a memory object", "ALLOC_FAILED")
+"""What PyTorch's CPU allocator, oneDNN, the CUDA driver, cuDNN, cuBLAS and MPS say, without a type of their own."""
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    # PyTorch's CPU allocator and oneDNN have no exception type of their own for it.
     text = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "can't allocate memory" in text
-        or "could not create a memory object" in text
-        or "CUDNN_STATUS_ALLOC_FAILED" in text
-    )
+    memory_types = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, memory_types) or any(message in text for message in _MEMORY_MESSAGES)
 
 
 def _first_line(error: Exception) -> str:

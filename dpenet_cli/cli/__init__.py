@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
-    help="Remove rain from photographs with DPENet. Your files are never overwritten.",
+    help="Remove rain from photographs with DPENet. Inputs are never overwritten.",
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
 app.command()(derain)

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Iterable
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dpenet_cli.errors import DpenetError
+from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.jobs import Outcome, Status
 
 
@@ -37,6 +38,12 @@ def print_error(error: DpenetError, console: Console | None = None) -> None:
     console = console or Console(stderr=True)
     body = Text.assemble((one_line(error.what), "bold"), f": {one_line(error.why)}. {one_line(error.next_step)}")
     console.print(Text.assemble(("error  ", "bold red"), body), soft_wrap=True)
+
+
+def print_note(text: str, console: Console | None = None) -> None:
+    """Print to stderr what the user should know."""
+    console = console or Console(stderr=True)
+    console.print(Text.assemble(("note   ", "yellow"), one_line(text)), soft_wrap=True)
 
 
 class _Rate(ProgressColumn):
@@ -97,10 +104,15 @@ class BatchReport:
             self._bar.stop()
         logging.getLogger("dpenet_cli").removeHandler(self._handler)
 
+    def notices(self, notices: Iterable[str], source: str) -> None:
+        """What the user should know about one picture; told once at the end, however many pictures it is true of."""
+        for notice in notices:
+            self._notices.setdefault(notice, []).append(source)
+
     def note(self, text: str) -> None:
         """Something that the user should know at once."""
         if self._verbosity >= 0:
-            self._console.print(Text.assemble(("note   ", "yellow"), one_line(text)), soft_wrap=True)
+            print_note(text, self._console)
 
     def detail(self, text: str) -> None:
         """Something for those who asked for everything."""
@@ -117,8 +129,7 @@ class BatchReport:
         self._counts[outcome.status] += 1
         if outcome.error is not None:
             self._failures.append(outcome.error)
-        for notice in outcome.notices:
-            self._notices.setdefault(notice, []).append(outcome.source)
+        self.notices(outcome.notices, outcome.source)
         if self._json:
             self._print_json(_outcome_fields(outcome))
         if self._bar:
@@ -144,7 +155,7 @@ class BatchReport:
         if self._verbosity >= 0:
             for notice, sources in self._notices.items():
                 where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} pictures"
-                self._console.print(Text.assemble(("note   ", "yellow"), f"{where}: {notice}"), soft_wrap=True)
+                print_note(f"{where}: {notice}", self._console)
         for error in self._failures:
             print_error(error, self._console)
         if self._verbosity >= 0:
@@ -164,7 +175,13 @@ class BatchReport:
         return f"[{number}/{self._total}] {outcome.status} {one_line(outcome.source)}{arrow}{time_taken}"
 
     def _print_json(self, fields: dict[str, Any]) -> None:
-        typer.echo(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
+        try:
+            typer.echo(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
+        except BrokenPipeError:  # the reader has gone, as `head` does: Typer ends quietly
+            raise
+        except OSError as error:
+            why = f"it cannot be written to ({error.strerror or error})"
+            raise InputError("standard output", why, "Send it elsewhere.") from error
 
 
 class _LogHandler(logging.Handler):

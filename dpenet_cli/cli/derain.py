@@ -2,24 +2,23 @@
 
 import os
 import signal
-import sys
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpenet_cli.cli.console import BatchReport, Exit, print_error
-from dpenet_cli.errors import DpenetError, InputError, OptionError
+from dpenet_cli.cli.console import BatchReport, Exit
+from dpenet_cli.cli.pipe import PIPE, derain_pipe
+from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.inputs import Batch, plan_batch
-from dpenet_cli.jobs import Outcome, RunOptions, Status, is_done, run, write_error
+from dpenet_cli.jobs import Outcome, RunOptions, Status, is_done, run
 from dpenet_cli.options import DEFAULT_WEIGHTS, MAX_PIXELS, EngineOptions, ImageFormat, Precision, SaveOptions
-from dpenet_cli.storage import write_whole
+from dpenet_cli.storage import remove_leftovers
 
 if TYPE_CHECKING:
     from dpenet_cli.derainer import Derainer
-
-PIPE = "-"
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
@@ -164,12 +163,17 @@ def derain(
     engine = EngineOptions(device, precision, _parse_tile(tile), threads, strength)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
     if PIPE in inputs or output == PIPE:
         if as_json or compare or dry_run:
-            raise OptionError("-", "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
-        raise typer.Exit(_derain_pipe(inputs, output, weights, engine, options))
-    batch = plan_batch(inputs, Path(output) if output is not None else None, image_format, compare=compare)
+            raise OptionError(PIPE, "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
+        if len(inputs) != 1:
+            raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
+        load = partial(_load, weights, engine)
+        raise typer.Exit(derain_pipe(inputs[0], output, load, options, quiet=quiet))
+    batch = plan_batch(inputs, output, image_format, compare=compare)
     with BatchReport(len(batch.jobs) + len(batch.bad), as_json=as_json, verbosity=verbosity) as report:
         if dry_run:
             raise typer.Exit(_tell_plan(batch, report, options))
@@ -182,9 +186,12 @@ def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: Engin
     description = ""
     try:
         _tell_beginning(batch, report)
+        for folder in {job.target.parent for job in batch.jobs}:
+            remove_leftovers(folder)
         todo = [job for job in batch.jobs if options.overwrite or not is_done(job)]
         if todo:
-            derainer, options = _load(weights, engine, options)
+            derainer = _load(weights, engine)
+            options = replace(options, workers=_workers(derainer))
             description = derainer.description
             report.detail(f"{weights} on {description}")
             outcomes = run(batch.jobs, lambda rainy: derainer(rainy, report.share), options)
@@ -197,15 +204,15 @@ def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: Engin
     return report.finish(description=description)
 
 
-def _load(weights: str, engine: EngineOptions, options: RunOptions) -> "tuple[Derainer, RunOptions]":
-    """Load the engine, and choose how many pictures are decoded and encoded beside it."""
-    import dataclasses  # noqa: PLC0415
-
+def _load(weights: str, engine: EngineOptions) -> "Derainer":
     from dpenet_cli.derainer import Derainer  # noqa: PLC0415 - torch: not for --help
 
-    derainer = Derainer.load(weights, engine)
-    workers = min(os.cpu_count() or 1, 8) if derainer.on_gpu else 1  # on a CPU the network needs the cores itself
-    return derainer, dataclasses.replace(options, workers=workers)
+    return Derainer.load(weights, engine)
+
+
+def _workers(derainer: "Derainer") -> int:
+    """How many pictures are decoded, and encoded, at a time; on a CPU the network needs the cores itself."""
+    return min(os.cpu_count() or 1, 8) if derainer.on_gpu else 1
 
 
 def _tell_beginning(batch: Batch, report: BatchReport) -> None:
@@ -223,40 +230,6 @@ def _tell_plan(batch: Batch, report: BatchReport, options: RunOptions) -> Exit:
     return report.finish()
 
 
-def _derain_pipe(
-    inputs: list[str], output: str | None, weights: str, engine: EngineOptions, options: RunOptions
-) -> Exit:
-    """One picture from stdin or a file to stdout or a file."""
-    from dpenet_cli.images import encode, format_for, read, with_pixels  # noqa: PLC0415
-
-    if len(inputs) != 1:
-        raise InputError("-", "a pipe carries one picture", "Give - as the only input.")
-    to_stdout = output in (None, PIPE)
-    if to_stdout and sys.stdout.isatty():
-        raise InputError("-", "the picture would go to the terminal", "Send it on: dpenet derain - < a.jpg > b.jpg")
-    target = None if to_stdout else Path(str(output))
-    try:
-        picture = read(sys.stdin.buffer.read() if inputs == [PIPE] else Path(inputs[0]), max_pixels=options.max_pixels)
-        derainer, _ = _load(weights, engine, options)
-        image_format = options.image_format or (target and format_for(target)) or picture.format
-        cleaned = with_pixels(picture, derainer(picture.pixels))
-        data, _ = encode(cleaned, image_format, options.save)
-        if target is None:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        else:
-            write_whole(target, data)
-    except DpenetError as error:
-        print_error(error)
-        return Exit.SOME_FAILED
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        print_error(write_error(target or Path("-"), error))
-        return Exit.SOME_FAILED
-    return Exit.OK
-
-
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A polite request to end (SIGTERM) is treated as Ctrl-C is."""
+    """A polite request to end, or a terminal that was closed, is treated as Ctrl-C is."""
     raise KeyboardInterrupt

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpenet_cli.images.picture import Picture, Pixels
+from dpenet_cli.backends import Pixels
+from dpenet_cli.images.picture import Picture
 
 _LONGEST = 2400
 """Longest side of either half, in pixels: sharp on today's screens, small enough to send to somebody."""

@@ -51,10 +51,11 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 @dataclass(frozen=True)
 class Avif:
-    """Bits per channel, grey or not, and CICP's colour primaries and transfer (2: unspecified)."""
+    """Bits per channel, grey or not, chroma sampling, and CICP's colour primaries and transfer (2: unspecified)."""
 
     bits: int
     grey: bool
+    chroma: str
     primaries: int
     transfer: int
 
@@ -66,16 +67,17 @@ _NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
 def parse_avif(data: bytes) -> Avif:
     """Read the properties of an AVIF file's pictures (the ``av1C`` and ``colr`` boxes in its ``meta`` box)."""
     meta = _meta_box(data)
-    bits, grey, primaries, transfer = 8, False, 2, 2
+    bits, grey, chroma, primaries, transfer = 8, False, "4:2:0", 2, 2
     config = _AV1_CONFIG.search(meta)  # the first belongs to the main picture, the next ones to its alpha
     if config:
         flags = config[2][0]
         bits = 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
         grey = bool(flags & 0x10)
+        chroma = "4:4:4" if not flags & 0x08 else "4:2:0" if flags & 0x04 else "4:2:2"
     colour = _NCLX.search(meta)
     if colour:
         primaries, transfer = struct.unpack(">HH", colour[1])
-    return Avif(bits, grey, primaries, transfer)
+    return Avif(bits, grey, chroma, primaries, transfer)
 
 
 def _meta_box(data: bytes) -> bytes:

@@ -149,7 +149,7 @@ def _encode_avif(work: Work) -> bytes:
     settings: dict[str, Any] = {"quality": work.quality or _HEVC_AV1_FRESH, **_kept(metadata)}
     grey = work.samples.shape[2] == 1
     if not grey:
-        settings["subsampling"] = "4:2:0" if _sampling(work) == "4:2:0" else "4:4:4"
+        settings["subsampling"] = work.coding.chroma or ("4:2:0" if _sampling(work) == "4:2:0" else "4:4:4")
     return _saved(_image(work.samples if grey else _as_rgb(work.samples)), "AVIF", settings)
 
 
@@ -162,7 +162,7 @@ def _encode_heic(work: Work) -> bytes:
         ) from error
     image = _image(work.samples)
     file = pillow_heif.from_bytes(image.mode, image.size, image.tobytes())
-    chroma = "4:2:0" if _sampling(work) == "4:2:0" else "4:4:4"
+    chroma = work.coding.chroma or "4:2:0"  # other chroma takes a profile that phones do not decode
     out = io.BytesIO()
     file.save(out, subsampling=chroma, quality=work.quality or _HEVC_AV1_FRESH, **_kept(work.metadata))
     return out.getvalue()

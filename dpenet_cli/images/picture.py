@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpenet_cli.backends import Pixels
 from dpenet_cli.options import ImageFormat
-
-Pixels = NDArray[np.uint8 | np.uint16]
 
 Samples = NDArray[Any]
 """H×W×C uint8 or uint16: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
@@ -52,6 +51,7 @@ class Coding:
     Attributes:
         jpeg_tables: quantisation tables of the three components (one for grey), 64 values each, row by row.
         subsampled: the sampling factors of the components ((horizontal, vertical), …) of a JPEG, or None.
+        chroma: chroma sampling of a HEIC or AVIF file, such as ``4:2:0``.
         progressive: a progressive JPEG.
         lossless: a WebP without loss.
         compressed: False for a TIFF whose samples lie there as they are.
@@ -60,6 +60,7 @@ class Coding:
 
     jpeg_tables: tuple[tuple[int, ...], ...] = ()
     subsampled: tuple[tuple[int, int], ...] | None = None
+    chroma: str | None = None
     progressive: bool = False
     lossless: bool = False
     compressed: bool = True

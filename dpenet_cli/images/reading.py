@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -48,14 +49,10 @@ def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         DpenetError: something that is needed for it is not installed.
     """
     what = "the picture" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _content(source)
-    is_raw_name = isinstance(source, Path) and source.suffix.lower() in RAW_SUFFIXES
-    try:
-        image_format = format_of(data, what)
-    except ImageReadError as error:
-        raise raw_refusal(what) if is_raw_name and data else error from None
-    if is_raw_name and image_format is ImageFormat.TIFF:
+    if isinstance(source, Path) and source.suffix.lower() in RAW_SUFFIXES:
         raise raw_refusal(what)
+    data = source if isinstance(source, bytes) else _content(source, max_pixels)
+    image_format = format_of(data, what)
     try:
         with PILLOW_RULES:
             return _READERS[image_format](data, what, max_pixels)
@@ -66,9 +63,24 @@ def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise ImageReadError(what, f"cannot be decoded ({why})", COPY_AGAIN) from error
 
 
-def _content(path: Path) -> bytes:
+_HEAD_BYTES = 1024
+"""Enough of a file to tell its format."""
+
+_BYTES_PER_PIXEL, _PLAIN_BYTES = 8, 2**26
+"""A file of 16-bit RGBA without compression takes 8 bytes a pixel; previews and metadata come on top."""
+
+
+def _content(path: Path, max_pixels: int) -> bytes:
+    """The whole file, once its first bytes and its size are those of a picture of at most so many pixels."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            format_of(file.read(_HEAD_BYTES), str(path))
+            largest = _PLAIN_BYTES + _BYTES_PER_PIXEL * max_pixels
+            if (size := os.fstat(file.fileno()).st_size) > largest:
+                why = f"{size:,} bytes are more than a picture of {max_pixels:,} pixels takes"
+                raise ImageReadError(str(path), why, "If you trust it, give a larger `--max-pixels`.")
+            file.seek(0)
+            return file.read()
     except OSError as error:
         raise ImageReadError(
             str(path), f"cannot be read ({error.strerror or error})", "Check its name and permissions."
@@ -283,7 +295,8 @@ def _read_avif(data: bytes, what: str, max_pixels: int) -> Picture:
     if header.bits > 8:
         notices.append(f"{header.bits} bits per channel became 8")
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    return _finish(samples, ImageFormat.AVIF, metadata, orientation=orientation, notices=notices + more)
+    coding = Coding(chroma=header.chroma)
+    return _finish(samples, ImageFormat.AVIF, metadata, orientation=orientation, coding=coding, notices=notices + more)
 
 
 def _read_heic(data: bytes, what: str, max_pixels: int) -> Picture:
@@ -314,7 +327,8 @@ def _read_heic(data: bytes, what: str, max_pixels: int) -> Picture:
     image = Image.frombytes(main.mode, main.size, bytes(main.data), "raw", main.mode, main.stride)
     samples, more = decode(image, metadata.icc, what)
     # libheif has turned the pixels by the container's own orientation; the one in EXIF only repeats it.
-    return _finish(samples, ImageFormat.HEIC, metadata, notices=notices + more)
+    coding = Coding(chroma={422: "4:2:2", 444: "4:4:4"}.get(info.get("chroma", 420), "4:2:0"))
+    return _finish(samples, ImageFormat.HEIC, metadata, coding=coding, notices=notices + more)
 
 
 _READERS: dict[ImageFormat, Callable[[bytes, str, int], Picture]] = {

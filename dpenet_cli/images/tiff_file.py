@@ -23,8 +23,8 @@ def encode(samples: Samples, metadata: Metadata, *, compressed: bool, extra: int
     in maker notes too. Only its first directory is written anew, behind it.
 
     Args:
-        samples: H×W×C; C is 1 grey, 2 grey and alpha, 3 tiff.RGB, 4 RGB and alpha; uint8 or uint16.
-        metadata: EXIF, tiff.XMP, tiff.IPTC, ICC and DPI are stored.
+        samples: H×W×C; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; uint8 or uint16.
+        metadata: EXIF, XMP, IPTC, ICC and DPI are stored.
         compressed: deflate or not.
         extra: what a second or fourth channel is: 2 alpha, 0 unspecified.
 

@@ -1,0 +1,94 @@
+"""One picture through a pipe: ``dpenet derain - < a.jpg > b.jpg``."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpenet_cli.cli.console import Exit, print_error, print_note
+from dpenet_cli.errors import DpenetError, InputError
+from dpenet_cli.inputs import check_name
+from dpenet_cli.jobs import RunOptions, write_error
+from dpenet_cli.storage import write_whole
+
+if TYPE_CHECKING:
+    from dpenet_cli.derainer import Derainer
+
+PIPE = "-"
+"""The name of standard input and standard output."""
+
+
+def derain_pipe(
+    source: str, output: str | None, load: "Callable[[], Derainer]", options: RunOptions, *, quiet: bool
+) -> Exit:
+    """Clean one picture from stdin or a file, to stdout or a file.
+
+    Args:
+        source: a path, or `PIPE`.
+        output: a path, or `PIPE`, which is the default.
+        load: makes the engine.
+        options: how the result is written.
+        quiet: leave out the notices.
+
+    Raises:
+        InputError: the output is a terminal, the input itself, or a file that exists.
+        DpenetError: the engine cannot be loaded.
+    """
+    target = None if output in (None, PIPE) else Path(str(output))
+    _check_ends(source, target, options)
+    derainer = load()
+    try:
+        data, notices = _cleaned(source, target, derainer, options)
+        _store(data, target)
+    except DpenetError as error:
+        print_error(error)
+        return Exit.SOME_FAILED
+    if not quiet:
+        for notice in notices:
+            print_note(notice)
+    return Exit.OK
+
+
+def _check_ends(source: str, target: Path | None, options: RunOptions) -> None:
+    if source == PIPE and sys.stdin is None:
+        raise InputError(PIPE, "standard input is closed", "Send a picture: dpenet derain - < a.jpg > b.jpg")
+    if target is None:
+        if sys.stdout is None or sys.stdout.isatty():
+            why = "the picture would go to the terminal"
+            raise InputError(PIPE, why, "Send it on: dpenet derain - < a.jpg > b.jpg")
+        return
+    check_name(target, options.image_format)
+    if not target.exists():
+        return
+    if os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat()):
+        raise InputError(str(target), "it is an input, and the output would replace it", "Name another output.")
+    if not options.overwrite:
+        raise InputError(str(target), "it exists", "Name another output, or give --overwrite.")
+
+
+def _cleaned(
+    source: str, target: Path | None, derainer: "Derainer", options: RunOptions
+) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of the cleaned picture, and what its owner should know."""
+    from dpenet_cli.images import encode, format_for, read, with_pixels  # noqa: PLC0415
+
+    rainy = sys.stdin.buffer.read() if source == PIPE else Path(source)
+    picture = read(rainy, max_pixels=options.max_pixels)
+    image_format = options.image_format or (target and format_for(target)) or picture.format
+    data, notices = encode(with_pixels(picture, derainer(picture.pixels)), image_format, options.save)
+    return data, tuple(dict.fromkeys(picture.notices + notices))
+
+
+def _store(data: bytes, target: Path | None) -> None:
+    try:
+        if target is None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, data)
+    except BrokenPipeError:  # the reader has gone: Typer ends quietly
+        raise
+    except OSError as error:
+        raise write_error(target or Path(PIPE), error) from error
