@@ -5,6 +5,8 @@ The modules stand in one order, which is also the order to read them in. Each im
     errors       what a user can cause, as a tree
     options      the choices a user has
     storage      files that appear whole or not at all
+    folders      where a user's system keeps caches and data
+    published    the weights that the paper's authors published, and how they are fetched
     model        the network
     checkpoints  weights on disk: names, the one reader, the one writer
     tiling       how a picture is cut
