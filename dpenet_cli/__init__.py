@@ -19,6 +19,10 @@ The modules stand in one order, which is also the order to read them in. Each im
     camera       what a camera adds to a picture: sensor noise, JPEG
     rain         synthetic rain: streaks, accumulation, veil
     datasets     paired sets and their layouts
+    known_sets   the test sets of the field: facts, and where they lie
+    demo         pairs made on the spot, for a machine without any set
+    literature   what other methods published
+    benchmark    scores of weights, or of results, on pairs
     backgrounds  pictures that two sets share
     losses       the published loss, and the general recipe's
     training     pictures, crops, the loop, resume, data-parallel

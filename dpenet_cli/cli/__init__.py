@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dpenet_cli import __version__
+from dpenet_cli.cli.benchmark import benchmark
 from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.train import train
@@ -21,6 +22,7 @@ app = typer.Typer(
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
 app.command()(derain)
+app.command()(benchmark)
 app.command()(train)
 app.add_typer(weights_app, name="weights")
 

@@ -31,6 +31,14 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
+def table_console() -> Console:
+    """Stdout for tables: as wide as the terminal, or as a table needs where the output goes to a file."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console
+
+
 def print_error(error: DpenetError, console: Console | None = None) -> None:
     """Print one error to stderr: what and why, then the next step."""
     console = console or Console(stderr=True)

@@ -164,7 +164,7 @@ def derain(
     engine = EngineOptions(device, precision, _parse_tile(tile), threads, strength)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     if PIPE in inputs or output == PIPE:
         if as_json or compare or dry_run:
             raise OptionError("-", "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
@@ -257,6 +257,6 @@ def _derain_pipe(
     return Exit.OK
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def interrupt(_number: int, _frame: FrameType | None) -> None:
     """A polite request to end (SIGTERM) is treated as Ctrl-C is."""
     raise KeyboardInterrupt

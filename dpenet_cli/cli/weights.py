@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
-from dpenet_cli.cli.console import Exit, one_line, print_error
+from dpenet_cli.cli.console import Exit, one_line, print_error, table_console
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
 from dpenet_cli.metrics import PROTOCOL
 from dpenet_cli.published import FILE_BYTES, PUBLISHED, TERMS, Published, check, find_published, pull
@@ -39,12 +39,12 @@ def list_weights(as_json: AsJson = False) -> None:
         here = "yes" if row["here"] else "no"
         terms = re.split(r"[.:]", row["terms"])[0]
         table.add_row(row["name"], here, f"{row['bytes'] / 1e6:.1f}", _score_text(row["scores"]), terms)
-    console = Console()
+    console = table_console()
     console.print(table)
     text = "More about each, its training and its terms: dpenet weights show NAME."
     if not all(row["here"] for row in rows):
         text += " Those that are not here: dpenet weights pull NAME."
-    console.print(text, soft_wrap=True, highlight=False)
+    console.print(text, soft_wrap=True)
 
 
 @weights_app.command()
@@ -67,7 +67,7 @@ def show(
     for key, value in facts.items():
         shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
         table.add_row(key.replace("_", " "), one_line(shown))
-    Console().print(table)
+    table_console().print(table)
 
 
 @weights_app.command("pull")
