@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dpenet_cli.cli.console import Exit, one_line, print_error
 from dpenet_cli.cli.derain import interrupt
+from dpenet_cli.cli.speeds import run_speed
 from dpenet_cli.errors import ImageWriteError, OptionError
 from dpenet_cli.jobs import write_error
 from dpenet_cli.metrics import PROTOCOL, Protocol
@@ -60,6 +61,23 @@ def benchmark(
         Path | None,
         typer.Option(metavar="DIR", help="Pictures that another method made, to be scored.", rich_help_panel=_WHAT),
     ] = None,
+    speed: Annotated[
+        bool,
+        typer.Option(
+            "--speed",
+            help="Time this machine instead, in every precision it has, against the published way of running.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WxH",
+            help="Picture to time, in pixels. May be repeated.",
+            show_default="512x512",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     allow_partial: Annotated[
         bool,
         typer.Option(
@@ -95,6 +113,9 @@ def benchmark(
         int | None,
         typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=_HOW),
     ] = None,
+    repeat: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Timed runs of each way, with --speed.", rich_help_panel=_HOW)
+    ] = 5,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +136,11 @@ def benchmark(
     Exit code: 0 done, 1 a file could not be written, 2 wrong usage or an incomplete set, 130 interrupted.
     """
     signal.signal(signal.SIGTERM, interrupt)
+    if speed:
+        _check_speed([dataset, rainy, target, results, save, csv], weights)
+        engine = EngineOptions(device, threads=threads)
+        names = weights or [DEFAULT_WEIGHTS]
+        return run_speed(names[0], size or ["512x512"], engine, repeat, as_json=as_json)
     _check_sources(dataset, rainy, target, results, weights)
     chosen = Chosen(tuple(weights or [DEFAULT_WEIGHTS]), protocol, EngineOptions(device, precision, threads=threads))
     console = Console(stderr=True, highlight=False)
@@ -132,6 +158,7 @@ def benchmark(
     except KeyboardInterrupt:
         console.print("interrupted: nothing is reported", style="bold")
         raise typer.Exit(Exit.INTERRUPTED) from None
+    return None
 
 
 @dataclass(frozen=True)
@@ -162,6 +189,12 @@ class Saver:
         data = BytesIO()
         Image.fromarray(example.restored).save(data, "PNG")
         _write(path, data.getvalue())
+
+
+def _check_speed(others: Sequence[object], weights: Sequence[str] | None) -> None:
+    if any(others) or len(weights or []) > 1:
+        step = "Leave out --dataset, --input, --target, --results, --save, --csv and further --weights."
+        raise OptionError("--speed", "it times one network on drawn pictures, and scores none", step)
 
 
 def _check_sources(
