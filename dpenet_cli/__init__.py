@@ -23,6 +23,7 @@ The modules stand in one order, which is also the order to read them in. Each im
     demo         pairs made on the spot, for a machine without any set
     literature   what other methods published
     benchmark    scores of weights, or of results, on pairs
+    report       the page that shows a benchmark
     speed        times of this machine, as ratios to the published way
     backgrounds  pictures that two sets share
     losses       the published loss, and the general recipe's

@@ -37,7 +37,7 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TestSet:
+class PairSet:
     """Pairs to score on.
 
     Attributes:
@@ -99,7 +99,7 @@ class Result:
         network: what it costs, or None for results given.
     """
 
-    dataset: TestSet
+    dataset: PairSet
     method: str
     protocol: Protocol
     pictures: tuple[Scored, ...]
@@ -132,7 +132,7 @@ class Result:
         }
 
 
-def known_set(name: str, data_root: Path | None = None, *, partial: bool = False) -> TestSet:
+def known_set(name: str, data_root: Path | None = None, *, partial: bool = False) -> PairSet:
     """A set by name; ``demo`` is made on the spot.
 
     Raises:
@@ -144,7 +144,7 @@ def known_set(name: str, data_root: Path | None = None, *, partial: bool = False
     return _of_pairs(known.name, open_known(known, data_root, partial=partial), partial=partial, usual=known.pairs)
 
 
-def folder_set(rainy: Path, clean: Path, *, partial: bool = False) -> TestSet:
+def folder_set(rainy: Path, clean: Path, *, partial: bool = False) -> PairSet:
     """Two folders, paired by name.
 
     Raises:
@@ -153,10 +153,10 @@ def folder_set(rainy: Path, clean: Path, *, partial: bool = False) -> TestSet:
     return _of_pairs(f"{rainy} against {clean}", pair_folders(rainy, clean, partial=partial), partial=partial)
 
 
-def demo_set() -> TestSet:
+def demo_set() -> PairSet:
     """The pairs of `dpenet_cli.demo`."""
     names = demo_names()
-    return TestSet("demo", tuple(Item(name, partial(demo_pair, name)) for name in names), len(names))
+    return PairSet("demo", tuple(Item(name, partial(demo_pair, name)) for name in names), len(names))
 
 
 def network_of(model: DPENet) -> Network:
@@ -166,7 +166,7 @@ def network_of(model: DPENet) -> Network:
     return Network(sum(parameter.numel() for parameter in parameters.values()), macs)
 
 
-def score_set(test_set: TestSet, clean: Clean | None, protocol: Protocol) -> Iterator[Example]:
+def score_set(test_set: PairSet, clean: Clean | None, protocol: Protocol) -> Iterator[Example]:
     """Clean and score picture by picture, in order.
 
     Args:
@@ -222,7 +222,7 @@ def _picture_json(scored: Scored) -> dict[str, Any]:
     }
 
 
-def _of_pairs(name: str, dataset: Dataset, *, partial: bool, usual: int | None = None) -> TestSet:
+def _of_pairs(name: str, dataset: Dataset, *, partial: bool, usual: int | None = None) -> PairSet:
     """Look at every pair's header before any work starts, so that an hour's run does not end at its last picture."""
     problems = {pair: problem for pair in dataset.pairs if (problem := _problem(pair))}
     usable = [pair for pair in dataset.pairs if pair not in problems]
@@ -233,7 +233,7 @@ def _of_pairs(name: str, dataset: Dataset, *, partial: bool, usual: int | None =
     alone = [f"{path.relative_to(dataset.folder)}: no partner" for path in dataset.alone]
     if usual is None and (alone or problems):
         usual = len(dataset.pairs) + len(dataset.alone)
-    return TestSet(name, _items(usable), usual, (*alone, *problems.values()))
+    return PairSet(name, _items(usable), usual, (*alone, *problems.values()))
 
 
 def _items(pairs: Sequence[Pair]) -> tuple[Item, ...]:

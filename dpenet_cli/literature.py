@@ -31,6 +31,12 @@ class Published:
     protocol: str
     source: str
 
+    @property
+    def text(self) -> str:
+        """Both scores as text, such as ``37.48 / 0.979``."""
+        ssim = "" if self.ssim is None else f" / {self.ssim:.4f}".removesuffix("0")
+        return f"{self.psnr:.2f}{ssim}"
+
 
 @dataclass(frozen=True)
 class _Table:

@@ -3,30 +3,23 @@
 import dataclasses
 import json
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dpenet_cli.cli.console import Exit, one_line, print_error
+from dpenet_cli import metrics
+from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import interrupt
+from dpenet_cli.cli.scoring import Chosen, Galleries, Saver, score_results, score_weights, write_file
 from dpenet_cli.cli.speeds import run_speed
 from dpenet_cli.errors import ImageWriteError, OptionError
-from dpenet_cli.jobs import write_error
-from dpenet_cli.metrics import PROTOCOL, Protocol
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
-from dpenet_cli.storage import write_whole
 
 if TYPE_CHECKING:
-    from dpenet_cli.benchmark import Example, Network, Result, TestSet
-    from dpenet_cli.datasets import Picture
-    from dpenet_cli.derainer import Derainer
+    from dpenet_cli.benchmark import PairSet, Result
 
 _WHAT, _HOW, _OUT = "What is scored", "How", "What comes out"
 
@@ -96,13 +89,13 @@ def benchmark(
         ),
     ] = None,
     protocol: Annotated[
-        Protocol,
+        metrics.Protocol,
         typer.Option(
             help="y-uint8: rounded BT.601 luma, as Restormer's and MPRNet's scripts. y-float: not rounded. "
             "rgb: all three channels.",
             rich_help_panel=_HOW,
         ),
-    ] = PROTOCOL,
+    ] = metrics.PROTOCOL,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=_HOW)
     ] = EngineOptions.device,
@@ -122,6 +115,14 @@ def benchmark(
             metavar="DIR", help="Keep the restored pictures there, as DIR/SET/METHOD/*.png.", rich_help_panel=_OUT
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write one page that opens offline: scores, their distribution, the worst and best before and after.",
+            rich_help_panel=_OUT,
+        ),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every picture's scores.", rich_help_panel=_OUT)
     ] = None,
@@ -137,7 +138,7 @@ def benchmark(
     """
     signal.signal(signal.SIGTERM, interrupt)
     if speed:
-        _check_speed([dataset, rainy, target, results, save, csv], weights)
+        _check_speed([dataset, rainy, target, results, save, csv, report], weights)
         engine = EngineOptions(device, threads=threads)
         names = weights or [DEFAULT_WEIGHTS]
         return run_speed(names[0], size or ["512x512"], engine, repeat, as_json=as_json)
@@ -146,12 +147,14 @@ def benchmark(
     console = Console(stderr=True, highlight=False)
     try:
         sets = _open_sets(dataset or [], data_root, rainy or results, target, partial=allow_partial)
-        keepers = [Saver(save)] if save else []
+        galleries = Galleries() if report else None
+        keepers = [keep for keep in (Saver(save) if save else None, galleries) if keep is not None]
         if results is not None:
-            scored, how = [_score_results(sets[0], results, protocol, console)], "pictures as given"
+            scored, how = [score_results(sets[0], results, protocol, keepers, console)], "pictures as given"
         else:
-            scored, how = _score_weights(sets, chosen, keepers, console)
-        _show(scored, how, chosen.engine.precision, as_json=as_json, csv=csv)
+            scored, how = score_weights(sets, chosen, keepers, console)
+        _show(scored, how, chosen.engine.precision, as_json=as_json)
+        _write_files(scored, how, chosen.engine.precision, csv, report, galleries)
     except ImageWriteError as error:
         print_error(error, console)
         raise typer.Exit(Exit.SOME_FAILED) from None
@@ -161,39 +164,9 @@ def benchmark(
     return None
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """How the sets are scored."""
-
-    weights: tuple[str, ...]
-    protocol: Protocol
-    engine: EngineOptions
-
-
-class Saver:
-    """Keeps the restored pictures, losslessly, as FOLDER/SET/METHOD/NAME.png."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __call__(self, dataset: str, method: str, example: "Example") -> None:
-        """Store one.
-
-        Raises:
-            ImageWriteError: it cannot be stored.
-        """
-        from PIL import Image  # noqa: PLC0415
-
-        parts = [part.replace("/", "-").replace("\\", "-") for part in (dataset, method)]
-        path = self._folder.joinpath(*parts, f"{example.scored.name}.png")
-        data = BytesIO()
-        Image.fromarray(example.restored).save(data, "PNG")
-        _write(path, data.getvalue())
-
-
 def _check_speed(others: Sequence[object], weights: Sequence[str] | None) -> None:
     if any(others) or len(weights or []) > 1:
-        step = "Leave out --dataset, --input, --target, --results, --save, --csv and further --weights."
+        step = "Leave out --dataset, --input, --target, --results, --save, --csv, --report and further --weights."
         raise OptionError("--speed", "it times one network on drawn pictures, and scores none", step)
 
 
@@ -218,7 +191,7 @@ def _check_sources(
 
 def _open_sets(
     names: Sequence[str], data_root: Path | None, rainy: Path | None, target: Path | None, *, partial: bool
-) -> "list[TestSet]":
+) -> "list[PairSet]":
     from dpenet_cli.benchmark import folder_set, known_set  # noqa: PLC0415 - torch: not for --help
 
     if rainy and target:
@@ -227,66 +200,8 @@ def _open_sets(
     return list({each.name: each for each in sets}.values())
 
 
-def _score_results(test_set: "TestSet", folder: Path, protocol: Protocol, console: Console) -> "Result":
-    from dpenet_cli.benchmark import Result, score_set  # noqa: PLC0415
-
-    examples = _shown(score_set(test_set, None, protocol), "scoring", len(test_set.items), console)
-    return Result(test_set, str(folder), protocol, tuple(example.scored for example in examples))
-
-
-def _score_weights(
-    sets: "Sequence[TestSet]", chosen: Chosen, keepers: Sequence[Saver], console: Console
-) -> "tuple[list[Result], str]":
-    """Score every set with all weights; also tells device and precision."""
-    from dpenet_cli.benchmark import Result, score_set  # noqa: PLC0415
-
-    contenders = _load(chosen)
-    results = []
-    for test_set in sets:
-        for method, (derainer, network) in contenders.items():
-
-            def clean(rainy: "Picture", derainer: "Derainer" = derainer) -> "Picture":
-                return np.asarray(derainer(rainy), np.uint8)
-
-            scored = []
-            examples = score_set(test_set, clean, chosen.protocol)
-            for example in _shown(examples, f"{method} on {test_set.name}", len(test_set.items), console):
-                scored.append(example.scored)
-                for keep in keepers:
-                    keep(test_set.name, method, example)
-            results.append(Result(test_set, method, chosen.protocol, tuple(scored), network))
-    return results, next(derainer.description for derainer, _ in contenders.values())
-
-
-def _load(chosen: Chosen) -> "dict[str, tuple[Derainer, Network]]":
-    """The engines by the names they are shown under: names as given, files by their stem where that is unique."""
-    from dpenet_cli.benchmark import network_of  # noqa: PLC0415
-    from dpenet_cli.checkpoints import load_model  # noqa: PLC0415
-    from dpenet_cli.derainer import Derainer  # noqa: PLC0415
-
-    weights = dict.fromkeys(chosen.weights)
-    stems = [Path(name).stem for name in weights]
-    contenders = {}
-    for name, stem in zip(weights, stems, strict=True):
-        label = stem if stems.count(stem) == 1 else name
-        contenders[label] = (Derainer.load(name, chosen.engine), network_of(load_model(name)))
-    return contenders
-
-
-def _shown(examples: "Iterator[Example]", title: str, total: int, console: Console) -> "Iterator[Example]":
-    """Pass examples through, with a bar on a terminal and a line elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        if not console.is_terminal:
-            console.print(f"{one_line(title)}: {total} pictures", soft_wrap=True)
-        task = bar.add_task(one_line(title), total=total)
-        for example in examples:
-            yield example
-            bar.advance(task)
-
-
-def _show(results: "Sequence[Result]", how: str, precision: Precision, *, as_json: bool, csv: Path | None) -> None:
-    from dpenet_cli.cli.scores import print_results, to_csv  # noqa: PLC0415
+def _show(results: "Sequence[Result]", how: str, precision: Precision, *, as_json: bool) -> None:
+    from dpenet_cli.cli.scores import print_results  # noqa: PLC0415
     from dpenet_cli.literature import published_on  # noqa: PLC0415
 
     if as_json:
@@ -296,13 +211,21 @@ def _show(results: "Sequence[Result]", how: str, precision: Precision, *, as_jso
         typer.echo(json.dumps(fields | {"literature": literature}, allow_nan=False))
     else:
         print_results(results, how)
+
+
+def _write_files(
+    results: "Sequence[Result]",
+    how: str,
+    precision: Precision,
+    csv: Path | None,
+    report: Path | None,
+    galleries: Galleries | None,
+) -> None:
     if csv:
-        _write(csv, to_csv(results, precision.value))
+        from dpenet_cli.cli.scores import to_csv  # noqa: PLC0415
 
+        write_file(csv, to_csv(results, precision.value))
+    if report:
+        from dpenet_cli.report import build_page  # noqa: PLC0415
 
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-    except OSError as error:
-        raise write_error(path, error) from error
+        write_file(report, build_page(results, galleries.found if galleries else {}, how).encode())

@@ -83,8 +83,7 @@ def _print_literature(console: Console, dataset: str) -> None:
         return
     table = Table("published", "PSNR / SSIM", "trained on", "protocol", "source", box=None, header_style="dim")
     for row in rows:
-        ssim = "" if row.ssim is None else f" / {row.ssim:.4g}"
-        table.add_row(row.method, f"{row.psnr:.2f}{ssim}", row.training, row.protocol, row.source, style="dim")
+        table.add_row(row.method, row.text, row.training, row.protocol, row.source, style="dim")
     console.print("Published by others on the full set; numbers of one source compare with each other:", soft_wrap=True)
     console.print(table)
     console.print()
