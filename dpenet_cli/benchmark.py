@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dpenet_cli.datasets import Dataset, Pair, Picture, pair_folders, read_pair
+from dpenet_cli.datasets import Dataset, Pair, Picture, below, pair_folders, read_pair
 from dpenet_cli.demo import demo_names, demo_pair
 from dpenet_cli.errors import DatasetError
 from dpenet_cli.known_sets import find_known, open_known
@@ -150,7 +150,14 @@ def folder_set(rainy: Path, clean: Path, *, partial: bool = False) -> PairSet:
     Raises:
         DatasetError: as `datasets.pair_folders`, and for pairs that cannot be scored unless `partial`.
     """
-    return _of_pairs(f"{rainy} against {clean}", pair_folders(rainy, clean, partial=partial), partial=partial)
+    return _of_pairs(
+        f"{short_name(rainy)} against {short_name(clean)}", pair_folders(rainy, clean, partial=partial), partial=partial
+    )
+
+
+def short_name(folder: Path) -> str:
+    """The last two parts of a path, which tell folders named input from each other."""
+    return "/".join(folder.absolute().parts[-2:])
 
 
 def demo_set() -> PairSet:
@@ -230,7 +237,7 @@ def _of_pairs(name: str, dataset: Dataset, *, partial: bool, usual: int | None =
         some = "; ".join(list(problems.values())[:5])
         why = f"{len(problems)} of {len(dataset.pairs)} pairs cannot be scored: {some}"
         raise DatasetError(str(dataset.folder), why, "Mend them, or leave them out with --allow-partial.")
-    alone = [f"{path.relative_to(dataset.folder)}: no partner" for path in dataset.alone]
+    alone = [f"{below(path, dataset.folder)}: no partner" for path in dataset.alone]
     if usual is None and (alone or problems):
         usual = len(dataset.pairs) + len(dataset.alone)
     return PairSet(name, _items(usable), usual, (*alone, *problems.values()))
@@ -250,7 +257,7 @@ def _reader(pair: Pair) -> Callable[[], tuple[Picture, Picture]]:
 def _problem(pair: Pair) -> str:
     """Why a pair cannot be scored, told by the files' headers; nothing if it can."""
     sizes = []
-    for path in {pair.rainy, pair.clean}:
+    for path in dict.fromkeys((pair.rainy, pair.clean)):
         try:
             with Image.open(path) as picture:
                 turned = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientation 5..8: lying on its side

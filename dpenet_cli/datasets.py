@@ -127,9 +127,20 @@ def pair_folders(rainy: Path, clean: Path, *, partial: bool = False) -> Dataset:
     for folder in (rainy, clean):
         if not folder.is_dir():
             raise DatasetError(str(folder), "there is no such folder", "Give a folder of pictures.")
-    common = Path(os.path.commonpath([rainy.absolute(), clean.absolute()]))
     pictures = (_pictures(rainy.absolute()), _pictures(clean.absolute()))
-    return _paired(common, Layout.FOLDERS, *pictures, partial=partial)
+    return _paired(_above(rainy.absolute(), clean.absolute()), Layout.FOLDERS, *pictures, partial=partial)
+
+
+def below(path: Path, folder: Path) -> str:
+    """A path as seen from a folder that it lies in; from elsewhere, as it is."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _above(first: Path, second: Path) -> Path:
+    try:
+        return Path(os.path.commonpath([first, second]))
+    except ValueError:  # two drives on Windows
+        return first
 
 
 def read_picture(path: Path) -> Picture:
@@ -208,7 +219,7 @@ def _paired(folder: Path, layout: Layout, rainy: Sequence[Path], clean: Sequence
     matched = {pair.clean for pair in pairs}
     alone += [path for path in clean if path not in matched]
     if not pairs or (alone and not partial):
-        names = ", ".join(str(path.relative_to(folder)) for path in alone[:_NAMED])
+        names = ", ".join(below(path, folder) for path in alone[:_NAMED])
         more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
         why = f"{len(alone)} pictures have no partner: {names}{more}" if alone else "it holds no pictures"
         raise DatasetError(str(folder), why, "Partners share a name (a.png and a.jpg); remove or rename the others.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpenet_cli.datasets import Dataset, open_dataset
-from dpenet_cli.errors import DatasetError
+from dpenet_cli.errors import DatasetError, OptionError
 from dpenet_cli.folders import data_folder
 
 ROOT_VARIABLE = "DPENET_DATA"
@@ -179,8 +179,13 @@ def find_known(name: str) -> KnownSet:
 def data_roots(data_root: Path | None = None) -> list[Path]:
     """The folders that sets are looked for in, in order: the one given, DPENET_DATA, the user's data folder."""
     named = os.environ.get(ROOT_VARIABLE)
-    given = [data_root] if data_root else []
-    return [*given, *([Path(named)] if named else []), data_folder()]
+    roots = [*([data_root] if data_root else []), *([Path(named)] if named else [])]
+    try:
+        return [*roots, data_folder()]
+    except OptionError:  # no home folder
+        if not roots:
+            raise
+        return roots
 
 
 def open_known(known: KnownSet, data_root: Path | None = None, *, partial: bool = False) -> Dataset:
@@ -241,7 +246,10 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 
 def _holds_pairs(folder: Path) -> bool:
     """Whether pictures or folders of pictures lie here, told by names alone."""
-    names = {path.name.lower() for path in folder.iterdir()}
+    try:
+        names = {path.name.lower() for path in folder.iterdir()}
+    except OSError:
+        return False
     return bool(names & {"input", "target", "rainy", "rainy_image", "ground_truth", "gt", "norain"}) or any(
         name.endswith((".png", ".jpg")) for name in names
     )

@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import dpenet
+from conftest import command, dpenet
 from PIL import Image
 from test_camera import textured
 
@@ -196,6 +198,17 @@ def test_wrong_usage_says_what_to_do(arguments, why, tmp_path):
     run = dpenet("benchmark", *arguments, cwd=tmp_path)
     assert run.returncode == 2
     assert why in run.stderr
+
+
+def test_an_interrupt_ends_it_with_its_own_code(tmp_path):
+    run = [command(), "benchmark", "--dataset", "demo", "--save", str(tmp_path / "out")]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "8 pictures" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "interrupted: nothing is reported" in error
+    assert not list(tmp_path.rglob(".dpenet-*"))
 
 
 def test_a_file_that_cannot_be_written_does_not_hide_the_scores(root, tmp_path):

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY, dpenet, lively_model
+from typer.testing import CliRunner
 
 from dpenet_cli import checkpoints, folders, published
 from dpenet_cli.checkpoints import load_model, read_card, shipped_checksums, weights_folder
+from dpenet_cli.cli.weights import weights_app
 from dpenet_cli.errors import DownloadError, OptionError, WeightsError
 from dpenet_cli.published import MIRROR_VARIABLE, Published, pull
 
@@ -163,6 +165,11 @@ def test_the_checksums_of_shipped_weights_are_current():
     assert shipped_checksums() == found, "cd weights && sha256sum *.safetensors > SHA256SUMS"
 
 
+def run(*arguments):
+    """A subcommand in this process, which has torch already; errors are left as exceptions."""
+    return CliRunner().invoke(weights_app, [str(argument) for argument in arguments])
+
+
 @pytest.fixture
 def env(tmp_path):
     return {"env": os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}}
@@ -190,13 +197,14 @@ def test_the_command_pulls_verifies_shows_and_uses(server, data, env, tmp_path):
     assert "dpenet weights pull published-rain800" in missing.stdout
 
 
-def test_the_list_names_ours_and_theirs(env):
-    rows = {row["name"]: row for row in json.loads(dpenet("weights", "list", "--json", **env).stdout)}
+def test_the_list_names_ours_and_theirs(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
     assert set(rows) == {path.stem for path in weights_folder().glob("*.safetensors")} | set(published.PUBLISHED)
     assert rows["general"]["here"]
     assert not rows["published-rain100h"]["here"]
     assert "no licence" in rows["published-rain100h"]["terms"]
-    text = dpenet("weights", "list", **env).stdout
+    text = run("list").stdout
     assert "published-rain1400" in text
     assert "dpenet weights pull NAME" in text
 
@@ -211,18 +219,22 @@ def test_offline_and_unknown_names(env):
     assert "published-rain100l" in unknown.stderr
 
 
-def test_convert_keeps_numbers_terms_and_files(tiny_weights, tmp_path):
+def test_convert_keeps_numbers_terms_and_files(tmp_path):
     source, target = tmp_path / "mine.pth", tmp_path / "mine.safetensors"
     torch.save(lively_model(TINY).state_dict(), source)
-    assert dpenet("weights", "convert", source, target).returncode == 0
+    assert run("convert", source, target).exit_code == 0
     ours, theirs = load_model(target).state_dict(), load_model(source).state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     origin = read_card(target).provenance["converted_from"]
     assert origin == {"file": "mine.pth", "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    for arguments in ((source, target), (source, tmp_path / "mine.pt"), (source, tmp_path / "no/mine.safetensors")):
-        assert dpenet("weights", "convert", *arguments).returncode == 2
-    same = dpenet("weights", "convert", target, target, "--overwrite")
-    assert (same.returncode, "the input itself" in same.stderr) == (2, True)
+    wrong = {
+        (source, target): "exists already",
+        (source, tmp_path / "mine.pt"): "only .safetensors",
+        (source, tmp_path / "no/mine.safetensors"): "cannot be written",
+        (target, target, "--overwrite"): "the input itself",
+    }
+    for arguments, why in wrong.items():
+        assert why in str(run("convert", *arguments).exception)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dpenet_cli.cli.derain import interrupt
 from dpenet_cli.cli.scoring import Chosen, Galleries, Saver, score_results, score_weights, write_file
 from dpenet_cli.cli.speeds import run_speed
 from dpenet_cli.errors import ImageWriteError, OptionError
+from dpenet_cli.known_sets import find_known
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
 
 if TYPE_CHECKING:
@@ -182,6 +183,9 @@ def _check_sources(
         why = f"{' and '.join(given)} exclude each other" if given else "there is nothing to score"
         step = "Give --dataset NAME, or --input DIR --target DIR, or --results DIR --target DIR; demo is a NAME."
         raise OptionError("benchmark", why, step)
+    for name in dataset or []:
+        if name.lower() != "demo":
+            find_known(name)
     if (target is None) != bool(dataset):
         why = "a named set brings its own" if dataset else f"{given[0]} needs ground truths"
         raise OptionError("--target", why, "Leave it out." if dataset else "Give --target DIR.")

@@ -78,14 +78,15 @@ def score_results(
     test_set: "PairSet", folder: Path, protocol: metrics.Protocol, keepers: Sequence[Keeper], console: Console
 ) -> "Result":
     """Score pictures that another method made."""
-    from dpenet_cli.benchmark import Result, score_set  # noqa: PLC0415
+    from dpenet_cli.benchmark import Result, score_set, short_name  # noqa: PLC0415
 
+    method = short_name(folder)
     scored = []
     for example in _shown(score_set(test_set, None, protocol), "scoring", len(test_set.items), console):
         scored.append(example.scored)
         for keep in keepers:
-            keep(test_set.name, str(folder), example)
-    return Result(test_set, str(folder), protocol, tuple(scored))
+            keep(test_set.name, method, example)
+    return Result(test_set, method, protocol, tuple(scored))
 
 
 def score_weights(

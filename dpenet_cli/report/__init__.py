@@ -61,7 +61,7 @@ def _set_section(results: Sequence[Result], galleries: Galleries) -> str:
             f"<section><h2>{escape(name)}: {escape(first.dataset.coverage)}</h2>",
             _summary(results),
             _left_out(first),
-            f"<figure>{_distribution(results)}",
+            f'<figure><div class="plot">{_distribution(results)}</div>',
             "<figcaption>One dot a picture; the line is the mean.</figcaption></figure>",
             _literature(name),
             _pictures(results),
@@ -81,7 +81,7 @@ def _summary(results: Sequence[Result]) -> str:
         gain = f"{after.psnr - before.psnr:+.2f}" if before and math.isfinite(after.psnr - before.psnr) else ""
         size = f"{result.network.parameters:,}" if result.network else ""
         rows.append((result.method, _psnr(after) + same, f"{after.ssim:.4f}", gain, size))
-    return _table(("method", "PSNR, dB", "SSIM", "gain, dB", "parameters"), rows)
+    return f'<div class="wide">{_table(("method", "PSNR, dB", "SSIM", "gain, dB", "parameters"), rows)}</div>'
 
 
 def _left_out(result: Result) -> str:
@@ -101,7 +101,7 @@ def _literature(dataset: str) -> str:
         return ""
     table = _table(("method", "PSNR / SSIM", "trained on", "protocol", "source"), rows, words=True)
     note = "On the full set. Only numbers of one source compare with each other."
-    return f"<details><summary>Published by others</summary><p>{note}</p>{table}</details>"
+    return f"<details><summary>Published by others</summary><p>{note}</p><div class='wide'>{table}</div></details>"
 
 
 def _pictures(results: Sequence[Result]) -> str:
