@@ -5,6 +5,8 @@ The modules stand in one order, which is also the order to read them in. Each im
     errors       what a user can cause, as a tree
     options      the choices a user has
     storage      files that appear whole or not at all
+    folders      where a user's system keeps caches and data
+    published    the weights that the paper's authors published, and how they are fetched
     model        the network
     checkpoints  weights on disk: names, the one reader, the one writer
     tiling       how a picture is cut
@@ -17,6 +19,12 @@ The modules stand in one order, which is also the order to read them in. Each im
     camera       what a camera adds to a picture: sensor noise, JPEG
     rain         synthetic rain: streaks, accumulation, veil
     datasets     paired sets and their layouts
+    known_sets   the test sets of the field: facts, and where they lie
+    demo         pairs made on the spot, for a machine without any set
+    literature   what other methods published
+    benchmark    scores of weights, or of results, on pairs
+    report       the page that shows a benchmark
+    speed        times of this machine, as ratios to the published way
     backgrounds  pictures that two sets share
     losses       the published loss, and the general recipe's
     training     pictures, crops, the loop, resume, data-parallel

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from dpenet_cli.errors import WeightsError
 from dpenet_cli.model import DPENet, DPENetConfig
+from dpenet_cli.published import PUBLISHED, TERMS
 from dpenet_cli.storage import write_whole
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -79,27 +80,41 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in weights_folder().glob("*.safetensors"))
 
 
+def shipped_checksums() -> dict[str, str]:
+    """SHA-256 of each shipped file as it left us, in hexadecimal, by name: ``SHA256SUMS`` beside the files."""
+    lines = (weights_folder() / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    return {Path(name).stem: digest for digest, name in (line.split() for line in lines)}
+
+
 def find_weights(weights: str | Path) -> Path:
-    """Find the file for a shipped name or a path.
+    """Find the file for a shipped name, the name of published weights that were pulled, or a path.
 
     Raises:
-        WeightsError: neither a shipped name nor an existing file.
+        WeightsError: none of these; it says how published weights are pulled.
     """
     if isinstance(weights, str) and weights in shipped_names():
         return weights_folder() / f"{weights}.safetensors"
+    published = PUBLISHED.get(str(weights))
+    if published and published.path.is_file():
+        return published.path
     path = Path(weights)
     if os.path.isfile(path):  # noqa: PTH113 - false, not an error, for names that no file system can hold
         return path
+    if published:
+        why = f"these published weights are not on this machine (looked for at {published.path})"
+        raise WeightsError(published.name, why, f"Run: dpenet weights pull {published.name}")
     names = ", ".join(shipped_names()) or "none: the installation is damaged"
     why = "it is a folder" if os.path.isdir(path) else "there is no such file, and no weights of that name"  # noqa: PTH112
-    raise WeightsError(str(weights), why, f"Give a .safetensors or .pth file, or one of the shipped names ({names}).")
+    step = f"Give a .safetensors or .pth file, one of the shipped names ({names}), or one of `dpenet weights list`."
+    raise WeightsError(str(weights), why, step)
 
 
 def load_model(weights: str | Path) -> DPENet:
     """Build the network that a weights file describes, in eval mode, fp32, on the CPU, without gradients.
 
     Args:
-        weights: a shipped name such as ``general``, or the path of a ``.safetensors`` or ``.pth`` file.
+        weights: a shipped name such as ``general``, a published one such as ``published-rain100l`` once it is pulled,
+            or the path of a ``.safetensors`` or ``.pth`` file.
 
     Raises:
         WeightsError: the file is missing, truncated, foreign, damaged or hostile; it says what was expected.
@@ -122,7 +137,7 @@ def read_card(weights: str | Path) -> WeightsCard:
     """
     path = find_weights(weights)
     if _kind(path) != "safetensors":
-        return WeightsCard(name=path.stem)
+        return WeightsCard(name=path.stem, licence=TERMS if path.stem in PUBLISHED else "")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

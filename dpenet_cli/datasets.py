@@ -8,6 +8,7 @@ clean            pictures without a partner, for rain to be drawn on
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -66,21 +67,26 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """The content of one folder, sorted by name: pairs, or clean pictures."""
+    """The content of one folder, sorted by name: pairs, or clean pictures.
+
+    `alone` holds the pictures without a partner, where such are allowed.
+    """
 
     folder: Path
     layout: Layout
     pairs: tuple[Pair, ...] = ()
     clean: tuple[Path, ...] = ()
+    alone: tuple[Path, ...] = ()
 
 
-def open_dataset(folder: Path, clean_side: Side | None = None) -> Dataset:
+def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool = False) -> Dataset:
     """Find out how a set lies in its folder, and pair it.
 
     Args:
         folder: the set's folder.
         clean_side: the clean half of side-by-side pictures. Given, the folder is taken to hold such pictures; else
             both are found out from the pictures.
+        partial: pictures without a partner are left out and listed, instead of being an error.
 
     Raises:
         DatasetError: no folder, no pictures, pictures without a partner, or names that pair in two ways.
@@ -92,11 +98,11 @@ def open_dataset(folder: Path, clean_side: Side | None = None) -> Dataset:
     clean = next((subfolders[name] for name in CLEAN_FOLDERS if name in subfolders), None)
     here = _pictures(folder)
     if rainy and clean:
-        return Dataset(folder, Layout.FOLDERS, _paired(folder, _pictures(rainy), _pictures(clean)))
+        return _paired(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
     without = [path for path in here if path.stem.lower().startswith("norain")]
     if without:
         withs = _pictures(rainy) if rainy else [path for path in here if path not in set(without)]
-        return Dataset(folder, Layout.NORAIN, _paired(folder, withs, without))
+        return _paired(folder, Layout.NORAIN, withs, without, partial=partial)
     if not here:
         some = ", ".join(path.name for path in list(subfolders.values())[:_NAMED]) or "nothing"
         why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
@@ -105,6 +111,36 @@ def open_dataset(folder: Path, clean_side: Side | None = None) -> Dataset:
     if side is None:
         return Dataset(folder, Layout.CLEAN, clean=tuple(here))
     return Dataset(folder, Layout.SIDE_BY_SIDE, tuple(Pair(path.stem, path, path, side) for path in here))
+
+
+def pair_folders(rainy: Path, clean: Path, *, partial: bool = False) -> Dataset:
+    """Pair two folders, wherever they lie.
+
+    Args:
+        rainy: the folder of rainy pictures, or of a method's results.
+        clean: the folder of ground truths.
+        partial: as for `open_dataset`.
+
+    Raises:
+        DatasetError: as `open_dataset`.
+    """
+    for folder in (rainy, clean):
+        if not folder.is_dir():
+            raise DatasetError(str(folder), "there is no such folder", "Give a folder of pictures.")
+    pictures = (_pictures(rainy.absolute()), _pictures(clean.absolute()))
+    return _paired(_above(rainy.absolute(), clean.absolute()), Layout.FOLDERS, *pictures, partial=partial)
+
+
+def below(path: Path, folder: Path) -> str:
+    """A path as seen from a folder that it lies in; from elsewhere, as it is."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _above(first: Path, second: Path) -> Path:
+    try:
+        return Path(os.path.commonpath([first, second]))
+    except ValueError:  # two drives on Windows
+        return first
 
 
 def read_picture(path: Path) -> Picture:
@@ -158,12 +194,15 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _key(path: Path) -> str:
-    """The part of a name that both pictures of a pair share: ``norain-001`` and ``rain-001`` give ``001``."""
-    stem = path.stem.lower()
+    """The part of a name that both pictures of a pair share: ``norain-001`` and ``rain-001`` give ``001``.
+
+    So do ``000gt`` and ``000``, as SPA-Data has them.
+    """
+    stem = re.sub(r"(?<=\d)gt$", "", path.stem.lower())
     return re.sub(r"^(no)?rainy?[-_ ]?(?=.)", "", stem)
 
 
-def _paired(folder: Path, rainy: Sequence[Path], clean: Sequence[Path]) -> tuple[Pair, ...]:
+def _paired(folder: Path, layout: Layout, rainy: Sequence[Path], clean: Sequence[Path], *, partial: bool) -> Dataset:
     by_key: dict[str, Path] = {}
     for path in clean:
         if (other := by_key.setdefault(_key(path), path)) is not path:
@@ -179,12 +218,12 @@ def _paired(folder: Path, rainy: Sequence[Path], clean: Sequence[Path]) -> tuple
             pairs.append(Pair(path.stem, path, partner))
     matched = {pair.clean for pair in pairs}
     alone += [path for path in clean if path not in matched]
-    if alone or not pairs:
-        names = ", ".join(str(path.relative_to(folder)) for path in alone[:_NAMED])
+    if not pairs or (alone and not partial):
+        names = ", ".join(below(path, folder) for path in alone[:_NAMED])
         more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
         why = f"{len(alone)} pictures have no partner: {names}{more}" if alone else "it holds no pictures"
         raise DatasetError(str(folder), why, "Partners share a name (a.png and a.jpg); remove or rename the others.")
-    return tuple(pairs)
+    return Dataset(folder, layout, tuple(pairs), alone=tuple(alone))
 
 
 def _halves(picture: Picture) -> tuple[Picture, Picture]:

@@ -6,6 +6,7 @@
     ├── DatasetError     a folder of pairs or pictures to learn from: no known layout, no partner, wrong sizes
     ├── TrainingError    a training run that cannot start or go on
     ├── WeightsError     a weights file that is missing, foreign, damaged or hostile
+    ├── DownloadError    published weights that could not be fetched, or are not what was published
     ├── DeviceError      a device or precision that this machine does not have, or that ran out of memory
     └── ImageError       one picture
         ├── ImageReadError    cannot be decoded
@@ -53,6 +54,10 @@ class TrainingError(DpenetError):
 
 class WeightsError(DpenetError):
     """A weights file that is missing, truncated, foreign, damaged or hostile."""
+
+
+class DownloadError(DpenetError):
+    """Published weights that could not be fetched, or that are not what was published."""
 
 
 class DeviceError(DpenetError):

@@ -1,34 +1,70 @@
-"""PSNR and SSIM under the protocol ``y-uint8``, the one of Restormer's and MPRNet's MATLAB scripts.
+"""PSNR and SSIM under named protocols, and their means over a set.
 
-8-bit pictures; rounded BT.601 limited-range luma; PSNR with peak 255; SSIM with an 11×11 Gaussian window, σ 1.5,
-K .01 and .03, L 255, on the valid region; a set's score is the mean over its pictures. Limited-range luma reads
-20·log10(255/219) = 1.32 dB above full-range luma, which is why the protocol is named with every number.
+    y-uint8    rounded BT.601 limited-range luma: the MATLAB scripts of Restormer and MPRNet; the default
+    y-float    the same luma, not rounded
+    rgb        the three channels: one mean squared error over all of them, SSIM averaged over them
+
+All score 8-bit pictures: PSNR with peak 255; SSIM with an 11×11 Gaussian window, σ 1.5, K .01 and .03, L 255, on the
+valid region; a set's score is the mean over its pictures. Limited-range luma reads 20·log10(255/219) = 1.32 dB above
+full-range luma, which is why the protocol is named with every number.
 """
 
+import math
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-PROTOCOL = "y-uint8"
+
+class Protocol(StrEnum):
+    """What is compared; the module's docstring defines each."""
+
+    Y_UINT8 = "y-uint8"
+    Y_FLOAT = "y-float"
+    RGB = "rgb"
+
+
+PROTOCOL = Protocol.Y_UINT8
+"""The protocol unless another is named, in training and in the benchmark."""
 
 _LUMA = np.array([65.481, 128.553, 24.966])  # ITU-R BT.601, limited range: 16 + Σ·rgb/255, as MATLAB's rgb2ycbcr
 _WINDOW, _SIGMA, _K1, _K2, _PEAK = 11, 1.5, 0.01, 0.03, 255.0  # Wang et al., IEEE TIP 13 (2004), their defaults
 
 
 class Score(NamedTuple):
-    """PSNR in dB (infinite for identical luma) and SSIM (at most 1) of one picture."""
+    """PSNR in dB (infinite where nothing differs) and SSIM (at most 1) of one picture."""
 
     psnr: float
     ssim: float
 
 
-def score(result: NDArray[np.uint8], target: NDArray[np.uint8]) -> Score:
-    """Score one picture against its ground truth under `PROTOCOL`.
+class Mean(NamedTuple):
+    """Means over the pictures of a set. One identical picture makes the mean PSNR infinite, and `identical` says so.
+
+    Attributes:
+        psnr: in dB; infinite if any picture's is.
+        ssim: at most 1.
+        pictures: how many there are.
+        identical: how many of them equal their ground truth under the protocol.
+        psnr_of_others: mean over the pictures that differ, in dB; NaN if none does.
+    """
+
+    psnr: float
+    ssim: float
+    pictures: int
+    identical: int
+    psnr_of_others: float
+
+
+def score(result: NDArray[np.uint8], target: NDArray[np.uint8], protocol: Protocol = PROTOCOL) -> Score:
+    """Score one picture against its ground truth.
 
     Args:
         result: H×W×3 uint8, RGB, at least 11×11.
         target: the same shape and dtype.
+        protocol: what is compared.
 
     Raises:
         ValueError: other dtypes, unequal shapes, or a side shorter than SSIM's window.
@@ -40,13 +76,40 @@ def score(result: NDArray[np.uint8], target: NDArray[np.uint8]) -> Score:
         raise ValueError(f"the result is {result.shape}, its target {target.shape}")
     if min(result.shape[:2]) < _WINDOW:
         raise ValueError(f"SSIM's window needs {_WINDOW}×{_WINDOW} pixels, the picture has {result.shape[:2]}")
-    a, b = luma(result), luma(target)
-    return Score(_psnr(a, b), _ssim(a, b))
+    a, b = _planes(result, protocol), _planes(target, protocol)
+    return Score(_psnr(a, b), math.fsum(map(_ssim, a, b)) / len(a))
 
 
-def luma(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Rounded BT.601 limited-range luma, H×W float64 holding integers 16..235, of H×W×3 uint8 RGB."""
-    return np.asarray(np.round(16.0 + rgb.astype(np.float64) @ _LUMA / 255.0))
+def mean(scores: Sequence[Score]) -> Mean:
+    """Average the scores of a set's pictures.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not scores:
+        raise ValueError("no scores to average")
+    psnrs = [each.psnr for each in scores]
+    finite = [psnr for psnr in psnrs if math.isfinite(psnr)]
+    return Mean(
+        psnr=math.fsum(psnrs) / len(psnrs),
+        ssim=math.fsum(each.ssim for each in scores) / len(scores),
+        pictures=len(scores),
+        identical=len(psnrs) - len(finite),
+        psnr_of_others=math.fsum(finite) / len(finite) if finite else math.nan,
+    )
+
+
+def luma(rgb: NDArray[np.uint8], *, rounded: bool = True) -> NDArray[np.float64]:
+    """BT.601 limited-range luma, H×W float64, 16..235 (integers if `rounded`), of H×W×3 uint8 RGB."""
+    y = 16.0 + rgb.astype(np.float64) @ _LUMA / 255.0
+    return np.asarray(np.round(y) if rounded else y)
+
+
+def _planes(rgb: NDArray[np.uint8], protocol: Protocol) -> NDArray[np.float64]:
+    """The planes that a protocol compares: 1×H×W or 3×H×W float64, 0..255."""
+    if protocol is Protocol.RGB:
+        return np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float64)
+    return luma(rgb, rounded=protocol is Protocol.Y_UINT8)[None]
 
 
 def _psnr(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

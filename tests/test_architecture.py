@@ -69,7 +69,10 @@ def test_public_names_are_there():
         dpenet_cli.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["derain", "--help"], ["derain", "--dry-run", "."]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["derain", "--help"], ["derain", "--dry-run", "."], ["weights", "pull", "--help"]],
+)
 def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
     code = (
         "import sys; sys.argv = ['dpenet', *sys.argv[1:]]\n"
@@ -85,10 +88,18 @@ def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def commands(group):
+    """Every command with its name, those of groups within the group too."""
+    for name, command in group.commands.items():
+        yield name, command
+        if hasattr(command, "commands"):
+            yield from commands(command)
+
+
 def test_every_command_and_option_has_help():
     typer_main = importlib.import_module("typer.main")
     group = typer_main.get_command(importlib.import_module("dpenet_cli.cli").app)
-    for name, command in group.commands.items():
+    for name, command in commands(group):
         assert command.help, name
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name}"

@@ -8,7 +8,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dpenet_cli import EngineOptions, Precision, load
-from dpenet_cli.metrics import luma, score
+from dpenet_cli.metrics import PROTOCOL, Protocol, Score, luma, mean, score
 
 
 def pair(seed, shape=(40, 53, 3), noise=12):
@@ -28,6 +28,36 @@ def test_scores_equal_scikit_image(seed):
         a, b, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
     assert ours.ssim == pytest.approx(map_[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def foreign_ssim(a, b):
+    """scikit-image's, on the valid region."""
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
+    return structural_similarity(a, b, data_range=255, **options)[1][5:-5, 5:-5].mean()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_other_protocols_equal_scikit_image(seed):
+    result, target = pair(seed, noise=2 + 9 * seed)
+    y = score(result, target, Protocol.Y_FLOAT)
+    a, b = (16 + (x * np.array([65.481, 128.553, 24.966])).sum(axis=2) / 255 for x in (result, target))
+    assert y.psnr == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255), abs=1e-9)
+    assert y.ssim == pytest.approx(foreign_ssim(a, b), abs=1e-9)
+    rgb_score = score(result, target, Protocol.RGB)
+    assert rgb_score.psnr == pytest.approx(peak_signal_noise_ratio(target, result), abs=1e-9)
+    planes = [foreign_ssim(result[..., c].astype(float), target[..., c].astype(float)) for c in range(3)]
+    assert rgb_score.ssim == pytest.approx(np.mean(planes), abs=1e-9)
+    assert score(result, target) == score(result, target, PROTOCOL) != y != rgb_score
+
+
+def test_the_mean_says_when_pictures_are_identical():
+    usual = mean([Score(30.0, 0.9), Score(40.0, 0.7)])
+    assert usual == (35.0, pytest.approx(0.8), 2, 0, 35.0)
+    perfect = mean([Score(30.0, 0.9), Score(float("inf"), 1.0), Score(40.0, 0.8)])
+    assert perfect == (float("inf"), pytest.approx(0.9), 3, 1, 35.0)
+    assert np.isnan(mean([Score(float("inf"), 1.0)]).psnr_of_others)
+    with pytest.raises(ValueError, match="no scores"):
+        mean([])
 
 
 def test_luma_is_limited_range_and_rounded():

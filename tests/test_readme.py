@@ -15,6 +15,10 @@ SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) f
 COMMANDS = [line for line in SHELL if line.startswith("dpenet ")]
 
 
+TELLING = (["weights", "list"], ["weights", "show"], ["weights", "verify"], ["doctor"], ["benchmark", "--speed"])
+"""Commands that tell something and write nothing."""
+
+
 @pytest.fixture
 def folder(tmp_path, rainy_photo):
     (tmp_path / "photos").mkdir()
@@ -39,6 +43,9 @@ def test_usage_lines(line, folder):
     result = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert {path: path.read_bytes() for path in before} == before
+    if any(line.split()[1 : 1 + len(words)] == words for words in TELLING):
+        assert result.stdout
+        return
     made = [path for path in folder.rglob("*.*") if path.is_file() and path not in before]
     assert bool(made) != ("--dry-run" in line)
 

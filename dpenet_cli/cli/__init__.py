@@ -7,9 +7,12 @@ from typing import Annotated
 import typer
 
 from dpenet_cli import __version__
+from dpenet_cli.cli.benchmark import benchmark
 from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
+from dpenet_cli.cli.doctor import doctor
 from dpenet_cli.cli.train import train
+from dpenet_cli.cli.weights import weights_app
 from dpenet_cli.errors import DpenetError
 
 app = typer.Typer(
@@ -20,7 +23,10 @@ app = typer.Typer(
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
 app.command()(derain)
+app.command()(benchmark)
 app.command()(train)
+app.command()(doctor)
+app.add_typer(weights_app, name="weights")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,11 +3,12 @@
 import json
 import logging
 import math
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
 from enum import IntEnum
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import typer
@@ -28,9 +29,28 @@ class Exit(IntEnum):
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+def end_on_signals() -> None:
+    """From now on a polite request to end, or a terminal that was closed, is treated as Ctrl-C is."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
+
+
 def one_line(text: object) -> str:
     """A name as one printable line: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+
+
+def table_console() -> Console:
+    """Stdout for tables: as wide as the terminal, or as a table needs where the output goes to a file."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console
 
 
 def print_error(error: DpenetError, console: Console | None = None) -> None:

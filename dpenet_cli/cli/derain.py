@@ -1,15 +1,13 @@
 """``dpenet derain``: pictures in, clean pictures out."""
 
 import os
-import signal
 from dataclasses import replace
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpenet_cli.cli.console import BatchReport, Exit
+from dpenet_cli.cli.console import BatchReport, Exit, end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
 from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.inputs import Batch, plan_batch
@@ -163,9 +161,7 @@ def derain(
     engine = EngineOptions(device, precision, _parse_tile(tile), threads, strength)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    end_on_signals()
     if PIPE in inputs or output == PIPE:
         if as_json or compare or dry_run:
             raise OptionError(PIPE, "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
@@ -228,8 +224,3 @@ def _tell_plan(batch: Batch, report: BatchReport, options: RunOptions) -> Exit:
         status = Status.SKIPPED if is_done(job) and not options.overwrite else Status.PLANNED
         report.outcome(Outcome(str(job.source), str(job.target), status), plainly=True)
     return report.finish()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A polite request to end, or a terminal that was closed, is treated as Ctrl-C is."""
-    raise KeyboardInterrupt

@@ -1,0 +1,243 @@
+"""``dpenet doctor``: what this machine gives dpenet, to be pasted into a bug report. The home folder is written ~."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from dpenet_cli import __version__
+from dpenet_cli.cli.console import one_line, table_console
+from dpenet_cli.errors import DpenetError
+
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "pillow-heif",
+    "safetensors",
+    "imageio-ffmpeg",
+    "typer",
+    "rich",
+    "openvino",
+)
+
+_ENCODERS = (
+    "libx264",
+    "libx265",
+    "libvpx-vp9",
+    "libaom-av1",
+    "libsvtav1",
+    "ffv1",
+    "prores_ks",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+    "h264_videotoolbox",
+    "hevc_videotoolbox",
+    "h264_qsv",
+    "h264_vaapi",
+)
+"""Those worth knowing about; ffmpeg has hundreds."""
+
+_BF16 = ("amx_bf16", "avx512_bf16")
+
+Facts = dict[str, Any]
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, instead of a table.")] = False,
+) -> None:
+    """Tell versions, devices, the precision chosen and why, ffmpeg, and where weights and data are looked for.
+
+    Nothing is sent anywhere: paste it into a bug report yourself.
+    """
+    facts = gather()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    console = table_console()
+    for section, rows in facts.items():
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        entries = rows.items() if isinstance(rows, dict) else (("-", row) for row in rows)
+        for key, value in entries:
+            table.add_row(f"  {key}", one_line(", ".join(value) if isinstance(value, list) else value))
+        console.print(section, style="bold")
+        console.print(table)
+
+
+def gather() -> Facts:
+    """All that is told, section by section; every value is a string, a list of strings or a dictionary of them."""
+    device = _device()
+    facts = {
+        "versions": _versions(),
+        "machine": _machine(),
+        "engine": device,
+        "ffmpeg": _ffmpeg(),
+        "weights": _weights(),
+        "data": _data(),
+        "environment": {name: os.environ[name] for name in _variables()} or {"-": "nothing is set"},
+        "to be faster": _advice(),
+    }
+    return {section: _without_home(rows) for section, rows in facts.items()}
+
+
+def _versions() -> Facts:
+    found: Facts = {"dpenet": __version__, "python": f"{platform.python_version()} ({sys.executable})"}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _machine() -> Facts:
+    from dpenet_cli.backends.torch import cpu_has_bf16  # noqa: PLC0415
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts: Facts = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": f"{usable} of {os.cpu_count()} usable",
+        "bf16 in hardware": "yes" if cpu_has_bf16() else f"no (neither of {', '.join(_BF16)})",
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.1f} GB"
+    return facts
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.machine()
+
+
+def _device() -> Facts:
+    import torch  # noqa: PLC0415 - not for --help
+
+    from dpenet_cli.derainer import Derainer  # noqa: PLC0415
+
+    cuda = [
+        f"cuda:{index} {torch.cuda.get_device_name(index)}, "
+        f"{torch.cuda.get_device_properties(index).total_memory / 1e9:.1f} GB"
+        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    ]
+    facts: Facts = {
+        "CUDA devices": cuda or ["none" + ("; this PyTorch is built without CUDA" if not torch.version.cuda else "")],
+        "Apple GPU": "yes" if torch.backends.mps.is_available() else "no",
+        "threads": str(torch.get_num_threads()),
+        "backend": "torch",
+    }
+    try:
+        engine = Derainer.load()
+    except DpenetError as error:
+        return facts | {"chosen": f"nothing works: {error}"}
+    return facts | {"chosen": f"{engine.description}: {_reason(engine.description)}"}
+
+
+def _reason(description: str) -> str:
+    """Why `auto` chose that device and precision."""
+    if description.startswith("cuda"):
+        return "the first CUDA device, in half precision, which its tensor cores are made for"
+    if description.startswith("mps"):
+        return "no CUDA device; the Apple GPU, in fp32"
+    if description.endswith("bf16"):
+        return "no GPU; this processor multiplies bf16 in hardware, which is faster than fp32"
+    return "no GPU, and no bf16 in this processor's hardware, so that bf16 would be slower than fp32"
+
+
+def _ffmpeg() -> Facts:
+    try:
+        import imageio_ffmpeg  # noqa: PLC0415
+
+        path = imageio_ffmpeg.get_ffmpeg_exe()
+        banner, listed = (_output(path, option) for option in ("-version", "-encoders"))
+    except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+        return {"path": f"none that works: {error}", "encoders": ["none"]}
+    names = {line.split()[1] for line in listed.splitlines() if len(line.split()) > 1}
+    built = [name for name in _ENCODERS if name in names]
+    version = banner.splitlines()[0].split(" Copyright")[0] if banner else "unknown"
+    return {"path": path, "version": version, "encoders built in": built or ["none of those we look for"]}
+
+
+def _output(path: str, option: str) -> str:
+    command = [path, "-hide_banner", option]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, stdin=subprocess.DEVNULL)  # noqa: S603
+    return run.stdout
+
+
+def _weights() -> Facts:
+    from dpenet_cli.checkpoints import shipped_names, weights_folder  # noqa: PLC0415
+    from dpenet_cli.folders import cache_folder  # noqa: PLC0415
+    from dpenet_cli.published import PUBLISHED  # noqa: PLC0415
+
+    facts: Facts = {"ours": f"{weights_folder()}: {', '.join(shipped_names()) or 'none, the installation is damaged'}"}
+    try:
+        pulled = [name for name, each in PUBLISHED.items() if each.path.is_file()]
+        return facts | {"published": f"{cache_folder() / 'weights'}: {', '.join(pulled) or 'none pulled'}"}
+    except DpenetError as error:
+        return facts | {"published": str(error)}
+
+
+def _data() -> Facts:
+    from dpenet_cli.known_sets import KNOWN_SETS, data_roots, open_known  # noqa: PLC0415
+
+    try:
+        roots = data_roots()
+    except DpenetError as error:
+        return {"looked for under": [str(error)]}
+    found = []
+    for known in KNOWN_SETS.values():
+        try:
+            found.append(f"{known.name} ({len(open_known(known, partial=True).pairs)} of {known.pairs} pairs)")
+        except DpenetError:
+            continue  # not there
+    return {"looked for under": [str(root) for root in roots], "sets found": found or ["none; demo needs none"]}
+
+
+def _variables() -> list[str]:
+    """The environment's settings that change what dpenet does; no proxies, which may hold passwords."""
+    prefixes = ("DPENET_", "OMP_", "MKL_", "CUDA_VISIBLE", "PYTORCH_", "XDG_CACHE", "XDG_DATA_HOME")
+    return sorted(name for name in os.environ if name.startswith(prefixes))
+
+
+def _advice() -> list[str]:
+    import torch  # noqa: PLC0415
+
+    advice = []
+    if shutil.which("nvidia-smi") and not torch.version.cuda:
+        advice.append("there is an NVIDIA driver, but this PyTorch is built without CUDA: install PyTorch's CUDA build")
+    if torch.version.cuda and not torch.cuda.is_available():
+        advice.append("this PyTorch is built for CUDA but sees no device: check the driver (nvidia-smi)")
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdecimal() and int(limit) < (os.cpu_count() or 1):
+        advice.append(f"OMP_NUM_THREADS={limit} leaves cores unused: unset it, or use --threads")
+    if os.environ.get("OMP_WAIT_POLICY", "PASSIVE").upper() != "PASSIVE":
+        advice.append("OMP_WAIT_POLICY is not PASSIVE: threads that spin are slow where other programs run")
+    if importlib.util.find_spec("pillow_heif") is None:
+        advice.append('for HEIC pictures, not for speed: pip install "dpenet[heic]"')
+    return advice or ["nothing that we know of; `dpenet benchmark --speed` tells how fast it is"]
+
+
+def _without_home(value: Any) -> Any:
+    """Paths below the home folder begin with ~: they would tell the user's name."""
+    if isinstance(value, dict):
+        return {key: _without_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_home(item) for item in value]
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    return value.replace(home, "~") if len(home) > 1 else value

@@ -1,0 +1,153 @@
+"""Sets scored one after the other, shown as they go, and what is kept of each picture."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dpenet_cli import metrics
+from dpenet_cli.cli.console import one_line
+from dpenet_cli.jobs import write_error
+from dpenet_cli.options import EngineOptions
+from dpenet_cli.storage import write_whole
+
+if TYPE_CHECKING:
+    from dpenet_cli.benchmark import Example, Gallery, Network, PairSet, Result
+    from dpenet_cli.datasets import Picture
+    from dpenet_cli.derainer import Derainer
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How the sets are scored."""
+
+    weights: tuple[str, ...]
+    protocol: metrics.Protocol
+    engine: EngineOptions
+
+
+class Keeper(Protocol):
+    """Keeps something of every scored picture."""
+
+    def __call__(self, dataset: str, method: str, example: "Example") -> None:
+        """Look at one picture of a set that a method restored."""
+
+
+class Galleries:
+    """The worst and best pictures of every set and method, for the report."""
+
+    shown = 2
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], Gallery] = {}
+
+    def __call__(self, dataset: str, method: str, example: "Example") -> None:
+        """Consider one."""
+        from dpenet_cli.benchmark import Gallery  # noqa: PLC0415
+
+        self.found.setdefault((dataset, method), Gallery(self.shown)).add(example)
+
+
+class Saver:
+    """Keeps the restored pictures, losslessly, as FOLDER/SET/METHOD/NAME.png."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, dataset: str, method: str, example: "Example") -> None:
+        """Store one.
+
+        Raises:
+            ImageWriteError: it cannot be stored.
+        """
+        from PIL import Image  # noqa: PLC0415
+
+        parts = [part.replace("/", "-").replace("\\", "-") for part in (dataset, method)]
+        path = self._folder.joinpath(*parts, f"{example.scored.name}.png")
+        data = BytesIO()
+        Image.fromarray(example.restored).save(data, "PNG")
+        write_file(path, data.getvalue())
+
+
+def score_results(
+    test_set: "PairSet", folder: Path, protocol: metrics.Protocol, keepers: Sequence[Keeper], console: Console
+) -> "Result":
+    """Score pictures that another method made."""
+    from dpenet_cli.benchmark import Result, score_set, short_name  # noqa: PLC0415
+
+    method = short_name(folder)
+    scored = []
+    for example in _shown(score_set(test_set, None, protocol), "scoring", len(test_set.items), console):
+        scored.append(example.scored)
+        for keep in keepers:
+            keep(test_set.name, method, example)
+    return Result(test_set, method, protocol, tuple(scored))
+
+
+def score_weights(
+    sets: "Sequence[PairSet]", chosen: Chosen, keepers: Sequence[Keeper], console: Console
+) -> "tuple[list[Result], str]":
+    """Score every set with all weights; also tells device and precision."""
+    from dpenet_cli.benchmark import Result, score_set  # noqa: PLC0415
+
+    contenders = _load(chosen)
+    results = []
+    for test_set in sets:
+        for method, (derainer, network) in contenders.items():
+
+            def clean(rainy: "Picture", derainer: "Derainer" = derainer) -> "Picture":
+                return np.asarray(derainer(rainy), np.uint8)
+
+            scored = []
+            examples = score_set(test_set, clean, chosen.protocol)
+            for example in _shown(examples, f"{method} on {test_set.name}", len(test_set.items), console):
+                scored.append(example.scored)
+                for keep in keepers:
+                    keep(test_set.name, method, example)
+            results.append(Result(test_set, method, chosen.protocol, tuple(scored), network))
+    return results, next(derainer.description for derainer, _ in contenders.values())
+
+
+def _load(chosen: Chosen) -> "dict[str, tuple[Derainer, Network]]":
+    """The engines by the names they are shown under: names as given, files by their stem where that is unique."""
+    from dpenet_cli.benchmark import network_of  # noqa: PLC0415
+    from dpenet_cli.checkpoints import load_model  # noqa: PLC0415
+    from dpenet_cli.derainer import Derainer  # noqa: PLC0415
+
+    weights = dict.fromkeys(chosen.weights)
+    stems = [Path(name).stem for name in weights]
+    contenders = {}
+    for name, stem in zip(weights, stems, strict=True):
+        label = stem if stems.count(stem) == 1 else name
+        contenders[label] = (Derainer.load(name, chosen.engine), network_of(load_model(name)))
+    return contenders
+
+
+def _shown(examples: "Iterator[Example]", title: str, total: int, console: Console) -> "Iterator[Example]":
+    """Pass examples through, with a bar on a terminal and a line elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        if not console.is_terminal:
+            console.print(f"{one_line(title)}: {total} pictures", soft_wrap=True)
+        task = bar.add_task(one_line(title), total=total)
+        for example in examples:
+            yield example
+            bar.advance(task)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Store a file, its folder too.
+
+    Raises:
+        ImageWriteError: it cannot be stored.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise write_error(path, error) from error

@@ -1,0 +1,59 @@
+"""The folders that a user's system sets aside for a program: one for what can be fetched again, one for data.
+
+             cache                          data
+    Linux    $XDG_CACHE_HOME or ~/.cache    $XDG_DATA_HOME or ~/.local/share      freedesktop.org, Base Directory 0.8
+    macOS    ~/Library/Caches               ~/Library/Application Support         Apple, File System Programming Guide
+    Windows  %LOCALAPPDATA%                 %LOCALAPPDATA%                        Microsoft, Known Folders
+
+Nothing is created here.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from dpenet_cli.errors import OptionError
+
+
+def cache_folder() -> Path:
+    """Where dpenet keeps what it can fetch again.
+
+    Raises:
+        OptionError: the system names no home folder.
+    """
+    if sys.platform == "win32":
+        return _windows() / "dpenet" / "Cache"
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Caches" / "dpenet"
+    return (_absolute("XDG_CACHE_HOME") or _home() / ".cache") / "dpenet"
+
+
+def data_folder() -> Path:
+    """Where dpenet looks for a user's data sets when told nothing else.
+
+    Raises:
+        OptionError: the system names no home folder.
+    """
+    if sys.platform == "win32":
+        return _windows() / "dpenet" / "Data"
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Application Support" / "dpenet"
+    return (_absolute("XDG_DATA_HOME") or _home() / ".local" / "share") / "dpenet"
+
+
+def _absolute(variable: str) -> Path | None:
+    """A folder named by the environment; one that is relative is to be ignored, says the specification."""
+    value = os.environ.get(variable, "")
+    return Path(value) if value and Path(value).is_absolute() else None
+
+
+def _windows() -> Path:
+    return _absolute("LOCALAPPDATA") or _home() / "AppData" / "Local"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # neither HOME nor an entry in the user database, as in some containers
+        step = "Set HOME, or XDG_CACHE_HOME and XDG_DATA_HOME, to a folder of yours."
+        raise OptionError("home folder", "the system names none for this user", step) from error

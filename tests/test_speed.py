@@ -1,0 +1,85 @@
+"""Timing: the published way first, ratios to it, useful operations, medians of turns."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, dpenet, lively_model
+
+from dpenet_cli import speed
+from dpenet_cli.backends.torch import cpu_has_bf16
+from dpenet_cli.benchmark import network_of
+from dpenet_cli.errors import OptionError
+from dpenet_cli.options import Precision
+from dpenet_cli.speed import PUBLISHED_WAY, Size, SpeedOptions, parse_size, peak_bytes, reset_peak, time_ways
+
+
+@pytest.fixture(autouse=True)
+def small_products(monkeypatch):
+    monkeypatch.setattr(speed, "_MATRIX", {"cpu": 128})
+
+
+def test_every_way_of_this_machine_is_timed_against_the_published_one(tiny_weights):
+    sizes = (Size(40, 30), Size(32, 32))
+    timings = list(time_ways(SpeedOptions(str(tiny_weights), sizes, "cpu", repeats=3)))
+    ways = [PUBLISHED_WAY, "dpenet: cpu, fp32"] + ["dpenet: cpu, bf16"] * cpu_has_bf16()
+    assert [(timing.way, timing.size) for timing in timings] == [(way, size) for size in sizes for way in ways]
+    macs = network_of(lively_model(TINY)).macs_per_pixel
+    for timing in timings:
+        pixels = timing.size.width * timing.size.height
+        assert timing.gflops == pytest.approx(2 * macs * pixels / timing.seconds / 1e9)
+        assert timing.megapixels_per_second == pytest.approx(pixels / timing.seconds / 1e6)
+        assert timing.spread[0] <= timing.seconds <= timing.spread[1]
+        assert timing.matrix_gflops > 0
+        published = next(t for t in timings if t.size == timing.size)
+        assert timing.ratio == pytest.approx(published.seconds / timing.seconds)
+
+
+def test_ways_take_turns_and_the_median_counts():
+    order = []
+    ways = [speed._Way(name, Precision.FP32, lambda name=name: order.append(name)) for name in "ab"]
+    seconds = speed._take_turns(ways, 3)
+    assert order == list("ababab")
+    assert {name: len(runs) for name, runs in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_way_that_runs_out_of_memory_is_told_and_the_others_go_on(tiny_weights, monkeypatch):
+    def hungry(weights, picture, device):
+        def run():
+            raise torch.OutOfMemoryError("no memory left")
+
+        return speed._Way(PUBLISHED_WAY, Precision.FP32, run)
+
+    monkeypatch.setattr(speed, "_published_way", hungry)
+    first, *others = time_ways(SpeedOptions(str(tiny_weights), (Size(32, 32),), "cpu", repeats=1))
+    assert (first.seconds, first.problem) == (None, "no memory left")
+    assert others
+    assert all(timing.seconds and timing.ratio is None for timing in others)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is told by Linux alone")
+def test_the_peak_of_memory_is_that_of_the_work():
+    cpu = torch.device("cpu")
+    reset_peak(cpu)
+    before = peak_bytes(cpu)
+    block = np.ones(50_000_000, np.uint8)
+    assert peak_bytes(cpu) - before > 40_000_000
+    del block
+
+
+def test_sizes_are_read():
+    assert parse_size("1920x1080") == (1920, 1080)
+    for text in ("1920", "0x5", "axb", "-1x5", ""):
+        with pytest.raises(OptionError, match="WIDTHxHEIGHT"):
+            parse_size(text)
+
+
+def test_the_command_times(tiny_weights):
+    run = dpenet("benchmark", "--speed", "--size", "48x32", "--repeat", "1", "--weights", tiny_weights, "--json")
+    fields = json.loads(run.stdout)
+    assert fields["timings"][0]["ratio"] == 1.0
+    assert "PyTorch" in fields["device"]
+    wrong = dpenet("benchmark", "--speed", "--dataset", "demo")
+    assert (wrong.returncode, "scores none" in wrong.stderr) == (2, True)
