@@ -22,6 +22,15 @@ OWN_SUFFIX = "-derained"
 COMPARE_SUFFIX = "-compare.jpg"
 """Added to the stem of an output for its before/after picture."""
 
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".wmv", ".asf"}
+    | {".flv", ".ogv", ".mxf", ".3gp", ".3g2", ".dv", ".ivf"}
+)
+"""What files in a folder are taken for videos."""
+
+_VIDEO_KEPT = {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
+"""Videos whose output has the same ending; the others become Matroska, which holds whatever they held."""
+
 _FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
 
 
@@ -98,6 +107,55 @@ def plan_batch(
         _drop_own_products(batch)
     _check_targets(batch.jobs)
     return batch
+
+
+def plan_videos(inputs: Sequence[str], output: Path | None = None) -> Batch:
+    """Find the videos and name their outputs, by the rules of `plan_batch`.
+
+    Args:
+        inputs: paths and glob patterns.
+        output: file or folder, or None.
+
+    Raises:
+        InputError: two inputs would write one output, or an output would replace an input.
+    """
+    batch = Batch()
+    named = [path for text in inputs for path in _resolve(text, batch)]
+    as_file = output is not None and not output.is_dir() and output.suffix.lower() in VIDEO_SUFFIXES
+    if as_file and (len(named) > 1 or any(path.is_dir() for path in named)):
+        raise InputError(str(output), "several videos do not fit into one file", "Name a folder with -o.")
+    for path in named:
+        if path.is_dir():
+            _plan_video_folder(path, output, batch)
+        elif not path.is_file():
+            why = "this is no file" if path.exists() else "this link leads nowhere"
+            batch.bad.append(BadInput(str(path), InputError(str(path), why, "Name the video itself.")))
+        elif as_file and output is not None:
+            batch.jobs.append(Job(path, output))
+        elif output is not None:
+            batch.jobs.append(Job(path, output / _video_name(path)))
+        else:
+            batch.jobs.append(Job(path, path.with_name(path.stem + OWN_SUFFIX + Path(_video_name(path)).suffix)))
+    _drop_repeats(batch)
+    if output is None:
+        _drop_own_products(batch)
+    _check_targets(batch.jobs)
+    return batch
+
+
+def _plan_video_folder(folder: Path, output: Path | None, batch: Batch) -> None:
+    root = output if output is not None else _sibling(folder)
+    found = [path for path in _walk(folder, skip=root) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    for path in found:
+        relative = path.relative_to(folder)
+        batch.jobs.append(Job(path, root / relative.with_name(_video_name(path))))
+    if not found:
+        step = "Name a folder that holds MP4, MOV, MKV, WebM, AVI or similar files."
+        batch.bad.append(BadInput(str(folder), InputError(str(folder), "there are no videos in this folder", step)))
+
+
+def _video_name(path: Path) -> str:
+    return path.name if path.suffix.lower() in _VIDEO_KEPT else path.stem + ".mkv"
 
 
 def _is_file_name(output: Path, named: Sequence[Path], image_format: ImageFormat | None) -> bool:
