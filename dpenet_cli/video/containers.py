@@ -1,0 +1,115 @@
+"""Containers that results are written in: which there are, and what each can carry, tried before any work starts."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dpenet_cli.errors import VideoRefused
+from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.opening import open_input
+from dpenet_cli.video.probe import Movie
+
+_MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_CODECS = {
+    "mp4": {VideoCodec.H264, VideoCodec.HEVC, VideoCodec.AV1},
+    "mov": {VideoCodec.H264, VideoCodec.HEVC, VideoCodec.AV1},
+    "matroska": set(VideoCodec),
+    "webm": {VideoCodec.AV1},
+}
+
+
+def muxer(target: Path) -> str:
+    """Libavformat's name for the container that a file name asks for.
+
+    Raises:
+        VideoRefused: videos are not written in it.
+    """
+    try:
+        return _MUXERS[target.suffix.lower()]
+    except KeyError:
+        why = f"videos are not written as {target.suffix or 'files without an ending'}"
+        raise VideoRefused(str(target), why, f"Name one of {', '.join(_MUXERS)} with -o.") from None
+
+
+def codec_for(target: Path, wanted: VideoCodec | None, bits: int) -> VideoCodec:
+    """The codec of a result.
+
+    Args:
+        target: the output, whose container has its say.
+        wanted: what was asked for, or None.
+        bits: of the source.
+
+    Raises:
+        VideoRefused: the container cannot hold what was asked for.
+    """
+    held = _CODECS[muxer(target)]
+    if wanted is None:
+        fitting = VideoCodec.HEVC if bits > 8 else VideoCodec.H264
+        return fitting if fitting in held else VideoCodec.AV1
+    if wanted not in held:
+        why = f"{target.suffix} files do not hold {wanted}"
+        raise VideoRefused(str(target), why, f"Name the output with -o, such as -o {target.stem}.mkv.")
+    return wanted
+
+
+def keeps_matrix(target: Path) -> bool:
+    """Whether players respect a display matrix in this container; elsewhere the picture itself is turned."""
+    return muxer(target) in {"mp4", "mov"}
+
+
+def riders(movie: Movie, target: Path) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Which streams beside the footage are copied, found by letting the muxer try each.
+
+    Returns:
+        Indexes of the streams that ride along, and a notice for each data stream that cannot.
+
+    Raises:
+        VideoRefused: sound, subtitles, an attachment or a picture cannot be carried.
+    """
+    import av  # noqa: PLC0415 - not for --help
+
+    carried, notices, refused = set(), [], []
+    with open_input(movie.path) as source:
+        chapters = bool(source.chapters())
+        for index, kind, codec in movie.others:
+            if kind == "data" and (codec in {"tmcd", "unknown"} or (codec == "bin_data" and chapters)):
+                # Written anew by the muxer, from the time code in the metadata and from the chapters.
+                if codec == "unknown" and not chapters:
+                    notices.append(f"data stream {index} is of an unknown kind and is not carried; keep the original")
+                continue
+            try:
+                _try_stream(source.streams[index], target)
+                carried.add(index)
+            except (av.FFmpegError, ValueError):
+                if kind in {"data", "unknown"}:
+                    notices.append(
+                        f"data stream {index} ({codec}) does not fit into {target.suffix}; keep the original"
+                    )
+                else:
+                    refused.append(f"{kind} stream {index} ({codec})")
+    if refused:
+        why = f"a {target.suffix} file cannot carry its {' and '.join(refused)}"
+        other = ".mp4" if target.suffix.lower() == ".mkv" else ".mkv"
+        raise VideoRefused(str(movie.path), why, f"Choose another container: -o {target.stem}{other}")
+    return frozenset(carried), tuple(notices)
+
+
+def _try_stream(template: Any, target: Path) -> None:
+    """Write a header with this stream alone; raises what the muxer raises."""
+    import av  # noqa: PLC0415 - not for --help
+
+    with tempfile.TemporaryDirectory() as folder:
+        output = av.open(str(Path(folder) / f"trial{target.suffix}"), "w", format=muxer(target))
+        try:
+            add_copy(output, template)
+            output.start_encoding()
+        finally:
+            output.close()
+
+
+def add_copy(output: Any, template: Any) -> Any:
+    """Add a stream that is copied: codec parameters, disposition and metadata."""
+    stream = output.add_stream_from_template(template, opaque=True)
+    stream.disposition = template.disposition
+    stream.metadata.update(template.metadata)
+    return stream

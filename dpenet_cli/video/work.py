@@ -1,0 +1,225 @@
+"""One video from its file to its clean file: everything decided before the work starts, then the work."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpenet_cli.backends import Pixels
+from dpenet_cli.errors import OptionError, VideoReadError, VideoWriteError
+from dpenet_cli.inputs import Job
+from dpenet_cli.options import VideoOptions
+from dpenet_cli.video.containers import riders
+from dpenet_cli.video.frames import Frame, pump
+from dpenet_cli.video.mux import Piece, Window, assemble, verify
+from dpenet_cli.video.probe import Footage, Movie, probe
+from dpenet_cli.video.readers import Frames
+from dpenet_cli.video.segments import SegmentSink, Workplace
+from dpenet_cli.video.strands import Strand, plan_strand
+
+log = logging.getLogger(__name__)
+
+Clean = Callable[[Iterable[Pixels]], Iterator[Pixels]]
+"""As many images out as in, in order; such as `Derainer.stream`."""
+
+_SPARE_BYTES = 50_000_000
+"""Free space below which no video is begun."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that is to be done for one file, and what its user should know before.
+
+    Attributes:
+        job: source and target.
+        movie: the source.
+        strands: the streams that are cleaned.
+        carried: indexes of streams that are copied.
+        window: the part that is taken.
+        options: as given.
+        notices: sentences without a full stop.
+        details: the same, for those who ask.
+    """
+
+    job: Job
+    movie: Movie
+    strands: tuple[Strand, ...]
+    carried: frozenset[int]
+    window: Window
+    options: VideoOptions
+    notices: tuple[str, ...]
+    details: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        """Frames to clean, over all strands."""
+        return sum(strand.frames for strand in self.strands)
+
+
+def prepare(job: Job, options: VideoOptions) -> Work:
+    """Decode the source once, decide everything, and refuse what would lose something.
+
+    Raises:
+        VideoReadError: the source is no video, or none that decodes.
+        VideoRefused: it could not be cleaned as asked without losing something.
+        OptionError: an option does not fit this video.
+    """
+    movie = probe(job.source)
+    chosen = _chosen(movie, options.video_stream)
+    carried, notices = riders(movie, job.target)
+    left = {footage.index for footage in movie.footage} - {footage.index for footage in chosen}
+    window = Window(options.start, options.end)
+    strands = []
+    details = []
+    for footage in chosen:
+        strand, more = plan_strand(job, movie, footage, options)
+        strands.append(strand)
+        notices += more
+        reader = "OpenCV" if strand.reading.through_opencv else f"PyAV, because of {strand.reading.why}"
+        details.append(f"stream {footage.index}: {len(footage.ticks)} frames, read through {reader}")
+    if movie.boxes:
+        what = ", ".join(f"'{name}'" for name in movie.boxes)
+        notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
+    return Work(job, movie, tuple(strands), carried | left, window, options, notices, tuple(details))
+
+
+def _chosen(movie: Movie, wanted: int | None) -> tuple[Footage, ...]:
+    if wanted is None:
+        return movie.footage
+    if not 0 <= wanted < len(movie.footage):
+        why = f"the video has {len(movie.footage)} video stream(s), counted from 0"
+        raise OptionError(f"{movie.path}, --video-stream {wanted}", why, "Give another number.")
+    return (movie.footage[wanted],)
+
+
+def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], None] | None = None) -> tuple[str, ...]:
+    """Do the work: the missing segments, then the file, looked at before it gets its name.
+
+    Args:
+        work: from `prepare`.
+        clean: the network.
+        engine: what of the engine the result depends on; other words start the work over.
+        written: told the number of frames that are done, over all strands.
+
+    Returns:
+        What happened that the user should know.
+
+    Raises:
+        DpenetError: reading, cleaning, encoding or muxing failed; finished segments stay.
+    """
+    target = work.job.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(target.parent).free < _SPARE_BYTES:
+        raise VideoWriteError(str(target), "its disk is full", "Free some space, or name another output with -o.")
+    notices: tuple[str, ...] = ()
+    with Workplace(target, identity(work, engine)) as place:
+        if place.restarted:
+            notices += ("unfinished work of another input or other options was there: started over",)
+        done = 0
+        pieces = []
+        for strand in work.strands:
+            done = _clean_strand(work, strand, place, clean, written=written or _ignore, done=done)
+            pieces.append(_piece(strand, place))
+        result = place.folder / f"result{target.suffix}"
+        assemble(work.movie, tuple(pieces), work.carried, work.window, result)
+        verify(work.movie, tuple(pieces), work.carried, work.window, result)
+        try:
+            result.replace(target)
+        except OSError as error:
+            raise VideoWriteError(str(target), f"it cannot be stored ({error.strerror})", "Name another.") from error
+        place.remove()
+    return notices
+
+
+def _clean_strand(
+    work: Work, strand: Strand, place: Workplace, clean: Clean, *, written: Callable[[int], None], done: int
+) -> int:
+    """Clean the frames of one stream that no finished segment holds; tell how many are done in all."""
+    sink = SegmentSink(
+        place, strand.footage.index, strand.encoding, strand.coded, length=strand.length, total=strand.frames
+    )
+    position = done + sink.first_frame
+    if sink.first_frame:
+        log.info("stream %d goes on at frame %d", strand.footage.index, sink.first_frame)
+    written(position)
+    if sink.first_frame < strand.frames:
+        source = Frames(
+            work.movie,
+            strand.footage,
+            strand.reading,
+            strand.turn,
+            range(strand.first + sink.first_frame, strand.stop),
+            deinterlace=work.options.deinterlace,
+        )
+
+        def count(_: Frame) -> None:
+            nonlocal position
+            position += 1
+            written(position)
+
+        try:
+            pump(source, clean, sink, count)
+        finally:
+            sink.abandon()
+    return done + strand.frames
+
+
+def _piece(strand: Strand, place: Workplace) -> Piece:
+    index = strand.footage.index
+    return Piece(
+        footage=strand.footage,
+        segments=tuple(place.segment(index, number) for number in range(strand.segments)),
+        first=strand.first,
+        stop=strand.stop,
+        codec=strand.encoding.codec,
+        colour=strand.reading.colour,
+        matrix=strand.matrix,
+    )
+
+
+def damage(work: Work) -> VideoReadError | None:
+    """What of the source could not be decoded, as an error to report; None if nothing."""
+    movie = work.movie
+    if not movie.damaged:
+        return None
+    times = sorted({round(float(time), 1) for footage in movie.footage for time in footage.damage})
+    told = [f"near {', '.join(f'{time:.1f} s' for time in times[:5])}{' and more' if len(times) > 5 else ''}"]
+    told = told if times else []
+    if movie.gaps:
+        told.append(f"packets are missing at {movie.gaps} places")
+    if movie.cut_off:
+        told.append(f"its last {float(movie.cut_off):.1f} s are missing")
+    why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {work.job.target}"
+    return VideoReadError(str(movie.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
+
+
+def identity(work: Work, engine: str) -> dict[str, Any]:
+    """What the result depends on, as JSON values."""
+    status = work.job.source.stat()
+    strands = [
+        {
+            "stream": strand.footage.index,
+            "frames": [strand.first, strand.stop, strand.length],
+            "times": hashlib.sha256(strand.footage.ticks.tobytes()).hexdigest(),
+            "ffmpeg": strand.encoding.arguments(Path("x.mkv"))[:-1],
+            "reading": dataclasses.asdict(strand.reading),
+            "turns": [strand.turn, strand.coded],
+        }
+        for strand in work.strands
+    ]
+    known = {
+        "input": [str(work.job.source.absolute()), status.st_size, status.st_mtime_ns],
+        "engine": engine,
+        "strands": strands,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(known))  # tuples become lists, as they will when read again
+    return plain
+
+
+def _ignore(_: int) -> None:
+    pass
