@@ -69,14 +69,16 @@ def test_public_names_are_there():
         dpenet_cli.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["derain", "--help"], ["derain", "--dry-run", "."]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["derain", "--help"], ["video", "--help"], ["derain", "--dry-run", "."]]
+)
 def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
     code = (
         "import sys; sys.argv = ['dpenet', *sys.argv[1:]]\n"
         "from dpenet_cli.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'cv2', 'safetensors'} & set(sys.modules)\n"
+        "heavy = {'torch', 'cv2', 'av', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     result = subprocess.run(

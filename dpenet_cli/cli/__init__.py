@@ -10,17 +10,19 @@ from dpenet_cli import __version__
 from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.train import train
+from dpenet_cli.cli.video import video
 from dpenet_cli.errors import DpenetError
 
 app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
-    help="Remove rain from photographs with DPENet. Your files are never overwritten.",
+    help="Remove rain from photographs and videos with DPENet. Your files are never overwritten.",
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
 app.command()(derain)
 app.command()(train)
+app.command()(video)
 
 
 def _print_version(wanted: bool) -> None:

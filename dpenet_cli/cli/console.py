@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from enum import IntEnum
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import typer
@@ -29,6 +29,11 @@ class Exit(IntEnum):
 def one_line(text: object) -> str:
     """A name as one printable line: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A signal handler: a polite request to end (SIGTERM) is treated as Ctrl-C is."""
+    raise KeyboardInterrupt
 
 
 def print_error(error: DpenetError, console: Console | None = None) -> None:
@@ -56,9 +61,11 @@ class BatchReport:
         total: how many outcomes are to come.
         as_json: write one JSON object a line to stdout: one for each input, then the summary.
         verbosity: -1 errors alone, 0 normal, 1 everything.
+        noun: what the inputs are, in the plural.
     """
 
-    def __init__(self, total: int, *, as_json: bool = False, verbosity: int = 0) -> None:
+    def __init__(self, total: int, *, as_json: bool = False, verbosity: int = 0, noun: str = "pictures") -> None:
+        self._noun = noun
         self._console = Console(stderr=True)
         self._json = as_json
         self._verbosity = verbosity
@@ -111,6 +118,14 @@ class BatchReport:
         if self._bar:
             self._bar.update(self._task, completed=sum(self._counts.values()) + share)
 
+    def frames(self, done: int, total: int, speed: float) -> None:
+        """How far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
+        self.share(done / total)
+        if self._bar and speed:
+            left = _duration((total - done) / speed)
+            stage = "finishing" if done == total else f"frame {done} of {total}, {speed:.1f} fps, {left} left"
+            self._bar.update(self._task, description=f"cleaning: {stage}")
+
     def outcome(self, outcome: Outcome, *, plainly: bool = False) -> None:
         """One input is settled; `plainly` prints its line whatever else is shown, on stdout."""
         self._counts[outcome.status] += 1
@@ -142,7 +157,7 @@ class BatchReport:
             self._print_json({"summary": counts | fields})
         if self._verbosity >= 0:
             for notice, sources in self._notices.items():
-                where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} pictures"
+                where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} {self._noun}"
                 self._console.print(Text.assemble(("note   ", "yellow"), f"{where}: {notice}"), soft_wrap=True)
         for error in self._failures:
             print_error(error, self._console)

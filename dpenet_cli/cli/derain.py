@@ -4,12 +4,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpenet_cli.cli.console import BatchReport, Exit, print_error
+from dpenet_cli.cli.console import BatchReport, Exit, interrupt, print_error
 from dpenet_cli.errors import DpenetError, InputError, OptionError
 from dpenet_cli.inputs import Batch, plan_batch
 from dpenet_cli.jobs import Outcome, RunOptions, Status, is_done, run, write_error
@@ -164,7 +163,7 @@ def derain(
     engine = EngineOptions(device, precision, _parse_tile(tile), threads, strength)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     if PIPE in inputs or output == PIPE:
         if as_json or compare or dry_run:
             raise OptionError("-", "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
@@ -255,8 +254,3 @@ def _derain_pipe(
         print_error(write_error(target or Path("-"), error))
         return Exit.SOME_FAILED
     return Exit.OK
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A polite request to end (SIGTERM) is treated as Ctrl-C is."""
-    raise KeyboardInterrupt
