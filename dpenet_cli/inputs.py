@@ -19,6 +19,9 @@ from dpenet_cli.options import ImageFormat
 OWN_SUFFIX = "-derained"
 """Added to a name whose output stands beside its input."""
 
+PREVIEW_SUFFIX = "-preview"
+"""Takes the place of `OWN_SUFFIX` in the name of a video's preview."""
+
 COMPARE_SUFFIX = "-compare.jpg"
 """Added to the stem of an output for its before/after picture."""
 

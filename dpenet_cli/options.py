@@ -117,6 +117,7 @@ class VideoOptions:
         end: seconds at which they stop, or None for the end.
         deinterlace: turn interlaced fields into whole frames (one a pair of fields) instead of refusing.
         allow_damaged: a video that could only be read in part counts as done.
+        preview: only so many seconds from the middle, before and after side by side; None for the whole.
         checkpoint: seconds of video in a segment: the most that a crash can cost.
         overwrite: redo outputs that exist and are newer than their source.
     """
@@ -130,12 +131,15 @@ class VideoOptions:
     end: Fraction | None = None
     deinterlace: bool = False
     allow_damaged: bool = False
+    preview: Fraction | None = None
     checkpoint: Fraction = Fraction(10)
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise OptionError(f"crf {self.crf}", "the quality scale runs from 0 to 63", "Give 18, say.")
+        if self.preview is not None and self.preview <= 0:
+            raise OptionError(f"preview {self.preview}", "a preview has a length", "Give 5 seconds, say.")
         if self.checkpoint <= 0:
             raise OptionError(f"checkpoint {self.checkpoint}", "a segment has a length", "Give 10 seconds, say.")
         if self.start is not None and self.end is not None and self.end <= self.start:

@@ -33,7 +33,7 @@ def test_a_dashcam_video(dashcam, tiny_weights):
     assert [stream["codec_type"] for stream in probe(target)["streams"]] == ["video", "audio"]
     assert probe(target)["streams"][0]["avg_frame_rate"] == "30000/1001"
     assert times(target) == times(dashcam)
-    for words in ("read through OpenCV", "s a frame", "1 done"):
+    for words in ("read through OpenCV", "frames, ", "1 done"):
         assert words in result.stderr
     assert dashcam.read_bytes() == before
     assert sorted(path.name for path in dashcam.parent.iterdir()) == ["dashcam-derained.mp4", "dashcam.mp4"]
@@ -42,6 +42,16 @@ def test_a_dashcam_video(dashcam, tiny_weights):
     assert "1 skipped" in again.stderr
     os.utime(dashcam, (time.time() + 5, time.time() + 5))
     assert "1 done" in dpenet("video", dashcam, "--weights", tiny_weights, "--strength", 0).stderr
+
+
+def test_a_preview_shows_both(dashcam, tiny_weights):
+    result = dpenet("video", dashcam, "--preview", "0.4", "--weights", tiny_weights)
+    assert result.returncode == 0, result.stderr
+    (target,) = dashcam.parent.glob("*-preview.mp4")
+    stream = probe(target)["streams"][0]
+    assert (stream["width"], stream["height"], stream["nb_frames"]) == (128, 48, "12")
+    assert np.abs(planes(target)[0][0][:, :64] - planes(dashcam)[9][0]).mean() < 4
+    assert dpenet("video", dashcam, "--preview", "1", "--start", "1").returncode == 2
 
 
 def test_a_folder_with_bad_files(dashcam, tiny_weights):

@@ -73,6 +73,7 @@ class BatchReport:
         self._counts: Counter[Status] = Counter()
         self._failures: list[DpenetError] = []
         self._notices: dict[str, list[str]] = {}
+        self._told: set[str] = set()
         self._started = time.perf_counter()
         self._bar: Progress | None = None
         if self._console.is_terminal and verbosity >= 0 and total:
@@ -105,6 +106,7 @@ class BatchReport:
 
     def note(self, text: str) -> None:
         """Something that the user should know at once."""
+        self._told.add(text)
         if self._verbosity >= 0:
             self._console.print(Text.assemble(("note   ", "yellow"), one_line(text)), soft_wrap=True)
 
@@ -157,6 +159,8 @@ class BatchReport:
             self._print_json({"summary": counts | fields})
         if self._verbosity >= 0:
             for notice, sources in self._notices.items():
+                if all(f"{source}: {notice}" in self._told for source in sources):
+                    continue
                 where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} {self._noun}"
                 self._console.print(Text.assemble(("note   ", "yellow"), f"{where}: {notice}"), soft_wrap=True)
         for error in self._failures:

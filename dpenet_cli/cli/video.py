@@ -1,29 +1,19 @@
 """``dpenet video``: videos in, clean videos out, with their sound and everything else."""
 
-import os
-import shutil
 import signal
-import time
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dpenet_cli.cli.console import BatchReport, Exit, interrupt
-from dpenet_cli.errors import DpenetError, OptionError
-from dpenet_cli.inputs import Batch, Job, plan_videos
-from dpenet_cli.jobs import Outcome, Status, is_done, write_error
+from dpenet_cli.cli.console import BatchReport, interrupt
+from dpenet_cli.cli.video_batch import VideoBatch
+from dpenet_cli.errors import OptionError
+from dpenet_cli.inputs import OWN_SUFFIX, PREVIEW_SUFFIX, plan_videos
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision, VideoCodec, VideoEncoder, VideoOptions
 
-if TYPE_CHECKING:
-    from dpenet_cli.derainer import Derainer
-    from dpenet_cli.video import Work
-
 _FILES, _PART, _RESULT, _ENGINE, _SHOWN = "Files", "Which part", "The result", "Speed and memory", "What is shown"
-
-_TRIAL_FRAMES = 3
-"""Frames after which the time of the rest is told."""
 
 
 def _seconds(text: str | None, option: str) -> Fraction | None:
@@ -84,6 +74,15 @@ def video(
     ] = None,
     end: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop here.", show_default="end", rich_help_panel=_PART)
+    ] = None,
+    preview: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Only so much from the middle, before and after side by side, as dashcam-preview.mp4.",
+            show_default="the whole video",
+            rich_help_panel=_PART,
+        ),
     ] = None,
     video_stream: Annotated[
         int | None,
@@ -207,130 +206,24 @@ def video(
         video_stream=video_stream,
         start=_seconds(start, "--start"),
         end=_seconds(end, "--end"),
+        preview=_seconds(preview, "--preview"),
         deinterlace=deinterlace,
         allow_damaged=allow_damaged,
         checkpoint=_seconds(checkpoint, "--checkpoint") or Fraction(0),
         overwrite=overwrite,
     )
+    if preview is not None and (start is not None or end is not None):
+        raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     signal.signal(signal.SIGTERM, interrupt)
     batch = plan_videos(inputs, Path(output) if output is not None else None)
+    if options.preview is not None and output is None:
+        batch.jobs = [job._replace(target=_preview_name(job.target)) for job in batch.jobs]
     total = len(batch.jobs) + len(batch.bad)
     with BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos") as report:
-        code = _Run(batch, report, options, engine, weights).go(dry=dry_run)
+        code = VideoBatch(batch, report, options, engine, weights).run(dry=dry_run)
     raise typer.Exit(code)
 
 
-class _Run:
-    """One command: every video in turn, through one engine that is loaded when the first needs it."""
-
-    def __init__(
-        self, batch: Batch, report: BatchReport, options: VideoOptions, engine: EngineOptions, weights: str
-    ) -> None:
-        self._batch = batch
-        self._report = report
-        self._options = options
-        self._engine_options = engine
-        self._weights = weights
-        self._derainer: Derainer | None = None
-        self._engine = ""
-
-    def go(self, *, dry: bool) -> Exit:
-        for notice in self._batch.notices:
-            self._report.note(notice)
-        for bad in self._batch.bad:
-            self._report.outcome(Outcome(bad.source, None, Status.FAILED, bad.error))
-        try:
-            for job in self._batch.jobs:
-                self._report.outcome(self._one(job, dry=dry), plainly=dry)
-        except KeyboardInterrupt:
-            return self._report.finish(description=self._description, interrupted=True)
-        return self._report.finish(description=self._description)
-
-    @property
-    def _description(self) -> str:
-        return self._derainer.description if self._derainer else ""
-
-    def _one(self, job: Job, *, dry: bool) -> Outcome:
-        """Clean one video; whatever is wrong with it is its own."""
-        source, target = str(job.source), str(job.target)
-        if not self._options.overwrite and is_done(job):
-            return Outcome(source, target, Status.SKIPPED)
-        from dpenet_cli.video import clean_video, damage, prepare  # noqa: PLC0415 - not for --help
-
-        started = time.perf_counter()
-        try:
-            work = prepare(job, self._options)
-            self._tell(work)
-            if dry:
-                return Outcome(source, target, Status.PLANNED, None, work.notices, _size(work))
-            derainer = self._load()
-            progress = _Progress(self._report, work)
-            notices = clean_video(work, derainer.stream, self._engine, progress)
-            error = None if self._options.allow_damaged else damage(work)
-            if error is None and (harm := damage(work)):
-                notices += (harm.why,)
-        except DpenetError as failure:
-            return Outcome(source, target, Status.FAILED, failure)
-        except OSError as failure:
-            return Outcome(source, target, Status.FAILED, write_error(job.target, failure))
-        taken = time.perf_counter() - started
-        return Outcome(source, target, Status.DONE, error, (*work.notices, *notices), _size(work), taken)
-
-    def _tell(self, work: "Work") -> None:
-        """What is decided, before the work starts."""
-        if work.job.source.suffix.lower() != work.job.target.suffix.lower():
-            self._report.detail(f"{work.job.source} becomes {work.job.target.suffix}")
-        for detail in work.details:
-            self._report.detail(f"{work.job.source}: {detail}")
-
-    def _load(self) -> "Derainer":
-        if self._derainer is None:
-            import hashlib  # noqa: PLC0415 - with torch
-
-            from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
-            from dpenet_cli.derainer import Derainer  # noqa: PLC0415 - torch: not for --help
-
-            self._derainer = Derainer.load(self._weights, self._engine_options)
-            content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
-            kind = "gpu" if self._derainer.on_gpu else "cpu"
-            self._engine = f"{content} {kind} {self._derainer.description} strength {self._engine_options.strength}"
-            self._report.detail(f"{self._weights} on {self._derainer.description}")
-        return self._derainer
-
-
-class _Progress:
-    """Counts frames; after the first ones, tells how long the rest will take and how much disk is free."""
-
-    def __init__(self, report: BatchReport, work: "Work") -> None:
-        self._report = report
-        self._work = work
-        self._begun: float | None = None
-        self._before = 0
-        self._told = False
-
-    def __call__(self, done: int) -> None:
-        total = self._work.frames
-        now = time.perf_counter()
-        if self._begun is None:
-            self._begun, self._before = now, done
-        cleaned = done - self._before
-        speed = cleaned / (now - self._begun) if cleaned and now > self._begun else 0.0
-        self._report.frames(done, total, speed)
-        if cleaned >= _TRIAL_FRAMES and not self._told and speed:
-            self._told = True
-            self._report.detail(self._outlook(total - done, speed))
-
-    def _outlook(self, left: int, speed: float) -> str:
-        free = shutil.disk_usage(self._work.job.target.parent).free
-        size = os.stat(self._work.job.source).st_size  # noqa: PTH116 - follows links, as reading does
-        finish = time.strftime("%H:%M", time.localtime(time.time() + left / speed))
-        return (
-            f"{1 / speed:.2f} s a frame, {left} frames left, done at about {finish}; "
-            f"the source has {size / 1e6:.1f} MB, {free / 1e6:.0f} MB are free"
-        )
-
-
-def _size(work: "Work") -> tuple[int, int]:
-    strand = work.strands[0]
-    width, height = strand.footage.width, strand.footage.height
-    return (height, width) if strand.turn.sideways else (width, height)
+def _preview_name(target: Path) -> Path:
+    """``dashcam-derained.mp4`` to ``dashcam-preview.mp4``."""
+    return target.with_stem(target.stem.removesuffix(OWN_SUFFIX) + PREVIEW_SUFFIX)

@@ -7,6 +7,17 @@ file); strands (one stream's plan), work.
 """
 
 from dpenet_cli.video.frames import Frame, FrameSink, FrameSource, pump
-from dpenet_cli.video.work import Work, clean_video, damage, prepare
+from dpenet_cli.video.work import Estimate, Work, clean_video, damage, estimate, prepare
 
-__all__ = ["Frame", "FrameSink", "FrameSource", "Work", "clean_video", "damage", "prepare", "pump"]
+__all__ = [
+    "Estimate",
+    "Frame",
+    "FrameSink",
+    "FrameSource",
+    "Work",
+    "clean_video",
+    "damage",
+    "estimate",
+    "prepare",
+    "pump",
+]

@@ -72,13 +72,11 @@ def riders(movie: Movie, target: Path) -> tuple[frozenset[int], tuple[str, ...]]
     with open_input(movie.path) as source:
         chapters = bool(source.chapters())
         for index, kind, codec in movie.others:
-            if kind == "data" and (codec in {"tmcd", "unknown"} or (codec == "bin_data" and chapters)):
-                # Written anew by the muxer, from the time code in the metadata and from the chapters.
-                if codec == "unknown" and not chapters:
-                    notices.append(f"data stream {index} is of an unknown kind and is not carried; keep the original")
-                continue
+            stream = source.streams[index]
+            if kind == "data" and ("timecode" in stream.metadata or (codec == "bin_data" and chapters)):
+                continue  # written anew by the muxer, from the time code in the metadata and from the chapters
             try:
-                _try_stream(source.streams[index], target)
+                _try_stream(stream, target)
                 carried.add(index)
             except (av.FFmpegError, ValueError):
                 if kind in {"data", "unknown"}:

@@ -67,7 +67,7 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
     turn = orientation(footage.matrix)
     notices = [] if turn else [f"stream {footage.index} is turned by an odd angle: it is cleaned as it was filmed"]
     turn = turn or Orientation()
-    stays = footage.matrix is None or keeps_matrix(job.target)
+    stays = footage.matrix is None or (keeps_matrix(job.target) and options.preview is None)
     reading = choose(movie, footage, deinterlace=options.deinterlace)
     encoding = _encoding(job.target, footage, reading, options, sideways=turn.sideways and not stays)
     notices += _changes(layout(footage.pixel_format), encoding)
@@ -109,6 +109,8 @@ def _encoding(target: Path, footage: Footage, reading: Reading, options: VideoOp
     width, height, aspect = footage.width, footage.height, footage.sample_aspect
     if sideways:
         width, height, aspect = height, width, 1 / aspect if aspect else aspect
+    if options.preview is not None:
+        width *= 2  # before and after
     form = output_format(pixels, codec, width, height)
     # ffv1 takes every level but no tag for full range: the muxer writes it.
     tag_range = 1 if codec is VideoCodec.FFV1 else reading.colour.range or (2 if reading.full else 0)

@@ -5,15 +5,21 @@ import hashlib
 import json
 import logging
 import shutil
+import time
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import OptionError, VideoReadError, VideoWriteError
 from dpenet_cli.inputs import Job
-from dpenet_cli.options import VideoOptions
+from dpenet_cli.options import VideoCodec, VideoOptions
 from dpenet_cli.video.containers import riders
 from dpenet_cli.video.frames import Frame, pump
 from dpenet_cli.video.mux import Piece, Window, assemble, verify
@@ -27,8 +33,8 @@ log = logging.getLogger(__name__)
 Clean = Callable[[Iterable[Pixels]], Iterator[Pixels]]
 """As many images out as in, in order; such as `Derainer.stream`."""
 
-_SPARE_BYTES = 50_000_000
-"""Free space below which no video is begun."""
+_TRIED_FRAMES = 2
+"""Frames on which the network's speed is measured before the work starts."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ def prepare(job: Job, options: VideoOptions) -> Work:
     chosen = _chosen(movie, options.video_stream)
     carried, notices = riders(movie, job.target)
     left = {footage.index for footage in movie.footage} - {footage.index for footage in chosen}
+    if options.preview is not None:
+        options = _middle(movie, options, options.preview)
     window = Window(options.start, options.end)
     strands = []
     details = []
@@ -97,6 +105,79 @@ def _chosen(movie: Movie, wanted: int | None) -> tuple[Footage, ...]:
     return (movie.footage[wanted],)
 
 
+def _middle(movie: Movie, options: VideoOptions, seconds: Fraction) -> VideoOptions:
+    """Options for so many seconds from the middle of the first stream, from a frame on."""
+    footage = movie.footage[0]
+    middle = (footage.time(0) + footage.time(-1)) / 2
+    wanted = max(middle - seconds / 2, footage.time(0))
+    start = footage.time(min(bisect_left(footage.ticks, wanted / footage.time_base), len(footage.ticks) - 1))
+    return dataclasses.replace(options, start=start, end=start + seconds)
+
+
+def _beside(clean: Clean) -> Clean:
+    """A network whose images show what came in on the left and what comes out on the right."""
+
+    def both(frames: Iterable[Pixels]) -> Iterator[Pixels]:
+        before: deque[Pixels] = deque()
+
+        def kept() -> Iterator[Pixels]:
+            for frame in frames:
+                before.append(frame)
+                yield frame
+
+        for after in clean(kept()):
+            yield np.hstack([before.popleft(), after])
+
+    return both
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a video will take, at most: finished segments of an earlier run come off.
+
+    Attributes:
+        seconds_a_frame: measured, of the network.
+        seconds: for all frames.
+        bytes_needed: on the output's disk while working: the segments and the file that is made of them.
+        bytes_free: there now.
+    """
+
+    seconds_a_frame: float
+    seconds: float
+    bytes_needed: int
+    bytes_free: int
+
+
+def estimate(work: Work, clean: Clean) -> Estimate:
+    """Clean the first frames of each stream and throw them away.
+
+    Raises:
+        VideoWriteError: the disk does not have the space.
+        DpenetError: reading or cleaning failed.
+    """
+    seconds = 0.0
+    for strand in work.strands:
+        wanted = range(strand.first, min(strand.first + _TRIED_FRAMES, strand.stop))
+        frames = [frame.image for frame in _source(work, strand, wanted)]
+        list(clean(frames[:1]))  # the first takes longer than those that follow
+        started = time.perf_counter()
+        list(clean(frames))
+        seconds += (time.perf_counter() - started) / len(frames) * strand.frames
+    needed = sum(2 * _guess_bytes(strand) for strand in work.strands) + work.job.source.stat().st_size
+    folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        why = f"about {needed / 1e6:.0f} MB are needed while working, and {free / 1e6:.0f} MB are free"
+        raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
+    return Estimate(seconds / max(work.frames, 1), seconds, needed, free)
+
+
+def _guess_bytes(strand: Strand) -> int:
+    """A video's size by experience: half a bit a pixel for CRF 18, ten for lossless."""
+    bits = 10.0 if strand.encoding.codec is VideoCodec.FFV1 else 0.5
+    return int(strand.encoding.width * strand.encoding.height * strand.frames * bits / 8)
+
+
 def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], None] | None = None) -> tuple[str, ...]:
     """Do the work: the missing segments, then the file, looked at before it gets its name.
 
@@ -114,8 +195,8 @@ def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], 
     """
     target = work.job.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(target.parent).free < _SPARE_BYTES:
-        raise VideoWriteError(str(target), "its disk is full", "Free some space, or name another output with -o.")
+    if work.options.preview is not None:
+        clean = _beside(clean)
     notices: tuple[str, ...] = ()
     with Workplace(target, identity(work, engine)) as place:
         if place.restarted:
@@ -148,14 +229,7 @@ def _clean_strand(
         log.info("stream %d goes on at frame %d", strand.footage.index, sink.first_frame)
     written(position)
     if sink.first_frame < strand.frames:
-        source = Frames(
-            work.movie,
-            strand.footage,
-            strand.reading,
-            strand.turn,
-            range(strand.first + sink.first_frame, strand.stop),
-            deinterlace=work.options.deinterlace,
-        )
+        source = _source(work, strand, range(strand.first + sink.first_frame, strand.stop))
 
         def count(_: Frame) -> None:
             nonlocal position
@@ -167,6 +241,11 @@ def _clean_strand(
         finally:
             sink.abandon()
     return done + strand.frames
+
+
+def _source(work: Work, strand: Strand, wanted: range) -> Frames:
+    deinterlace = work.options.deinterlace
+    return Frames(work.movie, strand.footage, strand.reading, strand.turn, wanted, deinterlace=deinterlace)
 
 
 def _piece(strand: Strand, place: Workplace) -> Piece:
