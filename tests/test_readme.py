@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import clip
 from conftest import command
 from PIL import Image
 
@@ -20,6 +21,9 @@ def folder(tmp_path, rainy_photo):
     (tmp_path / "photos").mkdir()
     for path in ("photos/a.jpg", "photos/b.jpg", "IMG_0001.jpg"):
         Image.fromarray(rainy_photo).save(tmp_path / path)
+    (tmp_path / "trip").mkdir()
+    for path in ("dashcam.mp4", "trip/a.mp4"):  # two minutes in thirteen frames
+        clip(tmp_path / path, source="testsrc=s=64x48:r=1/10", frames=13)
     return tmp_path
 
 
@@ -29,7 +33,7 @@ def test_there_are_commands_to_test():
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_usage_lines(line, folder):
-    before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
     line = line.replace("dpenet", command(), 1)
     result = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -559,3 +559,20 @@ def children(parent=None) -> list[int]:
     for task in Path(f"/proc/{parent}/task").glob("*/children"):
         found += [int(child) for child in task.read_text().split()]
     return [child for child in found if Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_a_size_that_changes_on_the_way_is_told(tmp_path):
+    parts = [clip(tmp_path / f"{n}.ts", source=f"testsrc=s={s}:r=25") for n, s in enumerate(("64x48", "96x64"))]
+    source = tmp_path / "a.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    work = clean(source, tmp_path / "b.mkv")
+    assert any("becomes 64×48" in notice for notice in work.notices)
+    (after,) = probe(tmp_path / "b.mkv")["streams"]
+    assert (after["width"], after["height"], len(times(tmp_path / "b.mkv"))) == (64, 48, 20)
+
+
+def test_what_no_container_carries_is_told_with_another_way_out(tmp_path):
+    source = tmp_path / "a.wmv"
+    ffmpeg(*PICTURE, *SOUND, "-t", "0.4", "-c:v", "wmv2", "-c:a", "wmav2", source)
+    with pytest.raises(VideoRefused, match="convert these streams first"):
+        prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())

@@ -66,8 +66,6 @@ def riders(movie: Movie, target: Path) -> tuple[frozenset[int], tuple[str, ...]]
     Raises:
         VideoRefused: sound, subtitles, an attachment or a picture cannot be carried.
     """
-    import av  # noqa: PLC0415 - not for --help
-
     carried, notices, refused = set(), [], []
     with open_input(movie.path) as source:
         chapters = bool(source.chapters())
@@ -75,34 +73,43 @@ def riders(movie: Movie, target: Path) -> tuple[frozenset[int], tuple[str, ...]]
             stream = source.streams[index]
             if kind == "data" and ("timecode" in stream.metadata or (codec == "bin_data" and chapters)):
                 continue  # written anew by the muxer, from the time code in the metadata and from the chapters
-            try:
-                _try_stream(stream, target)
+            if _fits(stream, muxer(target)):
                 carried.add(index)
-            except (av.FFmpegError, ValueError):
-                if kind in {"data", "unknown"}:
-                    notices.append(
-                        f"data stream {index} ({codec}) does not fit into {target.suffix}; keep the original"
-                    )
-                else:
-                    refused.append(f"{kind} stream {index} ({codec})")
-    if refused:
-        why = f"a {target.suffix} file cannot carry its {' and '.join(refused)}"
-        other = ".mp4" if target.suffix.lower() == ".mkv" else ".mkv"
-        raise VideoRefused(str(movie.path), why, f"Choose another container: -o {target.stem}{other}")
+            elif kind in {"data", "unknown"}:
+                notices.append(f"data stream {index} ({codec}) does not fit into {target.suffix}; keep the original")
+            else:
+                refused.append(index)
+        if refused:
+            raise _cannot_carry(movie, refused, source, target)
     return frozenset(carried), tuple(notices)
 
 
-def _try_stream(template: Any, target: Path) -> None:
-    """Write a header with this stream alone; raises what the muxer raises."""
+def _cannot_carry(movie: Movie, refused: list[int], source: Any, target: Path) -> VideoRefused:
+    """The error, with a container that works, if there is one."""
+    named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in movie.others}
+    why = f"a {target.suffix} file cannot carry its {' and '.join(named[index] for index in refused)}"
+    everything = [source.streams[index] for index, kind, _ in movie.others if kind not in {"data", "unknown"}]
+    for ending in (".mkv", ".mp4", ".mov"):
+        if all(_fits(stream, _MUXERS[ending]) for stream in everything):
+            return VideoRefused(str(movie.path), why, f"Choose another container: -o {target.stem}{ending}")
+    step = "No container that is written here carries all of it: convert these streams first, with ffmpeg, say."
+    return VideoRefused(str(movie.path), why, step)
+
+
+def _fits(template: Any, muxer_name: str) -> bool:
+    """Whether a header with this stream alone can be written."""
     import av  # noqa: PLC0415 - not for --help
 
     with tempfile.TemporaryDirectory() as folder:
-        output = av.open(str(Path(folder) / f"trial{target.suffix}"), "w", format=muxer(target))
+        output = av.open(str(Path(folder) / "trial"), "w", format=muxer_name)
         try:
             add_copy(output, template)
             output.start_encoding()
+        except (av.FFmpegError, ValueError):
+            return False
         finally:
             output.close()
+    return True
 
 
 def add_copy(output: Any, template: Any) -> Any:

@@ -70,6 +70,11 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
     stays = footage.matrix is None or (keeps_matrix(job.target) and options.preview is None)
     reading = choose(movie, footage, deinterlace=options.deinterlace)
     encoding = _encoding(job.target, footage, reading, options, sideways=turn.sideways and not stays)
+    if not footage.steady:
+        size = f"{footage.width}×{footage.height}"
+        notices.append(
+            f"its size or pixel format changes on the way: all of it becomes {size}, {encoding.pixel_format}"
+        )
     notices += _changes(layout(footage.pixel_format), encoding)
     encoding, more = _with_hardware(encoding, options)
     first, stop = _frames_wanted(movie, footage, options)

@@ -270,7 +270,7 @@ def damage(work: Work) -> VideoReadError | None:
     told = [f"near {', '.join(f'{time:.1f} s' for time in times[:5])}{' and more' if len(times) > 5 else ''}"]
     told = told if times else []
     if movie.gaps:
-        told.append(f"packets are missing at {movie.gaps} places")
+        told.append(f"packets are missing at {movie.gaps} places, or other files were joined there")
     if movie.cut_off:
         told.append(f"its last {float(movie.cut_off):.1f} s are missing")
     why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {work.job.target}"
