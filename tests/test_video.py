@@ -16,7 +16,7 @@ from clips import PICTURE, SOUND, change, clean, clip, ffmpeg, planes, probe, ti
 
 from dpenet_cli.errors import OptionError, VideoError, VideoReadError, VideoRefused, VideoWriteError
 from dpenet_cli.inputs import Job, plan_videos
-from dpenet_cli.options import VideoCodec, VideoOptions
+from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
 from dpenet_cli.video import Frame, clean_video, damage, prepare, pump
 from dpenet_cli.video.orientation import Orientation, orientation
 from dpenet_cli.video.probe import probe as look
@@ -315,6 +315,11 @@ def test_two_cameras_and_one(data, tmp_path):
     assert abs(planes(source, 1)[0][0].mean() + planes(tmp_path / "b.mp4", 1)[0][0].mean() - 251) < 6  # inverted
     with pytest.raises(OptionError, match="2 video stream"):
         prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(video_stream=2))
+    with pytest.raises(OptionError, match="cannot be cut"):
+        prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(video_stream=1, start=Fraction(1)))
+    clean(source, tmp_path / "look.mp4", video_stream=1, preview=Fraction(1, 4))
+    shown = [(s["codec_type"], s.get("width")) for s in probe(tmp_path / "look.mp4")["streams"]]
+    assert sorted(shown, key=str) == sorted([("video", 960), *[("audio", None), ("subtitle", None)] * 2], key=str)
 
 
 def test_what_a_container_cannot_hold_is_known_before(tmp_path):
@@ -517,6 +522,40 @@ def test_an_ffmpeg_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-such-program"))
     with pytest.raises(VideoWriteError, match="no-such-program"):
         clean_video(work, unchanged, "a test")
+
+
+def test_nvenc_is_tried_not_assumed(tmp_path):
+    work = prepare(Job(clip(tmp_path / "a.mp4"), tmp_path / "b.mp4"), VideoOptions(encoder=VideoEncoder.NVENC))
+    (strand,) = work.strands
+    assert strand.encoding.hardware != any("NVENC" in notice for notice in work.notices)
+    clean_video(work, unchanged, "a test")
+    assert len(times(tmp_path / "b.mp4")) == 10
+
+
+def test_fonts_and_time_codes_ride_along(tmp_path):
+    (tmp_path / "a.ttf").write_bytes(bytes(200))
+    kind = "mimetype=application/x-truetype-font"
+    source = clip(tmp_path / "a.mkv", "-attach", tmp_path / "a.ttf", "-metadata:s:t", kind)
+    clean(source, tmp_path / "b.mkv")
+    assert probe(tmp_path / "b.mkv")["streams"][1]["tags"]["filename"] == "a.ttf"
+    work = clean(clip(tmp_path / "a.mov", "-timecode", "01:02:03:04"), tmp_path / "b.mov")
+    assert probe(tmp_path / "b.mov")["streams"][0]["tags"]["timecode"] == "01:02:03:04"
+    assert not work.notices
+
+
+@pytest.mark.parametrize("form", ["rgb24", "gray"])
+def test_rgb_and_grey_pixels(tmp_path, form):
+    import av
+
+    codec = {"rgb24": "qtrle", "gray": "ffv1"}[form]
+    source = tmp_path / ("a.mov" if form == "rgb24" else "a.mkv")
+    clip(source, "-vf", "gblur=3", "-pix_fmt", form, codec=codec, frames=3, source="mandelbrot=s=160x120:r=25")
+    clean(source, tmp_path / "b.mkv", codec=VideoCodec.FFV1)
+    shown = []
+    for path in (source, tmp_path / "b.mkv"):
+        with av.open(str(path)) as container:
+            shown.append([frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)])
+    assert np.abs(np.array(shown[0]) - np.array(shown[1])).mean() < 1
 
 
 def test_an_unknown_ending(tmp_path):

@@ -128,6 +128,11 @@ class BatchReport:
             stage = "finishing" if done == total else f"frame {done} of {total}, {speed:.1f} fps, {left} left"
             self._bar.update(self._task, description=f"cleaning: {stage}")
 
+    def stage(self, text: str) -> None:
+        """What is going on now, where nothing is counted."""
+        if self._bar:
+            self._bar.update(self._task, description=text)
+
     def outcome(self, outcome: Outcome, *, plainly: bool = False) -> None:
         """One input is settled; `plainly` prints its line whatever else is shown, on stdout."""
         self._counts[outcome.status] += 1

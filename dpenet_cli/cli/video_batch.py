@@ -55,6 +55,7 @@ class VideoBatch:
 
         started = time.perf_counter()
         try:
+            self._report.stage("looking at every frame")
             work = prepare(job, self._options)
             self._tell(work)
             if dry:

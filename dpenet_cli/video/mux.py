@@ -192,7 +192,7 @@ def _copied_packets(source: Any, outputs: dict[int, Any], window: Window) -> Ite
         ticks = packet.dts if packet.dts is not None else packet.pts
         if ticks is not None:
             when = ticks * packet.time_base
-            still = packet.stream.type == "video"  # a cover picture belongs to every part
+            still = _is_cover(packet.stream)  # which belongs to every part
             if not (still or window.holds(when)):
                 continue
             latest = max(latest, when - window.shift)
@@ -213,6 +213,7 @@ def _clean_packets(piece: Piece, shift: Fraction, output: Any) -> Iterator[_Time
     footage = piece.footage
     moved = round(shift / footage.time_base)
     orders = [_order(path) for path in piece.segments]
+    _check_alike(piece.segments)
     late = max((place - rank for ranks in orders for place, rank in enumerate(ranks)), default=0)
     first = piece.first
     for path, ranks in zip(piece.segments, orders, strict=True):
@@ -226,6 +227,17 @@ def _clean_packets(piece: Piece, shift: Fraction, output: Any) -> Iterator[_Time
                 packet.stream = output
                 yield packet.dts * footage.time_base, output.index, packet
         first += len(ranks)
+
+
+def _check_alike(segments: tuple[Path, ...]) -> None:
+    """One stream has one header: segments of another encoder would not decode behind it."""
+    headers = set()
+    for path in segments:
+        with open_input(path) as container:
+            headers.add(container.streams.video[0].codec_context.extradata)
+    if len(headers) != 1:
+        step = f"Remove {segments[0].parent}, and run the command again."
+        raise VideoWriteError(str(segments[0].parent), "its segments come from different encoders", step)
 
 
 def _full(container: Any) -> Iterator[Any]:
@@ -274,8 +286,9 @@ def verify(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], win
             units = {stream.index: stream.time_base for stream in videos}
     except av.FFmpegError as error:
         raise VideoWriteError(str(target), f"it cannot be opened again ({reason(error)})", step) from error
+    real = [footage.index for footage in movie.footage]
     for piece in pieces:
-        place = sorted(times)[[footage.index for footage in movie.footage].index(piece.footage.index)]
+        place = sorted(times)[[index for index in real if index in kept].index(piece.footage.index)]
         wanted = [piece.footage.time(frame) - window.shift for frame in range(piece.first, piece.stop)]
         got = sorted(times[place])
         if len(got) != len(wanted):

@@ -21,6 +21,7 @@ from dpenet_cli.errors import OptionError, VideoReadError, VideoWriteError
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoCodec, VideoOptions
 from dpenet_cli.video.containers import riders
+from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame, pump
 from dpenet_cli.video.mux import Piece, Window, assemble, verify
 from dpenet_cli.video.probe import Footage, Movie, probe
@@ -79,6 +80,13 @@ def prepare(job: Job, options: VideoOptions) -> Work:
     chosen = _chosen(movie, options.video_stream)
     carried, notices = riders(movie, job.target)
     left = {footage.index for footage in movie.footage} - {footage.index for footage in chosen}
+    if left and options.preview is not None:
+        left = set()  # a look at the stream that was chosen
+    if left and options.start is not None:
+        why = "a video stream that is copied cannot be cut at any frame"
+        raise OptionError(
+            f"{movie.path}, --video-stream with --start", why, "Clean all streams, or from the beginning."
+        )
     if options.preview is not None:
         options = _middle(movie, options, options.preview)
     window = Window(options.start, options.end)
@@ -280,6 +288,7 @@ def damage(work: Work) -> VideoReadError | None:
 def identity(work: Work, engine: str) -> dict[str, Any]:
     """What the result depends on, as JSON values."""
     status = work.job.source.stat()
+    encoder = Path(find_ffmpeg())
     strands = [
         {
             "stream": strand.footage.index,
@@ -294,6 +303,7 @@ def identity(work: Work, engine: str) -> dict[str, Any]:
     known = {
         "input": [str(work.job.source.absolute()), status.st_size, status.st_mtime_ns],
         "engine": engine,
+        "encoder": [str(encoder), encoder.stat().st_size, encoder.stat().st_mtime_ns] if encoder.is_file() else [],
         "strands": strands,
     }
     plain: dict[str, Any] = json.loads(json.dumps(known))  # tuples become lists, as they will when read again
