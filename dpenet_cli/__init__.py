@@ -15,6 +15,7 @@ The modules stand in one order, which is also the order to read them in. Each im
     images       a picture on disk: pixels, depth, alpha, metadata
     inputs       what the user named: files, folders, patterns, and the outputs they get
     jobs         many pictures through one engine, and the outcome of each
+    video        a video on disk: streams, frames, time, colour, segments, mux
     metrics      PSNR and SSIM
     camera       what a camera adds to a picture: sensor noise, JPEG
     rain         synthetic rain: streaks, accumulation, veil

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self, overload
 
@@ -17,6 +18,9 @@ from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
 from dpenet_cli.tiling import MIN_BAND_ROWS, MIN_TILE, plan
 
 Progress = Callable[[float], None]
+
+LOOK_AHEAD = 2
+"""Frames of a video that are known before one is cleaned, so that a network may use its neighbours one day."""
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +105,28 @@ class Derainer:
         if self._limit is None:
             return TileSize(columns, band_rows)
         return TileSize(min(columns, self._limit.columns), min(band_rows, self._limit.band_rows))
+
+    def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
+        """Clean a video's frames, in order.
+
+        At most `LOOK_AHEAD` frames are taken from `frames` beyond the one that is being cleaned.
+
+        Args:
+            frames: H×W×3 RGB arrays, uint8 or uint16.
+
+        Returns:
+            As many frames, each of the shape and dtype of its input.
+
+        Raises:
+            DpenetError: as a call does.
+        """
+        waiting: deque[Pixels] = deque()
+        for frame in frames:
+            waiting.append(frame)
+            if len(waiting) > LOOK_AHEAD:
+                yield self(waiting.popleft())
+        while waiting:
+            yield self(waiting.popleft())
 
     def _clean_into(self, clean: Pixels, rainy: Pixels, precision: Precision, progress: Progress) -> None:
         """Fill `clean`; start over with half the tile when memory runs out."""

@@ -8,10 +8,14 @@
     ├── WeightsError     a weights file that is missing, foreign, damaged or hostile
     ├── DownloadError    published weights that could not be fetched, or are not what was published
     ├── DeviceError      a device or precision that this machine does not have, or that ran out of memory
-    └── ImageError       one picture
-        ├── ImageReadError    cannot be decoded
-        ├── ImageRefused      could be decoded, but not without losing something of it
-        └── ImageWriteError   cannot be encoded or stored
+    ├── ImageError       one picture
+    │   ├── ImageReadError    cannot be decoded
+    │   ├── ImageRefused      could be decoded, but not without losing something of it
+    │   └── ImageWriteError   cannot be encoded or stored
+    └── VideoError       one video
+        ├── VideoReadError    cannot be decoded, or not whole
+        ├── VideoRefused      could be decoded, but not without losing something of it
+        └── VideoWriteError   cannot be encoded, stored, or is not what it should be
 
 The library raises these and prints nothing; the command line prints them and turns them into exit codes.
 """
@@ -78,3 +82,19 @@ class ImageRefused(ImageError):
 
 class ImageWriteError(ImageError):
     """The result cannot be encoded in the wanted format, or cannot be stored."""
+
+
+class VideoError(DpenetError):
+    """One video that cannot be handled; the others go on."""
+
+
+class VideoReadError(VideoError):
+    """The file is not a video, holds no moving picture, or is damaged."""
+
+
+class VideoRefused(VideoError):
+    """The video is valid, but cleaning it as asked would lose something (a stream, high dynamic range, fields)."""
+
+
+class VideoWriteError(VideoError):
+    """The encoder failed, the result cannot be stored, or it was found wrong when it was opened again."""

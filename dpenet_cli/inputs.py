@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,20 @@ from dpenet_cli.options import ImageFormat
 OWN_SUFFIX = "-derained"
 """Added to a name whose output stands beside its input."""
 
+PREVIEW_SUFFIX = "-preview"
+"""Takes the place of `OWN_SUFFIX` in the name of a video's preview."""
+
 COMPARE_SUFFIX = "-compare.jpg"
 """Added to the stem of an output for its before/after picture."""
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".wmv", ".asf"}
+    | {".flv", ".ogv", ".mxf", ".3gp", ".3g2", ".dv", ".ivf"}
+)
+"""What files in a folder are taken for videos."""
+
+_VIDEO_KEPT = {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
+"""Videos whose output has the same ending; the others become Matroska, which holds whatever they held."""
 
 _FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
 
@@ -79,26 +91,70 @@ def plan_batch(
     Raises:
         InputError: two inputs would write one output, or an output would replace an input.
     """
-    batch = Batch()
+    pictures = _Medium(
+        noun="pictures",
+        suffixes=PICTURE_SUFFIXES,
+        formats="JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC files",
+        rename=lambda path: _renamed(path, image_format),
+        raw=RAW_SUFFIXES,
+    )
+    return _plan(inputs, output, pictures, image_format, compare=compare)
+
+
+def plan_videos(inputs: Sequence[str], output: str | Path | None = None) -> Batch:
+    """Find the videos and name their outputs, by the rules of `plan_batch`.
+
+    Args:
+        inputs: paths and glob patterns.
+        output: file or folder, or None.
+
+    Raises:
+        InputError: two inputs would write one output, or an output would replace an input.
+    """
+    videos = _Medium("videos", VIDEO_SUFFIXES, "MP4, MOV, MKV, WebM, AVI or similar files", _video_name)
+    return _plan(inputs, output, videos)
+
+
+@dataclass(frozen=True)
+class _Medium:
+    """What is looked for: its name in the plural, what its files end with, how to say that, and how outputs are named.
+
+    Files that end with one of `raw` are told about when a folder is searched.
+    """
+
+    noun: str
+    suffixes: frozenset[str]
+    formats: str
+    rename: Callable[[Path], str]
+    raw: frozenset[str] = frozenset()
+
+
+def _plan(
+    inputs: Sequence[str],
+    output: str | Path | None,
+    medium: _Medium,
+    image_format: ImageFormat | None = None,
+    *,
+    compare: bool = False,
+) -> Batch:
     if "" in inputs or output == "":
         raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
+    batch = Batch()
     named = [path for text in inputs for path in _resolve(text, batch)]
     is_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
     output = None if output is None else Path(output)
-    as_file = output is not None and not is_folder and _is_file_name(output, named, image_format)
+    as_file = output is not None and not is_folder and _is_file_name(output, named, medium)
+    if as_file and output is not None:
+        check_name(output, image_format)
     for path in named:
         if os.path.isdir(path):  # noqa: PTH112 - false, not an error, where permission is missing
-            _plan_folder(path, output, image_format, batch)
-        elif error := _not_a_picture(path):
+            _plan_folder(path, output, medium, batch)
+        elif error := _not_a_file(path, medium):
             batch.bad.append(BadInput(str(path), error))
         else:
-            if as_file and output is not None:
-                target = output
-            elif output is not None:
-                target = output / _renamed(path, image_format)
-            else:
-                target = path.with_name(Path(path.name).stem + OWN_SUFFIX + Path(_renamed(path, image_format)).suffix)
-            batch.jobs.append(Job(path, target))
+            name = Path(medium.rename(path))
+            beside = path.with_name(path.stem + OWN_SUFFIX + name.suffix)
+            batch.jobs.append(Job(path, beside if output is None else output if as_file else output / name))
     _drop_repeats(batch)
     if compare:
         batch.jobs = _with_compare(batch.jobs)
@@ -108,14 +164,18 @@ def plan_batch(
     return batch
 
 
-def _is_file_name(output: Path, named: Sequence[Path], image_format: ImageFormat | None) -> bool:
-    """Whether `output` names the one picture to write, rather than a folder."""
-    meant = format_for(output)
-    if meant is None or os.path.isdir(output):  # noqa: PTH112 - false, not an error, for impossible names
+def _video_name(path: Path) -> str:
+    return path.name if path.suffix.lower() in _VIDEO_KEPT else path.stem + ".mkv"
+
+
+def _is_file_name(output: Path, named: Sequence[Path], medium: _Medium) -> bool:
+    """Whether `output` names the one file to write, rather than a folder."""
+    if output.suffix.lower() not in medium.suffixes:
+        return False
+    if os.path.isdir(output):  # noqa: PTH112 - false, not an error, for impossible names
         return False
     if len(named) > 1 or any(map(os.path.isdir, named)):
-        raise InputError(str(output), "several pictures do not fit into one file", "Name a folder with -o.")
-    check_name(output, image_format)
+        raise InputError(str(output), f"several {medium.noun} do not fit into one file", "Name a folder with -o.")
     return True
 
 
@@ -147,24 +207,24 @@ def _resolve(text: str, batch: Batch) -> list[Path]:
     return []
 
 
-def _plan_folder(folder: Path, output: Path | None, image_format: ImageFormat | None, batch: Batch) -> None:
+def _plan_folder(folder: Path, output: Path | None, medium: _Medium, batch: Batch) -> None:
     root = output if output is not None else _sibling(folder)
     raw, before = 0, len(batch.jobs) + len(batch.bad)
     for path in _walk(folder, root, batch):
         suffix = path.suffix.lower()
-        if suffix in RAW_SUFFIXES:
+        if suffix in medium.raw:
             raw += 1
-        elif suffix in PICTURE_SUFFIXES:
-            if error := _not_a_picture(path):
+        elif suffix in medium.suffixes:
+            if error := _not_a_file(path, medium):
                 batch.bad.append(BadInput(str(path), error))
                 continue
             relative = path.relative_to(folder)
-            batch.jobs.append(Job(path, root / relative.with_name(_renamed(relative, image_format))))
+            batch.jobs.append(Job(path, root / relative.with_name(medium.rename(relative))))
     if raw:
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
     if len(batch.jobs) + len(batch.bad) == before:
-        step = "Name a folder that holds JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC files."
-        batch.bad.append(BadInput(str(folder), InputError(str(folder), "there are no pictures in this folder", step)))
+        why, step = f"there are no {medium.noun} in this folder", f"Name a folder that holds {medium.formats}."
+        batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step)))
 
 
 def _walk(folder: Path, skip: Path, batch: Batch) -> Iterator[Path]:
@@ -221,13 +281,13 @@ def _with_compare(jobs: Sequence[Job]) -> list[Job]:
     ]
 
 
-def _not_a_picture(path: Path) -> DpenetError | None:
-    if path.suffix.lower() in RAW_SUFFIXES:
+def _not_a_file(path: Path, medium: _Medium) -> DpenetError | None:
+    if path.suffix.lower() in medium.raw:
         return raw_refusal(str(path))
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return InputError(str(path), "this link leads nowhere", "Mend the link, or name the picture itself.")
+        return InputError(str(path), "this link leads nowhere", "Mend the link, or name the file itself.")
     except OSError as error:
         return InputError(str(path), f"it cannot be reached ({error.strerror or error})", "Check its permissions.")
     if not stat.S_ISREG(mode):

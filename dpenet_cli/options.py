@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 from dpenet_cli.errors import OptionError
 
@@ -93,3 +94,63 @@ class SaveOptions:
     def __post_init__(self) -> None:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise OptionError(f"quality {self.quality}", "quality lies between 1 and 100", "Give 95, say.")
+
+
+class VideoCodec(StrEnum):
+    """What a clean video is encoded with."""
+
+    H264 = "h264"
+    HEVC = "hevc"
+    AV1 = "av1"
+    FFV1 = "ffv1"
+
+
+class VideoEncoder(StrEnum):
+    """Who does the encoding: the processor, or an NVIDIA card's video engine."""
+
+    AUTO = "auto"
+    SOFTWARE = "software"
+    NVENC = "nvenc"
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How a video is cleaned.
+
+    Attributes:
+        codec: of the result, or None for the one that suits the container and the bit depth.
+        crf: the encoder's quality scale, lower is better, or None for the codec's own default here.
+        preset: the encoder's own name or number for speed against size, or None for its default.
+        encoder: who encodes; ``auto`` takes software, whose quality for the size is better.
+        video_stream: clean only the Nth video stream, from 0, and copy the others; None cleans all.
+        start: seconds of the video's own clock from which frames are taken, or None for the beginning.
+        end: seconds at which they stop, or None for the end.
+        deinterlace: turn interlaced fields into whole frames (one a pair of fields) instead of refusing.
+        allow_damaged: a video that could only be read in part counts as done.
+        preview: only so many seconds from the middle, before and after side by side; None for the whole.
+        checkpoint: seconds of video in a segment: the most that a crash can cost.
+        overwrite: redo outputs that exist and are newer than their source.
+    """
+
+    codec: VideoCodec | None = None
+    crf: int | None = None
+    preset: str | None = None
+    encoder: VideoEncoder = VideoEncoder.AUTO
+    video_stream: int | None = None
+    start: Fraction | None = None
+    end: Fraction | None = None
+    deinterlace: bool = False
+    allow_damaged: bool = False
+    preview: Fraction | None = None
+    checkpoint: Fraction = Fraction(10)
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise OptionError(f"crf {self.crf}", "the quality scale runs from 0 to 63", "Give 18, say.")
+        if self.preview is not None and self.preview <= 0:
+            raise OptionError(f"preview {self.preview}", "a preview has a length", "Give 5 seconds, say.")
+        if self.checkpoint <= 0:
+            raise OptionError(f"checkpoint {self.checkpoint}", "a segment has a length", "Give 10 seconds, say.")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise OptionError(f"end {self.end}", f"it does not lie after the start, {self.start}", "Give a later end.")

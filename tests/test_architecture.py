@@ -71,7 +71,14 @@ def test_public_names_are_there():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["derain", "--help"], ["derain", "--dry-run", "."], ["weights", "pull", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["derain", "--help"],
+        ["derain", "--dry-run", "."],
+        ["video", "--help"],
+        ["weights", "pull", "--help"],
+    ],
 )
 def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
     code = (
@@ -79,7 +86,7 @@ def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
         "from dpenet_cli.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'cv2', 'safetensors'} & set(sys.modules)\n"
+        "heavy = {'torch', 'cv2', 'av', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     result = subprocess.run(

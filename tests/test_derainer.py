@@ -15,7 +15,7 @@ from dpenet_cli import EngineOptions, Precision
 from dpenet_cli.backends import NonFinite, OutOfMemory, TileSize
 from dpenet_cli.backends.bands import BandFlow
 from dpenet_cli.backends.torch import TorchBackend
-from dpenet_cli.derainer import Derainer
+from dpenet_cli.derainer import LOOK_AHEAD, Derainer
 from dpenet_cli.errors import DeviceError, ImageError, OptionError, WeightsError
 from dpenet_cli.model import DPENetConfig
 from dpenet_cli.tiling import plan
@@ -401,3 +401,21 @@ def test_cuda_equals_the_cpu(precision):
     on_gpu = Derainer(TorchBackend(model, "cuda", precision), EngineOptions())(rainy)
     tolerance = {Precision.FP32: 0.51, Precision.FP16: 3.0, Precision.BF16: 12.0}[precision]
     assert np.abs(on_gpu - whole(lively_model(DPENetConfig()), rainy)).max() <= tolerance
+
+
+def test_a_stream_of_frames_looks_ahead_a_little():
+    engine = Derainer(TorchBackend(MODEL, "cpu", Precision.FP32), EngineOptions())
+    taken = []
+
+    def film():
+        for number in range(8):
+            taken.append(number)
+            yield picture(20, 30, seed=number)
+
+    stream = engine.stream(film())
+    first = next(stream)
+    assert len(taken) == 1 + LOOK_AHEAD
+    rest = list(stream)
+    for number, frame in enumerate([first, *rest]):
+        assert np.array_equal(frame, engine(picture(20, 30, seed=number)))
+    assert len(rest) == 7

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import clip
 from conftest import command
 from PIL import Image
 
@@ -27,6 +28,9 @@ def folder(tmp_path, rainy_photo):
         ("photos/a.jpg", "photos/b.jpg", "IMG_0001.jpg", "dry-photos/a.jpg", "dry-photos/b.jpg")
     ):
         Image.fromarray(np.roll(rainy_photo[:, ::-1], 31 * number, 1 - number % 2)).save(tmp_path / path)
+    (tmp_path / "trip").mkdir()
+    for path in ("dashcam.mp4", "trip/a.mp4"):  # two minutes in thirteen frames
+        clip(tmp_path / path, source="testsrc=s=64x48:r=1/10", frames=13)
     return tmp_path
 
 
@@ -36,7 +40,7 @@ def test_there_are_commands_to_test():
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_usage_lines(line, folder):
-    before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
     if line.startswith("dpenet train"):  # as written, but not for hours
         line = line.partition("#")[0] + " --steps 2 --batch 1 --crop 32 --threads 1 --validation 1"
     line = line.replace("dpenet", command(), 1)

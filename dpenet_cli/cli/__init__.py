@@ -12,6 +12,7 @@ from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.doctor import doctor
 from dpenet_cli.cli.train import train
+from dpenet_cli.cli.video import video
 from dpenet_cli.cli.weights import weights_app
 from dpenet_cli.errors import DpenetError
 
@@ -19,12 +20,13 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
-    help="Remove rain from photographs with DPENet. Inputs are never overwritten.",
+    help="Remove rain from photographs and videos with DPENet. Inputs are never overwritten.",
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
 app.command()(derain)
 app.command()(benchmark)
 app.command()(train)
+app.command()(video)
 app.command()(doctor)
 app.add_typer(weights_app, name="weights")
 

@@ -84,9 +84,11 @@ class BatchReport:
         total: how many outcomes are to come.
         as_json: write one JSON object a line to stdout: one for each input, then the summary.
         verbosity: -1 errors alone, 0 normal, 1 everything.
+        noun: what the inputs are, in the plural.
     """
 
-    def __init__(self, total: int, *, as_json: bool = False, verbosity: int = 0) -> None:
+    def __init__(self, total: int, *, as_json: bool = False, verbosity: int = 0, noun: str = "pictures") -> None:
+        self._noun = noun
         self._console = Console(stderr=True)
         self._json = as_json
         self._verbosity = verbosity
@@ -94,6 +96,7 @@ class BatchReport:
         self._counts: Counter[Status] = Counter()
         self._failures: list[DpenetError] = []
         self._notices: dict[str, list[str]] = {}
+        self._told: set[str] = set()
         self._started = time.perf_counter()
         self._bar: Progress | None = None
         if self._console.is_terminal and verbosity >= 0 and total:
@@ -131,6 +134,7 @@ class BatchReport:
 
     def note(self, text: str) -> None:
         """Something that the user should know at once."""
+        self._told.add(text)
         if self._verbosity >= 0:
             print_note(text, self._console)
 
@@ -143,6 +147,19 @@ class BatchReport:
         """The share of the current picture that is done, 0..1."""
         if self._bar:
             self._bar.update(self._task, completed=sum(self._counts.values()) + share)
+
+    def frames(self, done: int, total: int, speed: float) -> None:
+        """How far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
+        self.share(done / total)
+        if self._bar and speed:
+            left = duration((total - done) / speed)
+            stage = "finishing" if done == total else f"frame {done} of {total}, {speed:.1f} fps, {left} left"
+            self._bar.update(self._task, description=f"cleaning: {stage}")
+
+    def stage(self, text: str) -> None:
+        """What is going on now, where nothing is counted."""
+        if self._bar:
+            self._bar.update(self._task, description=text)
 
     def outcome(self, outcome: Outcome, *, plainly: bool = False) -> None:
         """One input is settled; `plainly` prints its line whatever else is shown, on stdout."""
@@ -174,7 +191,9 @@ class BatchReport:
             self._print_json({"summary": counts | fields})
         if self._verbosity >= 0:
             for notice, sources in self._notices.items():
-                where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} pictures"
+                if all(f"{source}: {notice}" in self._told for source in sources):
+                    continue
+                where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} {self._noun}"
                 print_note(f"{where}: {notice}", self._console)
         for error in self._failures:
             print_error(error, self._console)

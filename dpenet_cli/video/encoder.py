@@ -1,0 +1,220 @@
+"""The encoder: ffmpeg as a child process that reads raw RGB from a pipe, watched from start to exit code."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from dpenet_cli.backends import Pixels
+from dpenet_cli.errors import VideoWriteError
+from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.opening import address
+
+_SOFTWARE = {
+    VideoCodec.H264: "libx264",
+    VideoCodec.HEVC: "libx265",
+    VideoCodec.AV1: "libsvtav1",
+    VideoCodec.FFV1: "ffv1",
+}
+_NVENC = {VideoCodec.H264: "h264_nvenc", VideoCodec.HEVC: "hevc_nvenc", VideoCodec.AV1: "av1_nvenc"}
+_DEFAULT_CRF = {VideoCodec.H264: 18, VideoCodec.HEVC: 18, VideoCodec.AV1: 24}
+
+_STDERR_LINES = 20
+"""Lines of ffmpeg's last words that are kept for its error."""
+
+_PATIENCE = 2.0
+"""Seconds that a process gets to end by itself once nobody wants it."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Everything that ffmpeg is told, apart from the file.
+
+    Attributes:
+        codec: of the result.
+        hardware: by NVENC instead of the processor.
+        crf: quality scale, or None for the default.
+        preset: the encoder's own, or None.
+        width, height: of the coded picture, in pixels.
+        rate: frames a second, for the encoder's rate control; times are written by the muxer.
+        deep: frames come as uint16, else uint8.
+        half_level: half a level is added to uint8 frames: OpenCV rounds down, which would darken by one level.
+        pixel_format: that is encoded.
+        filters: ffmpeg's, from RGB to it.
+    """
+
+    codec: VideoCodec
+    hardware: bool
+    crf: int | None
+    preset: str | None
+    width: int
+    height: int
+    rate: Fraction
+    deep: bool
+    half_level: bool
+    pixel_format: str
+    filters: str
+
+    def arguments(self, target: Path) -> list[str]:
+        """Ffmpeg's arguments, without the program."""
+        raw = "rgb48le" if self.deep or self.half_level else "rgb24"
+        rate = self.rate.limit_denominator(1_001_000)
+        size = f"{self.width}x{self.height}"
+        given = ["-f", "rawvideo", "-pixel_format", raw, "-video_size", size, "-framerate", str(rate), "-i", "pipe:0"]
+        return [
+            *("-hide_banner", "-nostats", "-loglevel", "warning", "-y", *given),
+            *("-vf", self.filters, "-fps_mode", "passthrough", *self._codec_arguments()),
+            *("-f", "matroska", address(target)),
+        ]
+
+    def _codec_arguments(self) -> list[str]:
+        crf = self.crf if self.crf is not None else _DEFAULT_CRF.get(self.codec)
+        if self.hardware:
+            chosen = ["-c:v", _NVENC[self.codec], "-rc", "vbr", "-cq", str(crf), "-b:v", "0"]
+        elif self.codec is VideoCodec.FFV1:
+            chosen = ["-c:v", "ffv1", "-level", "3", "-slicecrc", "1"]
+        else:
+            chosen = ["-c:v", _SOFTWARE[self.codec], "-crf", str(crf)]
+            if self.codec is VideoCodec.HEVC:
+                chosen += ["-x265-params", "log-level=error"]
+        return chosen + (["-preset", self.preset] if self.preset else [])
+
+    def raw(self, image: Pixels) -> bytes:
+        """One frame as ffmpeg reads it."""
+        if self.half_level:
+            image = np.minimum(image.astype(np.uint32) * 257 + 128, 65535).astype("<u2")
+        elif self.deep:
+            image = image.astype("<u2", copy=False)
+        return image.tobytes()
+
+
+def find_ffmpeg() -> str:
+    """The ffmpeg of imageio-ffmpeg, or the one that IMAGEIO_FFMPEG_EXE names.
+
+    Raises:
+        VideoWriteError: there is none.
+    """
+    import imageio_ffmpeg  # noqa: PLC0415 - looks for programs
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        step = "Set IMAGEIO_FFMPEG_EXE to an ffmpeg program, or install imageio-ffmpeg again."
+        raise VideoWriteError("ffmpeg", "no ffmpeg program was found", step) from error
+
+
+def can_encode(encoding: Encoding) -> bool:
+    """Whether this encoder works here, found by encoding one black frame of the real size."""
+    black = np.zeros((encoding.height, encoding.width, 3), np.uint16 if encoding.deep else np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            process = EncoderProcess(encoding, Path(folder) / "trial.mkv")
+            process.write(black)
+            process.finish()
+        except VideoWriteError:
+            return False
+    return True
+
+
+class EncoderProcess:
+    """One ffmpeg, from its first frame to its exit code.
+
+    It has a session of its own, so that Ctrl-C in the terminal reaches us and not it. If we die, its pipe ends, and on
+    Linux the kernel kills it.
+
+    Args:
+        encoding: what it is told.
+        target: a Matroska file that it writes.
+
+    Raises:
+        VideoWriteError: there is no ffmpeg, or it does not start.
+    """
+
+    def __init__(self, encoding: Encoding, target: Path) -> None:
+        self._encoding = encoding
+        self._target = target
+        command = [find_ffmpeg(), *encoding.arguments(target)]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - calls one function of libc, loaded before
+            )
+        except OSError as error:
+            step = "Set IMAGEIO_FFMPEG_EXE to a working ffmpeg."
+            raise VideoWriteError(command[0], f"it does not start ({error.strerror})", step) from error
+        self._words: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._listener = threading.Thread(target=self._listen, name="ffmpeg's stderr", daemon=True)
+        self._listener.start()
+
+    def write(self, image: Pixels) -> None:
+        """Encode one frame, H×W×3 RGB of the encoding's size and depth."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        assert image.shape == (self._encoding.height, self._encoding.width, 3)
+        try:
+            stdin.write(self._encoding.raw(image))
+        except (BrokenPipeError, OSError) as error:
+            self.kill()
+            raise self._failure("stopped reading") from error
+
+    def finish(self) -> None:
+        """End the input and wait for the file.
+
+        Raises:
+            VideoWriteError: the exit code is not 0.
+        """
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(OSError):  # the exit code tells
+            stdin.close()
+        code = self._process.wait()
+        self._listener.join(_PATIENCE)
+        if code != 0:
+            raise self._failure(f"ended with exit code {code}")
+
+    def kill(self) -> None:
+        """End it now; its file is worth nothing."""
+        self._process.kill()
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        self._process.wait()
+        self._listener.join(_PATIENCE)
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
+            for line in stream:
+                self._words.append(line.decode(errors="replace").strip())
+
+    def _failure(self, what: str) -> VideoWriteError:
+        words = " / ".join(self._words) or "it said nothing"
+        step = "Check the free space and the options of the encoding; the same command goes on from here."
+        return VideoWriteError(f"ffmpeg ({self._target.name})", f"it {what}: {words}", step)
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What a child runs before ffmpeg on Linux: it asks to be killed when the thread that started it is gone."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes  # noqa: PLC0415 - needed on Linux alone
+
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    set_death_signal = 1  # PR_SET_PDEATHSIG
+    return lambda: prctl(set_death_signal, signal.SIGKILL)

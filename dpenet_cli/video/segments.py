@@ -1,0 +1,194 @@
+"""Work that survives a crash: finished segments beside the output, and a manifest that says what they are of.
+
+A segment counts once its encoder ended with 0, its file holds as many frames as it should, and the manifest on the disk
+says so. A run that finds a manifest of the same input and options goes on behind the last such segment; segments always
+begin at the same frames, so that the result is the same as if there had been one run.
+"""
+
+import contextlib
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dpenet_cli.errors import VideoError, VideoWriteError
+from dpenet_cli.storage import write_whole
+from dpenet_cli.video.encoder import EncoderProcess, Encoding
+from dpenet_cli.video.frames import Frame
+from dpenet_cli.video.opening import open_input
+from dpenet_cli.video.orientation import Orientation
+
+_MANIFEST = "manifest.json"
+_LOCK = "lock"
+
+
+class Workplace:
+    """The folder ``OUT.part`` of one output; a context manager that keeps others out of it.
+
+    Args:
+        target: the output.
+        identity: what the result depends on, as JSON: the input and every option.
+
+    Attributes:
+        folder: where it is.
+        restarted: whether there was work of another input or other options, which is gone.
+        resumed: whether there is work to go on from.
+    """
+
+    def __init__(self, target: Path, identity: dict[str, Any]) -> None:
+        self.folder = target.with_name(target.name + ".part")
+        self.restarted = False
+        self.resumed = False
+        self._identity = identity
+        self._finished: dict[str, int] = {}
+        self._lock: Any = None
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._keep_others_out()
+        try:
+            held = json.loads((self.folder / _MANIFEST).read_bytes())
+            known = held["identity"] == self._identity
+            finished = {str(name): int(count) for name, count in held["finished"].items()}
+        except FileNotFoundError:
+            return self
+        except (ValueError, KeyError, TypeError, AttributeError):
+            known, finished = False, {}
+        if known:
+            self._finished = {name: count for name, count in finished.items() if self._holds(name, count)}
+            self.resumed = bool(self._finished)
+        else:
+            self.restarted = True
+            for path in self.folder.glob("*.mkv"):
+                path.unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def segment(self, stream: int, number: int) -> Path:
+        """The file of a segment."""
+        return self.folder / f"{stream}-{number:05d}.mkv"
+
+    def finished(self, stream: int) -> int:
+        """How many segments of a stream are done, from the first on without a gap."""
+        number = 0
+        while self.segment(stream, number).name in self._finished:
+            number += 1
+        return number
+
+    def record(self, path: Path, frames: int) -> None:
+        """Count a segment, after looking at its file.
+
+        Raises:
+            VideoWriteError: it does not hold that many frames.
+        """
+        if not self._holds(path.name, frames):
+            why = f"the encoder was given {frames} frames and its file does not hold as many"
+            raise VideoWriteError(str(path), why, "Check the disk, and run the command again.")
+        self._finished[path.name] = frames
+        text = json.dumps({"identity": self._identity, "finished": self._finished}, indent=1)
+        write_whole(self.folder / _MANIFEST, text.encode())
+
+    def remove(self) -> None:
+        """The output stands: the work is not needed any more."""
+        self.__exit__(None, None, None)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _holds(self, name: str, frames: int) -> bool:
+        import av  # noqa: PLC0415 - not for --help
+
+        try:
+            with open_input(self.folder / name) as container:
+                return sum(packet.size > 0 for packet in container.demux(video=0)) == frames
+        except (OSError, IndexError, av.FFmpegError, VideoError):  # whatever is wrong with it, it does not count
+            return False
+
+    def _keep_others_out(self) -> None:
+        try:
+            import fcntl  # noqa: PLC0415 - not on Windows
+        except ImportError:
+            return
+        self._lock = (self.folder / _LOCK).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            self._lock = None
+            why = "another run is working on this output"
+            raise VideoWriteError(str(self.folder), why, "Wait for it, or name another output with -o.") from error
+
+
+class SegmentSink:
+    """Writes frames as segments of equal length: a `FrameSink`.
+
+    Args:
+        place: where they go.
+        stream: index of the stream, for their names.
+        encoding: how.
+        turn: frames come upright and are turned back to how they were coded.
+        length: frames in a segment.
+        total: frames in all.
+    """
+
+    def __init__(
+        self, place: Workplace, stream: int, encoding: Encoding, turn: Orientation, *, length: int, total: int
+    ) -> None:
+        self._place = place
+        self._stream = stream
+        self._encoding = encoding
+        self._turn = turn
+        self._length = length
+        self._total = total
+        self._number = place.finished(stream)
+        self._written = 0
+        self._process: EncoderProcess | None = None
+
+    @property
+    def first_frame(self) -> int:
+        """The frame that it wants first: what lies before is done."""
+        return min(self._number * self._length, self._total)
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame."""
+        if self._process is None:
+            self._process = EncoderProcess(self._encoding, self._place.segment(self._stream, self._number))
+        self._process.write(self._turn.as_coded(frame.image))
+        self._written += 1
+        if self._written == self._length:
+            self._end_segment()
+
+    def finish(self) -> None:
+        """End the last segment."""
+        if self._process is not None:
+            self._end_segment()
+
+    def abandon(self) -> None:
+        """End the encoder; the segment that it was at is lost."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._process.kill()
+            self._process = None
+
+    def _end_segment(self) -> None:
+        assert self._process is not None
+        process, self._process = self._process, None
+        try:
+            process.finish()
+        except BaseException:
+            process.kill()
+            raise
+        self._place.record(self._place.segment(self._stream, self._number), self._written)
+        self._number += 1
+        self._written = 0
+
+
+def segment_frames(rate: Fraction, seconds: Fraction) -> int:
+    """Frames in a segment of so many seconds, at least one."""
+    return max(1, round(rate * seconds))

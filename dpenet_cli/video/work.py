@@ -1,0 +1,314 @@
+"""One video from its file to its clean file: everything decided before the work starts, then the work."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpenet_cli.backends import Pixels
+from dpenet_cli.errors import OptionError, VideoReadError, VideoWriteError
+from dpenet_cli.inputs import Job
+from dpenet_cli.options import VideoCodec, VideoOptions
+from dpenet_cli.video.containers import riders
+from dpenet_cli.video.encoder import find_ffmpeg
+from dpenet_cli.video.frames import Frame, pump
+from dpenet_cli.video.mux import Piece, Window, assemble, verify
+from dpenet_cli.video.probe import Footage, Movie, probe
+from dpenet_cli.video.readers import Frames
+from dpenet_cli.video.segments import SegmentSink, Workplace
+from dpenet_cli.video.strands import Strand, plan_strand
+
+log = logging.getLogger(__name__)
+
+Clean = Callable[[Iterable[Pixels]], Iterator[Pixels]]
+"""As many images out as in, in order; such as `Derainer.stream`."""
+
+_TRIED_FRAMES = 2
+"""Frames on which the network's speed is measured before the work starts."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that is to be done for one file, and what its user should know before.
+
+    Attributes:
+        job: source and target.
+        movie: the source.
+        strands: the streams that are cleaned.
+        carried: indexes of streams that are copied.
+        window: the part that is taken.
+        options: as given.
+        notices: sentences without a full stop.
+        details: the same, for those who ask.
+    """
+
+    job: Job
+    movie: Movie
+    strands: tuple[Strand, ...]
+    carried: frozenset[int]
+    window: Window
+    options: VideoOptions
+    notices: tuple[str, ...]
+    details: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        """Frames to clean, over all strands."""
+        return sum(strand.frames for strand in self.strands)
+
+
+def prepare(job: Job, options: VideoOptions) -> Work:
+    """Decode the source once, decide everything, and refuse what would lose something.
+
+    Raises:
+        VideoReadError: the source is no video, or none that decodes.
+        VideoRefused: it could not be cleaned as asked without losing something.
+        OptionError: an option does not fit this video.
+    """
+    movie = probe(job.source)
+    chosen = _chosen(movie, options.video_stream)
+    carried, notices = riders(movie, job.target)
+    left = {footage.index for footage in movie.footage} - {footage.index for footage in chosen}
+    if left and options.preview is not None:
+        left = set()  # a look at the stream that was chosen
+    if left and options.start is not None:
+        why = "a video stream that is copied cannot be cut at any frame"
+        raise OptionError(
+            f"{movie.path}, --video-stream with --start", why, "Clean all streams, or from the beginning."
+        )
+    if options.preview is not None:
+        options = _middle(movie, options, options.preview)
+    window = Window(options.start, options.end)
+    strands = []
+    details = []
+    for footage in chosen:
+        strand, more = plan_strand(job, movie, footage, options)
+        strands.append(strand)
+        notices += more
+        reader = "OpenCV" if strand.reading.through_opencv else f"PyAV, because of {strand.reading.why}"
+        details.append(f"stream {footage.index}: {len(footage.ticks)} frames, read through {reader}")
+    if movie.boxes:
+        what = ", ".join(f"'{name}'" for name in movie.boxes)
+        notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
+    return Work(job, movie, tuple(strands), carried | left, window, options, notices, tuple(details))
+
+
+def _chosen(movie: Movie, wanted: int | None) -> tuple[Footage, ...]:
+    if wanted is None:
+        return movie.footage
+    if not 0 <= wanted < len(movie.footage):
+        why = f"the video has {len(movie.footage)} video stream(s), counted from 0"
+        raise OptionError(f"{movie.path}, --video-stream {wanted}", why, "Give another number.")
+    return (movie.footage[wanted],)
+
+
+def _middle(movie: Movie, options: VideoOptions, seconds: Fraction) -> VideoOptions:
+    """Options for so many seconds from the middle of the first stream, from a frame on."""
+    footage = movie.footage[0]
+    middle = (footage.time(0) + footage.time(-1)) / 2
+    wanted = max(middle - seconds / 2, footage.time(0))
+    start = footage.time(min(bisect_left(footage.ticks, wanted / footage.time_base), len(footage.ticks) - 1))
+    return dataclasses.replace(options, start=start, end=start + seconds)
+
+
+def _beside(clean: Clean) -> Clean:
+    """A network whose images show what came in on the left and what comes out on the right."""
+
+    def both(frames: Iterable[Pixels]) -> Iterator[Pixels]:
+        before: deque[Pixels] = deque()
+
+        def kept() -> Iterator[Pixels]:
+            for frame in frames:
+                before.append(frame)
+                yield frame
+
+        for after in clean(kept()):
+            yield np.hstack([before.popleft(), after])
+
+    return both
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a video will take, at most: finished segments of an earlier run come off.
+
+    Attributes:
+        seconds_a_frame: measured, of the network.
+        seconds: for all frames.
+        bytes_needed: on the output's disk while working: the segments and the file that is made of them.
+        bytes_free: there now.
+    """
+
+    seconds_a_frame: float
+    seconds: float
+    bytes_needed: int
+    bytes_free: int
+
+
+def estimate(work: Work, clean: Clean) -> Estimate:
+    """Clean the first frames of each stream and throw them away.
+
+    Raises:
+        VideoWriteError: the disk does not have the space.
+        DpenetError: reading or cleaning failed.
+    """
+    seconds = 0.0
+    for strand in work.strands:
+        wanted = range(strand.first, min(strand.first + _TRIED_FRAMES, strand.stop))
+        frames = [frame.image for frame in _source(work, strand, wanted)]
+        list(clean(frames[:1]))  # the first takes longer than those that follow
+        started = time.perf_counter()
+        list(clean(frames))
+        seconds += (time.perf_counter() - started) / len(frames) * strand.frames
+    needed = sum(2 * _guess_bytes(strand) for strand in work.strands) + work.job.source.stat().st_size
+    folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        why = f"about {needed / 1e6:.0f} MB are needed while working, and {free / 1e6:.0f} MB are free"
+        raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
+    return Estimate(seconds / max(work.frames, 1), seconds, needed, free)
+
+
+def _guess_bytes(strand: Strand) -> int:
+    """A video's size by experience: half a bit a pixel for CRF 18, ten for lossless."""
+    bits = 10.0 if strand.encoding.codec is VideoCodec.FFV1 else 0.5
+    return int(strand.encoding.width * strand.encoding.height * strand.frames * bits / 8)
+
+
+def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], None] | None = None) -> tuple[str, ...]:
+    """Do the work: the missing segments, then the file, looked at before it gets its name.
+
+    Args:
+        work: from `prepare`.
+        clean: the network.
+        engine: what of the engine the result depends on; other words start the work over.
+        written: told the number of frames that are done, over all strands.
+
+    Returns:
+        What happened that the user should know.
+
+    Raises:
+        DpenetError: reading, cleaning, encoding or muxing failed; finished segments stay.
+    """
+    target = work.job.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if work.options.preview is not None:
+        clean = _beside(clean)
+    notices: tuple[str, ...] = ()
+    with Workplace(target, identity(work, engine)) as place:
+        if place.restarted:
+            notices += ("unfinished work of another input or other options was there: started over",)
+        done = 0
+        pieces = []
+        for strand in work.strands:
+            done = _clean_strand(work, strand, place, clean, written=written or _ignore, done=done)
+            pieces.append(_piece(strand, place))
+        result = place.folder / f"result{target.suffix}"
+        assemble(work.movie, tuple(pieces), work.carried, work.window, result)
+        verify(work.movie, tuple(pieces), work.carried, work.window, result)
+        try:
+            result.replace(target)
+        except OSError as error:
+            raise VideoWriteError(str(target), f"it cannot be stored ({error.strerror})", "Name another.") from error
+        place.remove()
+    return notices
+
+
+def _clean_strand(
+    work: Work, strand: Strand, place: Workplace, clean: Clean, *, written: Callable[[int], None], done: int
+) -> int:
+    """Clean the frames of one stream that no finished segment holds; tell how many are done in all."""
+    sink = SegmentSink(
+        place, strand.footage.index, strand.encoding, strand.coded, length=strand.length, total=strand.frames
+    )
+    position = done + sink.first_frame
+    if sink.first_frame:
+        log.info("stream %d goes on at frame %d", strand.footage.index, sink.first_frame)
+    written(position)
+    if sink.first_frame < strand.frames:
+        source = _source(work, strand, range(strand.first + sink.first_frame, strand.stop))
+
+        def count(_: Frame) -> None:
+            nonlocal position
+            position += 1
+            written(position)
+
+        try:
+            pump(source, clean, sink, count)
+        finally:
+            sink.abandon()
+    return done + strand.frames
+
+
+def _source(work: Work, strand: Strand, wanted: range) -> Frames:
+    deinterlace = work.options.deinterlace
+    return Frames(work.movie, strand.footage, strand.reading, strand.turn, wanted, deinterlace=deinterlace)
+
+
+def _piece(strand: Strand, place: Workplace) -> Piece:
+    index = strand.footage.index
+    return Piece(
+        footage=strand.footage,
+        segments=tuple(place.segment(index, number) for number in range(strand.segments)),
+        first=strand.first,
+        stop=strand.stop,
+        codec=strand.encoding.codec,
+        colour=strand.reading.colour,
+        matrix=strand.matrix,
+    )
+
+
+def damage(work: Work) -> VideoReadError | None:
+    """What of the source could not be decoded, as an error to report; None if nothing."""
+    movie = work.movie
+    if not movie.damaged:
+        return None
+    times = sorted({round(float(time), 1) for footage in movie.footage for time in footage.damage})
+    told = [f"near {', '.join(f'{time:.1f} s' for time in times[:5])}{' and more' if len(times) > 5 else ''}"]
+    told = told if times else []
+    if movie.gaps:
+        told.append(f"packets are missing at {movie.gaps} places, or other files were joined there")
+    if movie.cut_off:
+        told.append(f"its last {float(movie.cut_off):.1f} s are missing")
+    why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {work.job.target}"
+    return VideoReadError(str(movie.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
+
+
+def identity(work: Work, engine: str) -> dict[str, Any]:
+    """What the result depends on, as JSON values."""
+    status = work.job.source.stat()
+    encoder = Path(find_ffmpeg())
+    strands = [
+        {
+            "stream": strand.footage.index,
+            "frames": [strand.first, strand.stop, strand.length],
+            "times": hashlib.sha256(strand.footage.ticks.tobytes()).hexdigest(),
+            "ffmpeg": strand.encoding.arguments(Path("x.mkv"))[:-1],
+            "reading": dataclasses.asdict(strand.reading),
+            "turns": [strand.turn, strand.coded],
+        }
+        for strand in work.strands
+    ]
+    known = {
+        "input": [str(work.job.source.absolute()), status.st_size, status.st_mtime_ns],
+        "engine": engine,
+        "encoder": [str(encoder), encoder.stat().st_size, encoder.stat().st_mtime_ns] if encoder.is_file() else [],
+        "strands": strands,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(known))  # tuples become lists, as they will when read again
+    return plain
+
+
+def _ignore(_: int) -> None:
+    pass

@@ -1,0 +1,75 @@
+"""Small videos made by ffmpeg, and a look at results by a tool that did not make them (Debian's ffprobe)."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from dpenet_cli.inputs import Job
+from dpenet_cli.options import VideoOptions
+from dpenet_cli.video import clean_video, prepare
+
+PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25"]
+SOUND = ["-f", "lavfi", "-i", "sine=r=16000"]
+
+
+def ffmpeg(*arguments: object) -> None:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=60)
+
+
+def clip(path: Path, *arguments: object, frames: int = 10, codec: str = "libx264", source: str = PICTURE[-1]) -> Path:
+    """A moving test picture of 64×48, ten frames at 25 a second, encoded without loss of interest."""
+    quality = {"libx264": ["-qp", "0", "-pix_fmt", "yuv420p"]}.get(codec, [])
+    quality = [] if "-pix_fmt" in arguments else quality
+    ffmpeg("-f", "lavfi", "-i", source, *("-frames:v", frames, "-c:v", codec, *quality), *arguments, path)
+    return path
+
+
+def probe(path: Path, *entries: str) -> dict:
+    """What ffprobe says."""
+    if not shutil.which("ffprobe"):
+        pytest.skip("ffprobe, which probes results independently, is not installed")
+    shown = entries or ("-show_streams", "-show_format", "-show_chapters")
+    command = ["ffprobe", "-v", "error", *shown, "-of", "json", str(path)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+
+
+def times(path: Path, stream: str = "v:0") -> list[int]:
+    """Every packet's time in ticks, in the order of showing."""
+    found = probe(path, "-select_streams", stream, "-show_entries", "packet=pts")
+    return sorted(int(packet["pts"]) for packet in found["packets"])
+
+
+def planes(path: Path, stream: int = 0) -> list[list[np.ndarray]]:
+    """Y, Cb and Cr of every frame, as coded."""
+    import av
+
+    with av.open(str(path)) as container:
+        found = []
+        for frame in container.decode(container.streams.video[stream]):
+            deep = np.uint16 if frame.format.components[0].bits > 8 else np.uint8
+            wide = [(plane, np.frombuffer(plane, deep)) for plane in frame.planes]
+            found.append([row.reshape(plane.height, -1)[:, : plane.width].astype(int) for plane, row in wide])
+        return found
+
+
+def unchanged(frames):
+    yield from frames
+
+
+def clean(source: Path, target: Path, network=unchanged, **options: object):
+    """Clean a video with a network of one line."""
+    work = prepare(Job(source, target), VideoOptions(**options))
+    clean_video(work, network, "a test")
+    return work
+
+
+def change(before: Path, after: Path) -> np.ndarray:
+    """Mean absolute change of Y, Cb, Cr, in levels of their depth."""
+    pairs = list(zip(planes(before), planes(after), strict=True))
+    return np.array([[np.abs(a - b).mean() for a, b in zip(x, y, strict=True)] for x, y in pairs]).mean(axis=0)

@@ -1,0 +1,135 @@
+"""``dpenet video`` as a user runs it: exit codes, what is told, and the same command after a crash."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import SOUND, clip, ffmpeg, planes, probe, times
+from conftest import command, dpenet
+
+OWN = ["--precision", "fp32", "--threads", "1"]
+
+
+@pytest.fixture
+def dashcam(tmp_path):
+    path = tmp_path / "dashcam.mp4"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001", *SOUND, "-t", 1, "-c:v", "libx264"),
+        *("-pix_fmt", "yuv420p", "-c:a", "aac", path),
+    )
+    return path
+
+
+def test_a_dashcam_video(dashcam, tiny_weights):
+    before = dashcam.read_bytes()
+    result = dpenet("video", dashcam.name, "--weights", tiny_weights, *OWN, "-v", cwd=dashcam.parent)
+    assert result.returncode == 0, result.stderr
+    target = dashcam.with_name("dashcam-derained.mp4")
+    assert [stream["codec_type"] for stream in probe(target)["streams"]] == ["video", "audio"]
+    assert probe(target)["streams"][0]["avg_frame_rate"] == "30000/1001"
+    assert times(target) == times(dashcam)
+    for words in ("read through OpenCV", "frames, ", "1 done"):
+        assert words in result.stderr
+    assert dashcam.read_bytes() == before
+    assert sorted(path.name for path in dashcam.parent.iterdir()) == ["dashcam-derained.mp4", "dashcam.mp4"]
+    assert not np.array_equal(planes(target)[0][0], planes(dashcam)[0][0])
+    again = dpenet("video", dashcam, "--weights", tiny_weights)
+    assert "1 skipped" in again.stderr
+    os.utime(dashcam, (time.time() + 5, time.time() + 5))
+    assert "1 done" in dpenet("video", dashcam, "--weights", tiny_weights, "--strength", 0).stderr
+
+
+def test_a_preview_shows_both(dashcam, tiny_weights):
+    result = dpenet("video", dashcam, "--preview", "0.4", "--weights", tiny_weights)
+    assert result.returncode == 0, result.stderr
+    (target,) = dashcam.parent.glob("*-preview.mp4")
+    stream = probe(target)["streams"][0]
+    assert (stream["width"], stream["height"], stream["nb_frames"]) == (128, 48, "12")
+    assert np.abs(planes(target)[0][0][:, :64] - planes(dashcam)[9][0]).mean() < 4
+    assert dpenet("video", dashcam, "--preview", "1", "--start", "1").returncode == 2
+
+
+def test_a_folder_with_bad_files(dashcam, tiny_weights):
+    folder = dashcam.parent
+    (folder / "empty.mp4").touch()
+    (folder / "script.mkv").write_text("ffconcat version 1.0\nfile 'dashcam.mp4'\n")
+    result = dpenet("video", folder, "-o", folder / "clean", "--weights", tiny_weights, "--strength", 0, "--json")
+    assert result.returncode == 1
+    *told, last = [json.loads(line) for line in result.stdout.splitlines()]
+    by_name = {Path(line["input"]).name: line for line in told}
+    assert by_name["dashcam.mp4"]["status"] == "done"
+    assert (by_name["dashcam.mp4"]["width"], by_name["dashcam.mp4"]["height"]) == (64, 48)
+    assert "empty" in by_name["empty.mp4"]["error"]["why"]
+    assert by_name["script.mkv"]["status"] == "failed"
+    assert (last["summary"]["done"], last["summary"]["failed"]) == (1, 2)
+    assert [path.name for path in (folder / "clean").iterdir()] == ["dashcam.mp4"]
+
+
+def test_a_damaged_video_is_cleaned_and_told(tmp_path, tiny_weights):
+    source = clip(tmp_path / "a.ts", "-g", 5, "-bf", 0, frames=20)
+    whole = source.read_bytes()
+    middle = len(whole) // 2 // 188 * 188
+    source.write_bytes(whole[:middle] + whole[middle + 188 * 6 :])
+    run = ["video", source, "--weights", tiny_weights, "--strength", 0]
+    result = dpenet(*run)
+    assert result.returncode == 1
+    assert "damaged" in result.stderr
+    assert (tmp_path / "a-derained.mkv").exists()
+    assert dpenet(*run, "--allow-damaged", "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--start", "soon"],
+        ["--start", "5", "--end", "4"],
+        ["--crf", "99"],
+        ["--codec", "gif"],
+        ["--checkpoint", "0"],
+        ["--strength", "2"],
+    ],
+)
+def test_wrong_usage(dashcam, tiny_weights, wrong):
+    result = dpenet("video", dashcam, "--weights", tiny_weights, *wrong)
+    assert result.returncode == 2
+    assert not dashcam.with_name("dashcam-derained.mp4").exists()
+
+
+def test_an_output_never_replaces_an_input(dashcam):
+    assert dpenet("video", dashcam, "-o", dashcam).returncode == 2
+
+
+def test_dry_run_writes_nothing(dashcam):
+    result = dpenet("video", dashcam, "--dry-run", "--weights", "no-such-weights")
+    assert result.returncode == 0, result.stderr
+    assert "planned" in result.stdout
+    assert [path.name for path in dashcam.parent.iterdir()] == ["dashcam.mp4"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_the_same_command_goes_on_after_a_crash(tmp_path, tiny_weights, how):
+    source = clip(tmp_path / "a.mp4", "-bf", 3, frames=75, source="testsrc=s=320x240:r=25")
+    run = ["video", source, "--weights", tiny_weights, *OWN, "--checkpoint", "0.4", "-o"]
+    if how is signal.SIGKILL:
+        assert dpenet(*run, tmp_path / "whole.mp4").returncode == 0
+    arguments = [command(), *map(str, run), str(tmp_path / "b.mp4")]
+    manifest = tmp_path / "b.mp4.part/manifest.json"
+    with subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not (manifest.exists() and b"0-00001" in manifest.read_bytes()):
+            time.sleep(0.01)
+        os.killpg(process.pid, how)
+        process.stderr.read()
+    assert process.returncode == (-9 if how is signal.SIGKILL else 130)
+    assert not (tmp_path / "b.mp4").exists()
+    result = dpenet(*run, tmp_path / "b.mp4", "-v")
+    assert result.returncode == 0, result.stderr
+    assert "goes on at frame" in result.stderr
+    assert times(tmp_path / "b.mp4") == times(source)
+    if how is signal.SIGKILL:
+        for one, other in zip(planes(tmp_path / "whole.mp4"), planes(tmp_path / "b.mp4"), strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
