@@ -71,7 +71,15 @@ def test_public_names_are_there():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["derain", "--help"], ["derain", "--dry-run", "."], ["weights", "pull", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["derain", "--help"],
+        ["derain", "--dry-run", "."],
+        ["weights", "pull", "--help"],
+        ["benchmark", "--help"],
+        ["doctor", "--help"],
+    ],
 )
 def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
     code = (
