@@ -78,6 +78,8 @@ def test_public_names_are_there():
         ["derain", "--dry-run", "."],
         ["video", "--help"],
         ["weights", "pull", "--help"],
+        ["benchmark", "--help"],
+        ["doctor", "--help"],
     ],
 )
 def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):

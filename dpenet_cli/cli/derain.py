@@ -77,7 +77,7 @@ def derain(
         str,
         typer.Option(
             metavar="NAME|PATH",
-            help="Weights that ship with dpenet, or a .safetensors or .pth file.",
+            help="A name that `dpenet weights list` gives, or a .safetensors or .pth file.",
             rich_help_panel=_RESULT,
         ),
     ] = DEFAULT_WEIGHTS,
