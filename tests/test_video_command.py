@@ -113,7 +113,7 @@ def test_dry_run_writes_nothing(dashcam):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_the_same_command_goes_on_after_a_crash(tmp_path, tiny_weights, how):
-    source = clip(tmp_path / "a.mp4", "-bf", 3, frames=75, source="testsrc=s=320x240:r=25")
+    source = clip(tmp_path / "a.mp4", "-bf", 3, frames=60, source="testsrc=s=192x144:r=25")
     run = ["video", source, "--weights", tiny_weights, *OWN, "--checkpoint", "0.4", "-o"]
     if how is signal.SIGKILL:
         assert dpenet(*run, tmp_path / "whole.mp4").returncode == 0

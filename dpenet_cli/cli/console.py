@@ -104,8 +104,7 @@ class BatchReport:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[done]}/{task.total:.0f}"),
-                _Rate(),
-                TimeRemainingColumn(),
+                *([_Rate(), TimeRemainingColumn()] if noun == "pictures" else []),
                 console=self._console,
                 transient=True,
             )

@@ -119,7 +119,7 @@ def _outlook(work: "Work", expected: "Estimate") -> str:
     finish = time.strftime("%H:%M", time.localtime(time.time() + expected.seconds))
     return (
         f"{work.job.source}: {work.frames} frames, {expected.seconds_a_frame:.2f} s each: done by about {finish}; "
-        f"needs up to {expected.bytes_needed / 1e6:.0f} MB of the {expected.bytes_free / 1e6:.0f} MB that are free"
+        f"needs up to {expected.bytes_needed / 1e6:.1f} MB of the {expected.bytes_free / 1e9:.1f} GB that are free"
     )
 
 

@@ -13,7 +13,8 @@ from dpenet_cli.options import VideoCodec
 from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.containers import add_copy, muxer
 from dpenet_cli.video.opening import open_input, reason
-from dpenet_cli.video.probe import Footage, Matrix, Movie, real_video
+from dpenet_cli.video.probe import Footage, Movie
+from dpenet_cli.video.scan import Matrix, real_video
 
 _PLAIN_KEYS = {
     *("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "title", "artist", "album"),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dpenet_cli.backends import Pixels
-from dpenet_cli.video.probe import Matrix
+from dpenet_cli.video.scan import Matrix
 
 
 class Orientation(NamedTuple):

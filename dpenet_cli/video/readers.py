@@ -20,7 +20,8 @@ from dpenet_cli.video.colour import Colour, Layout, is_full, layout, swscale_num
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.opening import open_capture, open_input
 from dpenet_cli.video.orientation import Orientation
-from dpenet_cli.video.probe import Footage, Movie, real_video
+from dpenet_cli.video.probe import Footage, Movie
+from dpenet_cli.video.scan import real_video
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from dpenet_cli.video.colour import Layout, layout, output_format, to_yuv
 from dpenet_cli.video.containers import codec_for, keeps_matrix
 from dpenet_cli.video.encoder import Encoding, can_encode
 from dpenet_cli.video.orientation import Orientation, orientation
-from dpenet_cli.video.probe import Footage, Matrix, Movie
+from dpenet_cli.video.probe import Footage, Movie
 from dpenet_cli.video.readers import Reading, choose
+from dpenet_cli.video.scan import Matrix
 from dpenet_cli.video.segments import segment_frames
 
 

@@ -4,8 +4,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import shutil
-import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +17,7 @@ import numpy as np
 from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import OptionError, VideoReadError, VideoWriteError
 from dpenet_cli.inputs import Job
-from dpenet_cli.options import VideoCodec, VideoOptions
+from dpenet_cli.options import VideoOptions
 from dpenet_cli.video.containers import riders
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame, pump
@@ -33,9 +31,6 @@ log = logging.getLogger(__name__)
 
 Clean = Callable[[Iterable[Pixels]], Iterator[Pixels]]
 """As many images out as in, in order; such as `Derainer.stream`."""
-
-_TRIED_FRAMES = 2
-"""Frames on which the network's speed is measured before the work starts."""
 
 
 @dataclass(frozen=True)
@@ -139,53 +134,6 @@ def _beside(clean: Clean) -> Clean:
     return both
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a video will take, at most: finished segments of an earlier run come off.
-
-    Attributes:
-        seconds_a_frame: measured, of the network.
-        seconds: for all frames.
-        bytes_needed: on the output's disk while working: the segments and the file that is made of them.
-        bytes_free: there now.
-    """
-
-    seconds_a_frame: float
-    seconds: float
-    bytes_needed: int
-    bytes_free: int
-
-
-def estimate(work: Work, clean: Clean) -> Estimate:
-    """Clean the first frames of each stream and throw them away.
-
-    Raises:
-        VideoWriteError: the disk does not have the space.
-        DpenetError: reading or cleaning failed.
-    """
-    seconds = 0.0
-    for strand in work.strands:
-        wanted = range(strand.first, min(strand.first + _TRIED_FRAMES, strand.stop))
-        frames = [frame.image for frame in _source(work, strand, wanted)]
-        list(clean(frames[:1]))  # the first takes longer than those that follow
-        started = time.perf_counter()
-        list(clean(frames))
-        seconds += (time.perf_counter() - started) / len(frames) * strand.frames
-    needed = sum(2 * _guess_bytes(strand) for strand in work.strands) + work.job.source.stat().st_size
-    folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        why = f"about {needed / 1e6:.0f} MB are needed while working, and {free / 1e6:.0f} MB are free"
-        raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
-    return Estimate(seconds / max(work.frames, 1), seconds, needed, free)
-
-
-def _guess_bytes(strand: Strand) -> int:
-    """A video's size by experience: half a bit a pixel for CRF 18, ten for lossless."""
-    bits = 10.0 if strand.encoding.codec is VideoCodec.FFV1 else 0.5
-    return int(strand.encoding.width * strand.encoding.height * strand.frames * bits / 8)
-
-
 def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], None] | None = None) -> tuple[str, ...]:
     """Do the work: the missing segments, then the file, looked at before it gets its name.
 
@@ -237,7 +185,7 @@ def _clean_strand(
         log.info("stream %d goes on at frame %d", strand.footage.index, sink.first_frame)
     written(position)
     if sink.first_frame < strand.frames:
-        source = _source(work, strand, range(strand.first + sink.first_frame, strand.stop))
+        frames = source(work, strand, range(strand.first + sink.first_frame, strand.stop))
 
         def count(_: Frame) -> None:
             nonlocal position
@@ -245,13 +193,14 @@ def _clean_strand(
             written(position)
 
         try:
-            pump(source, clean, sink, count)
+            pump(frames, clean, sink, count)
         finally:
             sink.abandon()
     return done + strand.frames
 
 
-def _source(work: Work, strand: Strand, wanted: range) -> Frames:
+def source(work: Work, strand: Strand, wanted: range) -> Frames:
+    """Frames of a strand, by their numbers."""
     deinterlace = work.options.deinterlace
     return Frames(work.movie, strand.footage, strand.reading, strand.turn, wanted, deinterlace=deinterlace)
 

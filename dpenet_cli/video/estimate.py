@@ -1,0 +1,60 @@
+"""What a video will take, measured before the work starts."""
+
+import shutil
+import time
+from dataclasses import dataclass
+
+from dpenet_cli.errors import VideoWriteError
+from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.strands import Strand
+from dpenet_cli.video.work import Clean, Work, source
+
+_TRIED_FRAMES = 2
+"""Frames on which the network's speed is measured before the work starts."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a video will take, at most: finished segments of an earlier run come off.
+
+    Attributes:
+        seconds_a_frame: measured, of the network.
+        seconds: for all frames.
+        bytes_needed: on the output's disk while working: the segments and the file that is made of them.
+        bytes_free: there now.
+    """
+
+    seconds_a_frame: float
+    seconds: float
+    bytes_needed: int
+    bytes_free: int
+
+
+def estimate(work: Work, clean: Clean) -> Estimate:
+    """Clean the first frames of each stream and throw them away.
+
+    Raises:
+        VideoWriteError: the disk does not have the space.
+        DpenetError: reading or cleaning failed.
+    """
+    seconds = 0.0
+    for strand in work.strands:
+        wanted = range(strand.first, min(strand.first + _TRIED_FRAMES, strand.stop))
+        frames = [frame.image for frame in source(work, strand, wanted)]
+        list(clean(frames[:1]))  # the first takes longer than those that follow
+        started = time.perf_counter()
+        list(clean(frames))
+        seconds += (time.perf_counter() - started) / len(frames) * strand.frames
+    needed = sum(2 * _guess_bytes(strand) for strand in work.strands) + work.job.source.stat().st_size
+    folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        why = f"about {needed / 1e6:.0f} MB are needed while working, and {free / 1e6:.0f} MB are free"
+        raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
+    return Estimate(seconds / max(work.frames, 1), seconds, needed, free)
+
+
+def _guess_bytes(strand: Strand) -> int:
+    """A video's size by experience: half a bit a pixel for CRF 18, ten for lossless."""
+    bits = 10.0 if strand.encoding.codec is VideoCodec.FFV1 else 0.5
+    return int(strand.encoding.width * strand.encoding.height * strand.frames * bits / 8)
