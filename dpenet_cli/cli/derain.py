@@ -7,12 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpenet_cli.cli.choices import (
+    FILES,
+    RESULT,
+    SHOWN,
+    AsJson,
+    Device,
+    DryRun,
+    EnginePrecision,
+    Overwrite,
+    Quiet,
+    Strength,
+    Threads,
+    Tile,
+    Weights,
+    parse_tile,
+)
 from dpenet_cli.cli.console import BatchReport, Exit, end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
 from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.inputs import Batch, plan_batch
 from dpenet_cli.jobs import Outcome, RunOptions, Status, is_done, run
-from dpenet_cli.options import DEFAULT_WEIGHTS, MAX_PIXELS, EngineOptions, ImageFormat, Precision, SaveOptions
+from dpenet_cli.options import DEFAULT_WEIGHTS, MAX_PIXELS, EngineOptions, ImageFormat, SaveOptions
 from dpenet_cli.storage import remove_leftovers
 
 if TYPE_CHECKING:
@@ -20,22 +36,12 @@ if TYPE_CHECKING:
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
-_FILES, _RESULT, _ENGINE, _SHOWN = "Files", "The result", "Speed and memory", "What is shown"
-
 
 def _parse_format(text: str) -> ImageFormat:
     try:
         return _FORMAT_NAMES[text.lower()]
     except KeyError:
         raise typer.BadParameter(f"{text!r} is not one of {', '.join(ImageFormat)}") from None
-
-
-def _parse_tile(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal():
-        raise OptionError(f"tile {text!r}", "it is neither auto nor a number of pixels", "Give 1024, say.")
-    return int(text)
 
 
 def derain(
@@ -55,35 +61,17 @@ def derain(
             metavar="OUT",
             help="Folder, or file name for a single picture, or - for a pipe.",
             show_default="photos-derained/ for photos/, a-derained.jpg for a.jpg",
-            rich_help_panel=_FILES,
+            rich_help_panel=FILES,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Redo outputs that exist. Otherwise only those older than their input are redone.",
-            rich_help_panel=_FILES,
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=_FILES)
-    ] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     max_pixels: Annotated[
         int,
-        typer.Option(min=1, help="Refuse larger pictures, in pixels.", metavar="N", rich_help_panel=_FILES),
+        typer.Option(min=1, help="Refuse larger pictures, in pixels.", metavar="N", rich_help_panel=FILES),
     ] = MAX_PIXELS,
-    weights: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|PATH",
-            help="A name that `dpenet weights list` gives, or a .safetensors or .pth file.",
-            rich_help_panel=_RESULT,
-        ),
-    ] = DEFAULT_WEIGHTS,
-    strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="0 leaves the picture as it is.", rich_help_panel=_RESULT)
-    ] = 1.0,
+    weights: Weights = DEFAULT_WEIGHTS,
+    strength: Strength = 1.0,
     image_format: Annotated[
         ImageFormat | None,
         typer.Option(
@@ -92,7 +80,7 @@ def derain(
             metavar="FORMAT",
             help=f"Of the results: {', '.join(ImageFormat)}.",
             show_default="that of the input",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = None,
     quality: Annotated[
@@ -103,7 +91,7 @@ def derain(
             metavar="N",
             help="Of JPEG, WebP, AVIF and HEIC.",
             show_default="not visibly worse than the input",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = None,
     strip_metadata: Annotated[
@@ -111,43 +99,21 @@ def derain(
         typer.Option(
             "--strip-metadata",
             help="Leave out EXIF (place and date too), XMP, IPTC and the colour profile.",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = False,
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=_RESULT),
+        typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=RESULT),
     ] = False,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=_ENGINE)
-    ] = EngineOptions.device,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            help="auto: fp16 on CUDA, bf16 on processors that have it, else fp32; fp32 for 16-bit pictures.",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = EngineOptions.precision,
-    tile: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|N",
-            help="Widest piece worked on at a time, in pixels. Smaller takes less memory and more time; "
-            "the result is the same.",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=_ENGINE),
-    ] = None,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON line for each input on stdout, then a summary.", rich_help_panel=_SHOWN),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.", rich_help_panel=_SHOWN)] = False,
+    device: Device = EngineOptions.device,
+    precision: EnginePrecision = EngineOptions.precision,
+    tile: Tile = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Every picture and every decision.", rich_help_panel=_SHOWN)
+        bool, typer.Option("--verbose", "-v", help="Every picture and every decision.", rich_help_panel=SHOWN)
     ] = False,
 ) -> None:
     """Remove rain from photographs.
@@ -158,7 +124,7 @@ def derain(
 
     Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
     """
-    engine = EngineOptions(device, precision, _parse_tile(tile), threads, strength)
+    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
     end_on_signals()

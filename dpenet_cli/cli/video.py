@@ -6,13 +6,30 @@ from typing import Annotated
 
 import typer
 
+from dpenet_cli.cli.choices import (
+    ENGINE,
+    FILES,
+    RESULT,
+    SHOWN,
+    AsJson,
+    Device,
+    DryRun,
+    EnginePrecision,
+    Overwrite,
+    Quiet,
+    Strength,
+    Threads,
+    Tile,
+    Weights,
+    parse_tile,
+)
 from dpenet_cli.cli.console import BatchReport, end_on_signals
 from dpenet_cli.cli.video_batch import VideoBatch
 from dpenet_cli.errors import OptionError
 from dpenet_cli.inputs import OWN_SUFFIX, PREVIEW_SUFFIX, plan_videos
-from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision, VideoCodec, VideoEncoder, VideoOptions
+from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoOptions
 
-_FILES, _PART, _RESULT, _ENGINE, _SHOWN = "Files", "Which part", "The result", "Speed and memory", "What is shown"
+_PART = "Which part"
 
 
 def _seconds(text: str | None, option: str) -> Fraction | None:
@@ -45,28 +62,19 @@ def video(
             metavar="OUT",
             help="Folder, or file name for a single video.",
             show_default="dashcam-derained.mp4 for dashcam.mp4; .mkv for AVI, TS, MPG and WMV",
-            rich_help_panel=_FILES,
+            rich_help_panel=FILES,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Redo outputs that exist. Otherwise only those older than their input are redone.",
-            rich_help_panel=_FILES,
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     allow_damaged: Annotated[
         bool,
         typer.Option(
             "--allow-damaged",
             help="A video that can only be read in part counts as done. It is cleaned either way.",
-            rich_help_panel=_FILES,
+            rich_help_panel=FILES,
         ),
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=_FILES)
-    ] = False,
+    dry_run: DryRun = False,
     start: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Begin here: 90 or 1:30.", show_default="beginning", rich_help_panel=_PART),
@@ -93,23 +101,14 @@ def video(
             rich_help_panel=_PART,
         ),
     ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|PATH",
-            help="Weights that ship with dpenet, or a .safetensors or .pth file.",
-            rich_help_panel=_RESULT,
-        ),
-    ] = DEFAULT_WEIGHTS,
-    strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="0 leaves the picture as it is.", rich_help_panel=_RESULT)
-    ] = 1.0,
+    weights: Weights = DEFAULT_WEIGHTS,
+    strength: Strength = 1.0,
     codec: Annotated[
         VideoCodec | None,
         typer.Option(
             help="Of the result. ffv1 is lossless and needs .mkv.",
             show_default="h264; hevc for 10 bits; av1 in WebM",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = None,
     crf: Annotated[
@@ -120,7 +119,7 @@ def video(
             metavar="N",
             help="Quality, lower is better.",
             show_default="18; 24 for av1",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = None,
     preset: Annotated[
@@ -129,14 +128,14 @@ def video(
             metavar="NAME",
             help="The encoder's own name for speed against size, such as slow.",
             show_default="the encoder's",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = None,
     encoder: Annotated[
         VideoEncoder,
         typer.Option(
             help="auto and software: the processor. nvenc is tried, and left again where it fails.",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = VideoEncoder.AUTO,
     deinterlace: Annotated[
@@ -144,48 +143,25 @@ def video(
         typer.Option(
             "--deinterlace",
             help="Make whole frames of interlaced fields; refused otherwise.",
-            rich_help_panel=_RESULT,
+            rich_help_panel=RESULT,
         ),
     ] = False,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=_ENGINE)
-    ] = EngineOptions.device,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            help="auto: fp16 on CUDA, bf16 on processors that have it, else fp32; fp32 for 10-bit videos.",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = EngineOptions.precision,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Widest piece worked on at a time, in pixels; the result is the same.",
-            show_default="auto",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=_ENGINE),
-    ] = None,
+    device: Device = EngineOptions.device,
+    precision: EnginePrecision = EngineOptions.precision,
+    tile: Tile = "auto",
+    threads: Threads = None,
     checkpoint: Annotated[
         str,
         typer.Option(
             metavar="SECONDS",
             help="Length of a finished segment: the most of the video that a crash can cost.",
-            rich_help_panel=_ENGINE,
+            rich_help_panel=ENGINE,
         ),
     ] = str(VideoOptions.checkpoint),
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON line for each input on stdout, then a summary.", rich_help_panel=_SHOWN),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.", rich_help_panel=_SHOWN)] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Every stream and every decision.", rich_help_panel=_SHOWN)
+        bool, typer.Option("--verbose", "-v", help="Every stream and every decision.", rich_help_panel=SHOWN)
     ] = False,
 ) -> None:
     """Remove rain from videos: falling rain, not drops on the windscreen.
@@ -196,7 +172,7 @@ def video(
 
     Exit code: 0 all done, 1 some failed or damaged, 2 wrong usage, 130 interrupted.
     """
-    engine = EngineOptions(device, precision, tile, threads, strength)
+    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength)
     options = VideoOptions(
         codec=codec,
         crf=crf,

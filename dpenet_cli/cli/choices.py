@@ -1,0 +1,73 @@
+"""Options that several subcommands share, each declared once: its name, help and panel."""
+
+from typing import Annotated
+
+import typer
+
+from dpenet_cli.errors import OptionError
+from dpenet_cli.options import Precision
+
+FILES, RESULT, ENGINE, SHOWN = "Files", "The result", "Speed and memory", "What is shown"
+"""The panels of the help."""
+
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Redo outputs that exist. Otherwise only those older than their input are redone.",
+        rich_help_panel=FILES,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=FILES)
+]
+Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="A name of `dpenet weights list`, or a .safetensors or .pth file.",
+        rich_help_panel=RESULT,
+    ),
+]
+Strength = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="0 leaves the picture as it is.", rich_help_panel=RESULT)
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=ENGINE)]
+EnginePrecision = Annotated[
+    Precision,
+    typer.Option(
+        help="auto: fp16 on CUDA, bf16 on processors that have it, else fp32; fp32 for more than 8 bits.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Tile = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Widest piece worked on at a time, in pixels. Smaller takes less memory and more time; "
+        "the result is the same.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=ENGINE),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON line for each input on stdout, then a summary.", rich_help_panel=SHOWN),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.", rich_help_panel=SHOWN)]
+
+
+def parse_tile(text: str) -> int | None:
+    """Read the value of ``--tile``: None for ``auto``.
+
+    Raises:
+        OptionError: it is neither ``auto`` nor a whole number.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise OptionError(f"tile {text!r}", "it is neither auto nor a number of pixels", "Give 1024, say.")
+    return int(text)
