@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does, and before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, and before torch is imported
 
 import numpy as np
 import pytest

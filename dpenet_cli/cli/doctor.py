@@ -226,8 +226,8 @@ def _advice() -> list[str]:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if limit.isdecimal() and int(limit) < (os.cpu_count() or 1):
         advice.append(f"OMP_NUM_THREADS={limit} leaves cores unused: unset it, or use --threads")
-    if os.environ.get("OMP_WAIT_POLICY", "PASSIVE").upper() != "PASSIVE":
-        advice.append("OMP_WAIT_POLICY is not PASSIVE: threads that spin are slow where other programs run")
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE":
+        advice.append("OMP_WAIT_POLICY is ACTIVE: threads that spin are slow where other programs run")
     if importlib.util.find_spec("pillow_heif") is None:
         advice.append('for HEIC pictures, not for speed: pip install "dpenet[heic]"')
     return advice or ["nothing that we know of; `dpenet benchmark --speed` tells how fast it is"]
