@@ -22,6 +22,7 @@ from dpenet_cli.errors import DatasetError, OptionError, TrainingError
 from dpenet_cli.losses import general_loss
 from dpenet_cli.model import DPENet, DPENetConfig
 from dpenet_cli.training import loop
+from dpenet_cli.training.beginning import LIGHT, first_network
 from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Progress, Skipped
 from dpenet_cli.training.feed import Feed, Gallery
 from dpenet_cli.training.loop import resume, train
@@ -199,6 +200,24 @@ def test_training_starts_from_given_weights(tmp_path: Path, clean: str) -> None:
     train(tmp_path / "run", small(clean, light=False, init="general", steps=1, learning_rate=1e-9, ema=0.0), ignore)
     start, end = load_model("general").state_dict(), load_model(tmp_path / "run/last.safetensors").state_dict()
     assert all(torch.allclose(start[key], end[key], atol=1e-7) for key in start)
+
+
+def test_a_light_network_starts_from_every_second_block(clean: str) -> None:
+    whole, light = load_model("general"), first_network(small(clean, init="general"))
+    assert light.config == LIGHT
+    assert light.training
+    assert all(parameter.requires_grad for parameter in light.parameters())
+    for position, block in enumerate(light.r2net.ddrb):
+        for key, value in block.state_dict().items():
+            assert torch.equal(value, whole.r2net.ddrb[2 * position].state_dict()[key])
+    for key, value in whole.state_dict().items():
+        if "ddrb" not in key:
+            assert torch.equal(light.state_dict()[key], value)
+
+
+def test_a_light_network_cannot_start_from_another_width(clean: str, tiny_weights: Path) -> None:
+    with pytest.raises(OptionError, match="1 DDRBs and 1 ERPABs of 4 channels"):
+        first_network(small(clean, init=str(tiny_weights)))
 
 
 def test_symmetric_crops_are_those_of_numpy() -> None:

@@ -4,6 +4,7 @@
     schedule   the learning rate
     events     what a run reports
     pictures   which pictures there are to learn from and to validate on
+    beginning  the network of the first step
     feed       batches: crops gathered from bytes, with rain
     parallel   one process or several
     clock      when a run reports, and when it stops

@@ -20,13 +20,14 @@ from torch import nn
 
 from dpenet_cli import __version__
 from dpenet_cli.backends.torch import cpu_has_bf16, resolve_device
-from dpenet_cli.checkpoints import WeightsCard, load_model, save_model
+from dpenet_cli.checkpoints import WeightsCard, save_model
 from dpenet_cli.errors import OptionError, TrainingError
 from dpenet_cli.losses import Loss, general_loss, published_loss
 from dpenet_cli.metrics import PROTOCOL
-from dpenet_cli.model import DPENet, DPENetConfig
+from dpenet_cli.model import DPENet
 from dpenet_cli.options import Precision
 from dpenet_cli.storage import write_whole
+from dpenet_cli.training.beginning import first_network
 from dpenet_cli.training.clock import Pace, Stop
 from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Report, Saved, Skipped
 from dpenet_cli.training.feed import Batch, Feed, Prefetch
@@ -123,7 +124,7 @@ class Trainer:
         del examples  # the feed has pixels of its own
         self.steps = options.steps or options.epochs * self._feed.steps_per_epoch
         torch.manual_seed(options.seed)
-        self.model = _network(options).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = first_network(options).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=options.learning_rate, fused=self._device.type == "cuda" or None
         )
@@ -277,15 +278,6 @@ class Trainer:
         if self._processes.first:
             self._folder.append(event)
             self._report(event)
-
-
-def _network(options: TrainOptions) -> DPENet:
-    if options.init is None:
-        return DPENet(DPENetConfig(n_ddrb=5) if options.light else DPENetConfig())
-    model = load_model(options.init)
-    if options.light and model.config != DPENetConfig(n_ddrb=5):
-        raise OptionError("light", f"{options.init} is not a light network", "Leave out --light or --init.")
-    return model.train().requires_grad_()
 
 
 def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
