@@ -24,9 +24,9 @@ app = typer.Typer(
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
 app.command()(derain)
+app.command()(video)
 app.command()(benchmark)
 app.command()(train)
-app.command()(video)
 app.command()(doctor)
 app.add_typer(weights_app, name="weights")
 

@@ -80,7 +80,12 @@ def train(
         typer.Option(help="Decay of the average of the weights, 0 for none.  \\[general: 0.999]", rich_help_panel=_HOW),
     ] = None,
     light: Annotated[
-        bool, typer.Option("--light", help="The network with five blocks instead of ten.", rich_help_panel=_HOW)
+        bool,
+        typer.Option(
+            "--light",
+            help="The network with five blocks instead of ten; with --init, every second one of the ten.",
+            rich_help_panel=_HOW,
+        ),
     ] = False,
     init: Annotated[
         str | None, typer.Option(help="Weights to start from: a name or a file.", rich_help_panel=_HOW)

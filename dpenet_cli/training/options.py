@@ -46,7 +46,7 @@ class TrainOptions:
         ema: decay of the moving average of the weights that is validated and kept, 0 for the weights themselves.
         symmetries: flip and turn crops.
         light: the network with five blocks instead of ten.
-        init: weights to start from, by name or path.
+        init: weights to start from, by name or path; for a light network those of a whole one will do.
         seed: of everything that is drawn.
         precision: fp32, or bf16 under autocast; auto is bf16 where the hardware has it.
         device: as for the other commands.
