@@ -16,17 +16,20 @@ SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) f
 COMMANDS = [line for line in SHELL if line.startswith("dpenet ")]
 
 
-TELLING = (["weights", "list"], ["weights", "show"], ["weights", "verify"], ["doctor"], ["benchmark", "--speed"])
+TELLING = (
+    *(["weights", "list"], ["weights", "show"], ["weights", "verify"], ["doctor"]),
+    *(["benchmark", "--speed"], ["benchmark", "--results"], ["benchmark", "--input"]),
+)
 """Commands that tell something and write nothing."""
 
 
 @pytest.fixture
 def folder(tmp_path, rainy_photo):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "dry-photos").mkdir()
+    pictures = ("photos/a.jpg", "photos/b.jpg", "IMG_0001.jpg", "dry-photos/a.jpg", "dry-photos/b.jpg")
     for number, path in enumerate(
-        ("photos/a.jpg", "photos/b.jpg", "IMG_0001.jpg", "dry-photos/a.jpg", "dry-photos/b.jpg")
+        (*pictures, "sets/Rain100L/input/1.png", "sets/Rain100L/target/1.png", "my-method/1.png")
     ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.roll(rainy_photo[:, ::-1], 31 * number, 1 - number % 2)).save(tmp_path / path)
     (tmp_path / "trip").mkdir()
     for path in ("dashcam.mp4", "trip/a.mp4"):  # two minutes in thirteen frames
