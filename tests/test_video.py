@@ -240,8 +240,39 @@ def test_interlaced_is_refused_or_made_whole(tmp_path):
 def test_hdr_is_refused(tmp_path, transfer):
     tags = f"setparams=color_trc={transfer}:color_primaries=bt2020:colorspace=bt2020nc"
     source = clip(tmp_path / "a.mkv", "-vf", f"format=yuv420p10le,{tags}", "-pix_fmt", "yuv420p10le", codec="libx265")
-    with pytest.raises(VideoRefused, match="HDR"):
+    with pytest.raises(VideoRefused, match="HDR.*--hdr"):
         prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
+
+
+@pytest.mark.parametrize("ending", ["mp4", "webm"])
+def test_hdr_by_request_stays_hdr(tmp_path, ending):
+    tags = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc:range=tv"
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    source = clip(
+        tmp_path / "a.mkv",
+        *("-vf", f"gblur=3,scale=out_color_matrix=bt2020:out_range=tv,format=yuv420p10le,{tags}"),
+        *("-pix_fmt", "yuv420p10le", "-x265-params", f"log-level=error:master-display={display}:max-cll=1000,400"),
+        codec="libx265",
+        source="mandelbrot=s=160x120:r=25",
+    )
+    target = tmp_path / f"b.{ending}"
+    clean(source, target, hdr=True, crf=8)
+    assert change(source, target).max() <= 4  # a level of 8 bits
+    shown = [probe(path, "-show_frames", "-read_intervals", "%+#1")["frames"][0] for path in (source, target)]
+    for key in ("pix_fmt", "color_range", "color_space", "color_primaries", "color_transfer"):
+        assert shown[1][key] == shown[0][key], key
+    (display_before, light_before), (display_after, light_after) = (
+        [data for data in frame["side_data_list"] if "metadata" in data["side_data_type"]] for frame in shown
+    )
+    assert light_after == light_before == light_before | {"max_content": 1000, "max_average": 400}
+    for key in display_before.keys() - {"side_data_type"}:
+        before, after = Fraction(display_before[key]), Fraction(display_after[key])
+        assert abs(after - before) <= before / 1000 + Fraction(1, 10_000), key
+
+
+def test_marks_that_no_encoder_is_told_are_named(tmp_path):
+    source = clip(tmp_path / "a.mp4", "-x264opts", "frame-packing=3", frames=2)
+    assert any("3D" in notice for notice in prepare(Job(source, tmp_path / "b.mp4"), VideoOptions()).notices)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])

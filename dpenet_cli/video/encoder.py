@@ -17,6 +17,7 @@ import numpy as np
 from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.hdr import Mastering
 from dpenet_cli.video.opening import address
 
 _SOFTWARE = {
@@ -26,6 +27,11 @@ _SOFTWARE = {
     VideoCodec.FFV1: "ffv1",
 }
 _NVENC = {VideoCodec.H264: "h264_nvenc", VideoCodec.HEVC: "hevc_nvenc", VideoCodec.AV1: "av1_nvenc"}
+_OWN_PARAMETERS = {
+    VideoCodec.H264: "-x264-params",
+    VideoCodec.HEVC: "-x265-params",
+    VideoCodec.AV1: "-svtav1-params",
+}
 _DEFAULT_CRF = {VideoCodec.H264: 18, VideoCodec.HEVC: 18, VideoCodec.AV1: 24}
 
 _STDERR_LINES = 20
@@ -50,6 +56,7 @@ class Encoding:
         half_level: half a level is added to uint8 frames: OpenCV rounds down, which would darken by one level.
         pixel_format: that is encoded.
         filters: ffmpeg's, from RGB to it.
+        mastering: static HDR metadata that the stream is to carry, or None.
     """
 
     codec: VideoCodec
@@ -63,6 +70,7 @@ class Encoding:
     half_level: bool
     pixel_format: str
     filters: str
+    mastering: Mastering | None = None
 
     def arguments(self, target: Path) -> list[str]:
         """Ffmpeg's arguments, without the program."""
@@ -84,8 +92,9 @@ class Encoding:
             chosen = ["-c:v", "ffv1", "-level", "3", "-slicecrc", "1"]
         else:
             chosen = ["-c:v", _SOFTWARE[self.codec], "-crf", str(crf)]
-            if self.codec is VideoCodec.HEVC:
-                chosen += ["-x265-params", "log-level=error"]
+            own = ["log-level=error"] if self.codec is VideoCodec.HEVC else []
+            own += self.mastering.parameters(self.codec) if self.mastering else []
+            chosen += [_OWN_PARAMETERS[self.codec], ":".join(own)] if own else []
         return chosen + (["-preset", self.preset] if self.preset else [])
 
     def raw(self, image: Pixels) -> bytes:

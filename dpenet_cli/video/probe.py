@@ -13,6 +13,7 @@ from pathlib import Path
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.boxes import loose_boxes
 from dpenet_cli.video.colour import Colour
+from dpenet_cli.video.hdr import Mastering
 from dpenet_cli.video.scan import Matrix, Scan, scan_file
 from dpenet_cli.video.transport import gaps
 
@@ -30,6 +31,8 @@ class Footage:
         width, height: of the coded picture, in pixels, before any rotation.
         pixel_format: of the first frame, FFmpeg's name.
         colour: its tags.
+        mastering: static HDR metadata, or None.
+        beside: what its frames carry beside their pixels, by PyAV's names for the kinds.
         sample_aspect: width of a pixel over its height; 0 where untagged.
         matrix: the display matrix, or None.
         time_base: seconds a tick.
@@ -47,6 +50,8 @@ class Footage:
     height: int
     pixel_format: str
     colour: Colour
+    mastering: Mastering | None
+    beside: frozenset[str]
     sample_aspect: Fraction
     matrix: Matrix | None
     time_base: Fraction
@@ -126,6 +131,8 @@ def _movie(path: Path, scan: Scan) -> Movie:
                 height=height,
                 pixel_format=pixel_format,
                 colour=track.colour,
+                mastering=track.mastering,
+                beside=frozenset(track.beside),
                 sample_aspect=stream["aspect"],
                 matrix=track.matrix,
                 time_base=stream["time_base"],

@@ -12,6 +12,7 @@ import numpy as np
 
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import Colour
+from dpenet_cli.video.hdr import Mastering, mastering
 from dpenet_cli.video.opening import open_input
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ Matrix = tuple[int, int, int, int, int, int, int, int, int]
 _IDENTITY = (65536, 0, 0, 0, 65536, 0)
 """The part of a display matrix that turns or mirrors, where it does neither."""
 
+_LOOKED_AT = 50
+"""Frames of a stream that are asked what they carry beside their pixels."""
+
 
 @dataclass
 class Track:
@@ -35,7 +39,8 @@ class Track:
         interlaced: how many are pairs of fields.
         first: (width, height, pixel format) of the first frame; None before it.
         steady: whether the others are the same.
-        matrix, colour: of the first frame.
+        matrix, colour, mastering: of the first frame.
+        beside: names of what the first frames carry beside their pixels.
     """
 
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
@@ -45,6 +50,8 @@ class Track:
     steady: bool = True
     matrix: Matrix | None = None
     colour: Colour = field(default_factory=Colour)
+    mastering: Mastering | None = None
+    beside: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -169,10 +176,13 @@ def _note(track: Track, frame: Any) -> None:
         track.last_duration = tick - track.ticks[-1]
     track.ticks.append(tick)
     track.interlaced += bool(frame.interlaced_frame)
+    beside = side_data(frame) if len(track.ticks) <= _LOOKED_AT else {}
+    track.beside.update(beside)
     shape = (frame.width, frame.height, frame.format.name)
     if track.first is None:
         track.first = shape
-        track.matrix = display_matrix(frame)
+        track.matrix = display_matrix(beside)
+        track.mastering = mastering(beside)
         track.colour = Colour(
             int(frame.color_range), int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
         )
@@ -180,13 +190,17 @@ def _note(track: Track, frame: Any) -> None:
         track.steady = False
 
 
-def display_matrix(frame: Any) -> Matrix | None:
+def side_data(frame: Any) -> dict[str, bytes]:
+    """What a decoded frame carries beside its pixels, by PyAV's names for the kinds."""
+    return {data.type.name: bytes(data) for data in frame.side_data.keys()}  # noqa: SIM118 - its keys are the data
+
+
+def display_matrix(beside: dict[str, bytes]) -> Matrix | None:
     """The display matrix that a decoded frame carries, None where there is none or it changes nothing."""
-    for data in frame.side_data.keys() if hasattr(frame.side_data, "keys") else ():
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, u, c, d, v, x, y, w = (int(value) for value in np.frombuffer(bytes(data), np.int32)[:9])
-            return None if (a, b, u, c, d, v) == _IDENTITY else (a, b, u, c, d, v, x, y, w)
-    return None
+    if "DISPLAYMATRIX" not in beside:
+        return None
+    a, b, u, c, d, v, x, y, w = (int(value) for value in np.frombuffer(beside["DISPLAYMATRIX"], np.int32)[:9])
+    return None if (a, b, u, c, d, v) == _IDENTITY else (a, b, u, c, d, v, x, y, w)
 
 
 def real_video(container: "av.container.InputContainer") -> "list[VideoStream]":

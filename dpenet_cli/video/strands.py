@@ -17,6 +17,17 @@ from dpenet_cli.video.readers import Reading, choose
 from dpenet_cli.video.scan import Matrix
 from dpenet_cli.video.segments import segment_frames
 
+_BESIDE = {
+    "A53_CC": "closed captions",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata",
+    "DOVI_METADATA": "Dolby Vision metadata",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "SPHERICAL": "marks of a 360° video",
+    "STEREO3D": "marks of a 3D video",
+}
+"""What frames may carry that no encoder here is told, by PyAV's names for it."""
+
 
 @dataclass(frozen=True)
 class Strand:
@@ -77,6 +88,7 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
             f"its size or pixel format changes on the way: all of it becomes {size}, {encoding.pixel_format}"
         )
     notices += _changes(layout(footage.pixel_format), encoding)
+    notices += _not_carried(footage, encoding)
     encoding, more = _with_hardware(encoding, options)
     first, stop = _frames_wanted(movie, footage, options)
     strand = Strand(
@@ -96,8 +108,8 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
 def _refuse(movie: Movie, footage: Footage, options: VideoOptions) -> None:
     """What cannot be cleaned without losing something of it."""
     what = str(movie.path)
-    if footage.colour.is_hdr:
-        step = "Convert it to standard dynamic range first, in a program that maps tones."
+    if footage.colour.is_hdr and not options.hdr:
+        step = "Give --hdr to clean it as it is coded and keep it HDR, or convert it to standard dynamic range first."
         raise VideoRefused(what, "it is HDR (PQ or HLG), which the network was never shown", step)
     if not footage.colour.is_plain:
         why = f"its colours are coded by a matrix (tag {footage.colour.matrix}) that is not known here"
@@ -133,6 +145,7 @@ def _encoding(target: Path, footage: Footage, reading: Reading, options: VideoOp
         half_level=reading.through_opencv,
         pixel_format=form,
         filters=filters + (f",setsar={aspect.numerator}/{aspect.denominator}" if aspect else ""),
+        mastering=footage.mastering,
     )
 
 
@@ -152,10 +165,21 @@ def _changes(pixels: Layout, encoding: Encoding) -> list[str]:
     return notices
 
 
+def _not_carried(footage: Footage, encoding: Encoding) -> list[str]:
+    """What the source's frames carry beside their pixels, and the result's do not."""
+    lost = dict.fromkeys(what for kind, what in _BESIDE.items() if kind in footage.beside)
+    notices = [f"{what} inside the picture's stream are not carried; keep the original" for what in lost]
+    if encoding.mastering and not encoding.mastering.parameters(encoding.codec):
+        notices.append(f"{encoding.codec} holds no mastering display and light levels: they are not carried")
+    return notices
+
+
 def _with_hardware(encoding: Encoding, options: VideoOptions) -> tuple[Encoding, tuple[str, ...]]:
     """NVENC where it is asked for and encodes a frame here."""
     if options.encoder is not VideoEncoder.NVENC:
         return encoding, ()
+    if encoding.mastering:
+        return encoding, ("NVENC is not told about a mastering display: the processor encodes",)
     wanted = dataclasses.replace(encoding, hardware=True)
     if encoding.codec is not VideoCodec.FFV1 and can_encode(wanted):
         return wanted, ()
