@@ -346,11 +346,30 @@ def test_two_cameras_and_one(data, tmp_path):
     assert abs(planes(source, 1)[0][0].mean() + planes(tmp_path / "b.mp4", 1)[0][0].mean() - 251) < 6  # inverted
     with pytest.raises(OptionError, match="2 video stream"):
         prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(video_stream=2))
-    with pytest.raises(OptionError, match="cannot be cut"):
-        prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(video_stream=1, start=Fraction(1)))
     clean(source, tmp_path / "look.mp4", video_stream=1, preview=Fraction(1, 4))
     shown = [(s["codec_type"], s.get("width")) for s in probe(tmp_path / "look.mp4")["streams"]]
     assert sorted(shown, key=str) == sorted([("video", 960), *[("audio", None), ("subtitle", None)] * 2], key=str)
+
+
+def test_a_part_with_a_camera_that_is_copied(tmp_path):
+    """The copied stream begins at its first key frame in the part, shows nothing from before, and stays in time."""
+    source = tmp_path / "a.mp4"
+    ffmpeg(
+        *(*PICTURE, "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25", "-map", 0, "-map", 1, "-t", 2, "-c:v", "libx264"),
+        *("-pix_fmt", "yuv420p", "-bf", 2, "-x264opts", "keyint=20:min-keyint=20:open-gop=1", source),
+    )
+    target = tmp_path / "b.mp4"
+    work = clean(source, target, video_stream=0, start=Fraction(3, 5), end=Fraction(8, 5))
+    assert any("stream 1 is copied" in notice and "0.80 s" in notice for notice in work.notices)
+    cleaned, copied = (planes(target, stream) for stream in (0, 1))
+    assert (len(cleaned), times(target)[0]) == (25, 0)
+    unit, before = Fraction(probe(target)["streams"][1]["time_base"]), planes(source, 1)
+    numbers = [(tick * unit + Fraction(3, 5)) * 25 for tick in times(target, "v:1")]
+    assert numbers[:20] == list(range(20, 40))
+    for number, frame in zip(numbers, copied, strict=True):
+        assert np.array_equal(frame[0], before[int(number)][0])  # to the bit
+    with pytest.raises(OptionError, match="no key frame"):
+        prepare(Job(source, target), VideoOptions(video_stream=0, start=Fraction(9, 5)))
 
 
 def test_what_a_container_cannot_hold_is_known_before(tmp_path):
@@ -468,6 +487,40 @@ def test_a_file_that_was_cut_off_is_told(tmp_path):
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 3])
     work = clean(source, tmp_path / "b.mkv")
     assert "missing" in damage(work).why
+
+
+@pytest.mark.parametrize("clock", ["anew", "on"])
+def test_recordings_joined_with_cat_are_no_damage(tmp_path, clock):
+    """Each part keeps its own pace and its sound in time, and begins where the one before ends."""
+    whole = [*PICTURE, *SOUND, "-t", 2, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", 25, "-c:a", "aac"]
+    parts = [tmp_path / "0.ts", tmp_path / "1.ts"]
+    if clock == "anew":
+        for part in parts:
+            ffmpeg(*whole, part)
+    else:
+        ffmpeg(*whole, *("-f", "segment", "-segment_time", 1, "-segment_format", "mpegts"), tmp_path / "%d.ts")
+    source = tmp_path / "a.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    work = clean(source, tmp_path / "b.mkv")
+    assert damage(work) is None
+    assert any("joined at" in notice for notice in work.notices)
+
+    def seconds(path, stream):
+        found = probe(path, "-select_streams", stream, "-show_entries", "packet=pts_time")["packets"]
+        return np.array(sorted(float(packet["pts_time"]) for packet in found))
+
+    begins = {}
+    for stream in ("v:0", "a:0"):
+        after = seconds(tmp_path / "b.mkv", stream)
+        assert 0 < np.diff(after).min() <= np.diff(after).max() < 0.3
+        for part in parts:
+            before = seconds(part, stream)
+            mine, after = after[: len(before)], after[len(before) :]
+            assert np.abs((mine - mine[0]) - (before - before[0])).max() <= 0.002
+            begins.setdefault(part, []).append(mine[0] - before[0])
+        assert not len(after)
+    for picture, sound in begins.values():
+        assert picture == pytest.approx(sound, abs=0.002)
 
 
 class Crash(Exception):

@@ -13,6 +13,7 @@ import numpy as np
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.hdr import Mastering, mastering
+from dpenet_cli.video.joints import Clock, Joint
 from dpenet_cli.video.opening import open_input
 
 if TYPE_CHECKING:
@@ -76,11 +77,12 @@ class Scan:
     reached: Fraction = Fraction(0)
 
 
-def scan_file(path: Path, *, strict: bool) -> Scan:
+def scan_file(path: Path, joints: tuple[Joint, ...] = (), *, strict: bool) -> Scan:
     """Read a file from its beginning to its end.
 
     Args:
         path: the file.
+        joints: where other recordings were put behind it.
         strict: treat whatever the decoder could repair as an error; such frames are not counted.
 
     Raises:
@@ -102,17 +104,28 @@ def scan_file(path: Path, *, strict: bool) -> Scan:
             if strict:
                 stream.codec_context.options = {"err_detect": "explode"}
         with contextlib.suppress(av.EOFError):
-            _walk(container, scan, broken)
+            _walk(container, scan, broken, joints)
     scan.broken = dict(broken)
     return scan
 
 
-def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int, list[Fraction]]) -> None:
-    """Demux everything and decode the real video; errors become times."""
+def _walk(
+    container: "av.container.InputContainer",
+    scan: Scan,
+    broken: dict[int, list[Fraction]],
+    joints: tuple[Joint, ...],
+) -> None:
+    """Demux everything and decode the real video; errors become times.
+
+    The counters of a transport stream do not fit across a joint, which is why its demuxer calls the packet before it
+    corrupt: that is no damage.
+    """
     import av  # noqa: PLC0415 - not for --help
 
     packets = container.demux()
     last: dict[int, Fraction] = defaultdict(Fraction)
+    clock = Clock(joints)
+    whole: set[tuple[int, int | None]] = set()
     while True:
         try:
             packet = next(packets, None)
@@ -122,6 +135,7 @@ def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int
             return
         if packet is None:
             return
+        clock.set(packet)
         index = packet.stream.index
         when = packet.pts if packet.pts is not None else packet.dts
         if when is not None and packet.time_base:
@@ -130,7 +144,9 @@ def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int
                 scan.reached = max(scan.reached, last[index] + (packet.duration or 0) * packet.time_base)
         if index not in scan.tracks:
             continue
-        if packet.is_corrupt:
+        if packet.pos is not None and any(joint.is_near(packet.pos) for joint in joints):
+            whole.add((index, packet.pts))
+        elif packet.is_corrupt:
             broken[index].append(last[index])
         try:
             frames: Any = packet.decode()
@@ -139,7 +155,7 @@ def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int
             continue
         for frame in frames:
             _note(scan.tracks[index], frame)
-            if frame.is_corrupt:
+            if frame.is_corrupt and (index, frame.pts) not in whole:
                 broken[index].append(last[index])
 
 
