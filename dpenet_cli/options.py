@@ -124,7 +124,7 @@ class VideoOptions:
         codec: of the result, or None for the one that suits the container and the bit depth.
         crf: the encoder's quality scale, lower is better, or None for the codec's own default here.
         preset: the encoder's own name or number for speed against size, or None for its default.
-        encoder: who encodes; ``auto`` takes software, whose quality for the size is better.
+        encoder: who encodes; ``auto`` takes software, whose quality for the size is better, and NVENC where it fails.
         video_stream: clean only the Nth video stream, from 0, and copy the others; None cleans all.
         start: seconds of the video's own clock from which frames are taken, or None for the beginning.
         end: seconds at which they stop, or None for the end.

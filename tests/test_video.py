@@ -1,7 +1,10 @@
 """Videos through the library: frames, time, colour, rotation, what rides along, strangers, damage, crashes."""
 
+import dataclasses
 import itertools
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from clips import PICTURE, SOUND, change, clean, clip, ffmpeg, planes, probe, times, unchanged
@@ -478,7 +482,9 @@ def test_bytes_that_were_overwritten_are_told(tmp_path):
     source.write_bytes(data)
     work = clean(source, tmp_path / "b.mp4")
     assert "PyAV" in work.details[0]
-    assert "near" in damage(work).why
+    frame, seconds = re.search(r"near frame (\d+) \(([\d.]+) s\)", damage(work).why).groups()
+    assert int(frame) / 25 == pytest.approx(float(seconds), abs=0.05)
+    assert 8 <= int(frame) <= 20  # a third of the data is about a third of the frames
     assert 30 < len(times(tmp_path / "b.mp4")) <= 40
 
 
@@ -592,10 +598,16 @@ def test_other_options_or_another_input_start_over(tmp_path):
 
 
 def test_an_encoder_that_fails_is_told_with_its_words(tmp_path):
+    """Before the work starts, where it is the options' fault; later, where it is not."""
     source = clip(tmp_path / "a.mp4")
-    work = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(preset="nonsense"))
+    with pytest.raises(VideoRefused, match="nonsense"):
+        prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(preset="nonsense"))
+    work = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions())
+    strand = dataclasses.replace(
+        work.strands[0], encoding=dataclasses.replace(work.strands[0].encoding, preset="nonsense")
+    )
     with pytest.raises(VideoWriteError, match="nonsense"):
-        clean_video(work, unchanged, "a test")
+        clean_video(dataclasses.replace(work, strands=(strand,)), unchanged, "a test")
     assert not (tmp_path / "b.mp4").exists()
     assert children() == []
 
@@ -611,9 +623,33 @@ def test_an_ffmpeg_of_ones_own(tmp_path, monkeypatch):
 def test_nvenc_is_tried_not_assumed(tmp_path):
     work = prepare(Job(clip(tmp_path / "a.mp4"), tmp_path / "b.mp4"), VideoOptions(encoder=VideoEncoder.NVENC))
     (strand,) = work.strands
-    assert strand.encoding.hardware != any("NVENC" in notice for notice in work.notices)
+    assert strand.encoding.hardware != any("nvenc does not work here" in notice for notice in work.notices)
     clean_video(work, unchanged, "a test")
     assert len(times(tmp_path / "b.mp4")) == 10
+
+
+def test_the_other_encoder_takes_over(tmp_path, monkeypatch):
+    """With an ffmpeg that lacks libx264 and has NVENC, which libx264 plays here."""
+    source = clip(tmp_path / "a.mp4")
+    program = tmp_path / "ffmpeg"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys\narguments = sys.argv[1:]\n"
+        "if 'libx264' in arguments: sys.exit('Unknown encoder libx264')\n"
+        "if 'h264_nvenc' in arguments:\n"
+        "    at = arguments.index('h264_nvenc')\n"
+        "    arguments[at : at + 7] = ['libx264']\n"
+        f"os.execv({imageio_ffmpeg.get_ffmpeg_exe()!r}, ['ffmpeg', *arguments])\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    job = Job(source, tmp_path / "b.mp4")
+    (told,) = clean(*job[:2]).notices
+    assert "libx264 does not work here" in told
+    assert "h264_nvenc encodes" in told
+    assert times(tmp_path / "b.mp4") == times(source)
+    assert not prepare(job, VideoOptions(encoder=VideoEncoder.NVENC)).notices
+    with pytest.raises(VideoRefused, match="Unknown encoder libx264"):
+        prepare(job, VideoOptions(encoder=VideoEncoder.SOFTWARE))
 
 
 def test_fonts_and_time_codes_ride_along(tmp_path):
@@ -697,5 +733,10 @@ def test_a_size_that_changes_on_the_way_is_told(tmp_path):
 def test_what_no_container_carries_is_told_with_another_way_out(tmp_path):
     source = tmp_path / "a.wmv"
     ffmpeg(*PICTURE, *SOUND, "-t", "0.4", "-c:v", "wmv2", "-c:a", "wmav2", source)
-    with pytest.raises(VideoRefused, match="convert these streams first"):
+    with pytest.raises(VideoRefused, match="clean the result: ") as refused:
         prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
+    way_out = shlex.split(refused.value.next_step.partition("result: ")[2])
+    subprocess.run(way_out, check=True, capture_output=True, timeout=60)
+    clean(tmp_path / "a-converted.mkv", tmp_path / "b.mkv")
+    assert [stream["codec_name"] for stream in probe(tmp_path / "b.mkv")["streams"]] == ["h264", "flac"]
+    assert len(times(tmp_path / "b.mkv")) == 10

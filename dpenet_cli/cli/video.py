@@ -136,7 +136,7 @@ def video(
     encoder: Annotated[
         VideoEncoder,
         typer.Option(
-            help="auto and software: the processor. nvenc is tried, and left again where it fails.",
+            help="Each is tried first. auto: the processor, or else NVENC. nvenc: the card, or else the processor.",
             rich_help_panel=RESULT,
         ),
     ] = VideoEncoder.AUTO,

@@ -1,6 +1,7 @@
 """The encoder: ffmpeg as a child process that reads raw RGB from a pipe, watched from start to exit code."""
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,11 @@ class Encoding:
     filters: str
     mastering: Mastering | None = None
 
+    @property
+    def encoder(self) -> str:
+        """The encoder's name in ffmpeg."""
+        return (_NVENC if self.hardware else _SOFTWARE).get(self.codec, "nvenc")
+
     def arguments(self, target: Path) -> list[str]:
         """Ffmpeg's arguments, without the program."""
         raw = "rgb48le" if self.deep or self.half_level else "rgb24"
@@ -87,11 +94,11 @@ class Encoding:
     def _codec_arguments(self) -> list[str]:
         crf = self.crf if self.crf is not None else _DEFAULT_CRF.get(self.codec)
         if self.hardware:
-            chosen = ["-c:v", _NVENC[self.codec], "-rc", "vbr", "-cq", str(crf), "-b:v", "0"]
+            chosen = ["-c:v", self.encoder, "-rc", "vbr", "-cq", str(crf), "-b:v", "0"]
         elif self.codec is VideoCodec.FFV1:
             chosen = ["-c:v", "ffv1", "-level", "3", "-slicecrc", "1"]
         else:
-            chosen = ["-c:v", _SOFTWARE[self.codec], "-crf", str(crf)]
+            chosen = ["-c:v", self.encoder, "-crf", str(crf)]
             own = ["log-level=error"] if self.codec is VideoCodec.HEVC else []
             own += self.mastering.parameters(self.codec) if self.mastering else []
             chosen += [_OWN_PARAMETERS[self.codec], ":".join(own)] if own else []
@@ -121,17 +128,26 @@ def find_ffmpeg() -> str:
         raise VideoWriteError("ffmpeg", "no ffmpeg program was found", step) from error
 
 
-def can_encode(encoding: Encoding) -> bool:
-    """Whether this encoder works here, found by encoding one black frame of the real size."""
+def cannot_encode(encoding: Encoding) -> str | None:
+    """Why this encoder does not work here, found by encoding one black frame of the real size; None if it does."""
+    return _tried(find_ffmpeg(), encoding)
+
+
+@lru_cache(maxsize=64)  # a folder of clips from one camera is one trial
+def _tried(_ffmpeg: str, encoding: Encoding) -> str | None:
+    if encoding.hardware and encoding.codec not in _NVENC:
+        return f"there is none for {encoding.codec}"
+    if encoding.hardware and encoding.mastering:
+        return "it is not told about mastering displays"
     black = np.zeros((encoding.height, encoding.width, 3), np.uint16 if encoding.deep else np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         try:
             process = EncoderProcess(encoding, Path(folder) / "trial.mkv")
             process.write(black)
             process.finish()
-        except VideoWriteError:
-            return False
-    return True
+        except VideoWriteError as error:
+            return error.why.split(" / ")[0]  # ffmpeg tells the cause first
+    return None
 
 
 class EncoderProcess:
@@ -207,7 +223,7 @@ class EncoderProcess:
         assert self._process.stderr is not None
         with self._process.stderr as stream:
             for line in stream:
-                self._words.append(line.decode(errors="replace").strip())
+                self._words.append(re.sub(r" @ 0x[0-9a-f]+", "", line.decode(errors="replace").strip()))
 
     def _failure(self, what: str) -> VideoWriteError:
         words = " / ".join(self._words) or "it said nothing"

@@ -10,7 +10,7 @@ from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
 from dpenet_cli.video.colour import Layout, layout, output_format, to_yuv
 from dpenet_cli.video.containers import codec_for, keeps_matrix
-from dpenet_cli.video.encoder import Encoding, can_encode
+from dpenet_cli.video.encoder import Encoding, cannot_encode
 from dpenet_cli.video.orientation import Orientation, orientation
 from dpenet_cli.video.probe import Footage, Movie
 from dpenet_cli.video.readers import Reading, choose
@@ -72,7 +72,7 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
         The plan, and what its user should know.
 
     Raises:
-        VideoRefused: it could not be cleaned as asked without losing something.
+        VideoRefused: it could not be cleaned as asked without losing something, or not be encoded here.
         OptionError: no frame is wanted.
     """
     _refuse(movie, footage, options)
@@ -89,7 +89,7 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
         )
     notices += _changes(layout(footage.pixel_format), encoding)
     notices += _not_carried(footage, encoding)
-    encoding, more = _with_hardware(encoding, options)
+    encoding, more = _with_encoder(job.target, encoding, options)
     first, stop = _frames_wanted(movie, footage, options)
     strand = Strand(
         footage=footage,
@@ -174,16 +174,27 @@ def _not_carried(footage: Footage, encoding: Encoding) -> list[str]:
     return notices
 
 
-def _with_hardware(encoding: Encoding, options: VideoOptions) -> tuple[Encoding, tuple[str, ...]]:
-    """NVENC where it is asked for and encodes a frame here."""
-    if options.encoder is not VideoEncoder.NVENC:
-        return encoding, ()
-    if encoding.mastering:
-        return encoding, ("NVENC is not told about a mastering display: the processor encodes",)
-    wanted = dataclasses.replace(encoding, hardware=True)
-    if encoding.codec is not VideoCodec.FFV1 and can_encode(wanted):
-        return wanted, ()
-    return encoding, ("NVENC does not work here: the processor encodes",)
+def _with_encoder(target: Path, encoding: Encoding, options: VideoOptions) -> tuple[Encoding, tuple[str, ...]]:
+    """The wanted encoder if it encodes a frame here, else the other one; ``software`` has no other.
+
+    Raises:
+        VideoRefused: no encoder works.
+    """
+    card = dataclasses.replace(encoding, hardware=True)
+    first, *others = {
+        VideoEncoder.SOFTWARE: [encoding],
+        VideoEncoder.AUTO: [encoding, card],
+        VideoEncoder.NVENC: [card, encoding],
+    }[options.encoder]
+    failure = cannot_encode(first)
+    if failure is None:
+        return first, ()
+    for other in others:
+        if cannot_encode(other) is None:
+            return other, (f"{first.encoder} does not work here ({failure}): {other.encoder} encodes",)
+    failure = cannot_encode(encoding)
+    step = "Give another --codec or --preset, or set IMAGEIO_FFMPEG_EXE to an ffmpeg that can."
+    raise VideoRefused(str(target), f"ffmpeg cannot encode it with {encoding.encoder} ({failure})", step)
 
 
 def _frames_wanted(movie: Movie, footage: Footage, options: VideoOptions) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -246,15 +246,20 @@ def damage(work: Work) -> VideoReadError | None:
     movie = work.movie
     if not movie.damaged:
         return None
-    times = sorted({round(float(time), 1) for footage in movie.footage for time in footage.damage})
-    told = [f"near {', '.join(f'{time:.1f} s' for time in times[:5])}{' and more' if len(times) > 5 else ''}"]
-    told = told if times else []
+    places = sorted({(time, _frame_at(footage, time)) for footage in movie.footage for time in footage.damage})
+    near = [f"frame {frame} ({float(time):.1f} s)" for time, frame in places]
+    told = [f"near {', '.join(near[:5])}{' and more' if len(near) > 5 else ''}"] if near else []
     if movie.gaps:
         told.append(f"packets are missing at {movie.gaps} places, or other files were joined there")
     if movie.cut_off:
         told.append(f"its last {float(movie.cut_off):.1f} s are missing")
     why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {work.job.target}"
     return VideoReadError(str(movie.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
+
+
+def _frame_at(footage: Footage, time: Fraction) -> int:
+    """Number of the frame that is shown at a time, from 0."""
+    return max(bisect_right(footage.ticks, time / footage.time_base) - 1, 0)
 
 
 def identity(work: Work, engine: str) -> dict[str, Any]:
