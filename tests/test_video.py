@@ -720,6 +720,20 @@ def children(parent=None) -> list[int]:
     return [child for child in found if Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def test_a_clock_that_was_running_before_starts_at_0(tmp_path):
+    """As players count, and as people name --start; sound and picture keep their distance."""
+    source = tmp_path / "a.ts"
+    encoded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    ffmpeg(*PICTURE, *SOUND, "-t", 1, *encoded, "-output_ts_offset", 5000, source)
+    clean(source, tmp_path / "b.mkv")
+    before, after = (float(probe(path)["format"]["duration"]) for path in (source, tmp_path / "b.mkv"))
+    assert after == pytest.approx(before, abs=0.05)
+    found = [[times(path, stream)[0] for stream in ("v:0", "a:0")] for path in (source, tmp_path / "b.mkv")]
+    assert (found[0][0] - found[0][1]) / 90 == pytest.approx(found[1][0] - found[1][1], abs=1.1)
+    assert 0 <= min(found[1]) < 100
+    assert prepare(Job(source, tmp_path / "c.mkv"), VideoOptions(start=Fraction(1, 2))).frames in range(12, 15)
+
+
 def test_a_size_that_changes_on_the_way_is_told(tmp_path):
     parts = [clip(tmp_path / f"{n}.ts", source=f"testsrc=s={s}:r=25") for n, s in enumerate(("64x48", "96x64"))]
     source = tmp_path / "a.ts"

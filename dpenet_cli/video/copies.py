@@ -43,7 +43,7 @@ def is_cover(stream: Any) -> bool:
 def first_key(movie: Movie, index: int, window: Window) -> Fraction | None:
     """When a moving picture that is copied can begin: its first key frame in the window, in the source's seconds."""
     with open_input(movie.path) as source:
-        clock = Clock(movie.joints)
+        clock = Clock(movie.timeline)
         for packet in source.demux(source.streams[index]):
             clock.set(packet)
             if packet.is_keyframe and packet.pts is not None and window.holds(packet.pts * packet.time_base):
@@ -62,7 +62,7 @@ def copied_packets(source: Any, movie: Movie, outputs: dict[int, Any], window: W
     """
     if not outputs:
         return
-    clock = Clock(movie.joints)
+    clock = Clock(movie.timeline)
     moving = {footage.index for footage in movie.footage} & outputs.keys()
     begins = {index: first_key(movie, index, window) for index in moving if window.start is not None}
     latest = _NO_TIME

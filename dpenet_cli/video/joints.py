@@ -1,10 +1,14 @@
 """Recordings that were joined with ``cat``: transport and program streams whose clock starts anew on the way.
 
 Dashcams split a drive into many .ts files, and people put them together again. A player takes the jump in its stride; a
-container that keeps one clock cannot, so what lies behind a joint is moved to where the part before it ends.
+container that keeps one clock cannot, so what lies behind a joint is moved to where the part before it ends. The clock
+of the result starts at 0.
 """
 
+import contextlib
 from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,33 +54,52 @@ class Joint(NamedTuple):
         return before < self.position and after > self.last
 
 
-class Clock:
-    """One clock for a file of several recordings; each pass over the file has its own.
+class Timeline(NamedTuple):
+    """How a file's times become those of one clock.
 
-    Args:
-        joints: in order.
+    Attributes:
+        offset: seconds that are added to every time of the first recording.
+        joints: where the others begin, in order.
     """
 
-    def __init__(self, joints: tuple[Joint, ...]) -> None:
-        self._joints = joints
+    offset: Fraction = Fraction(0)
+    joints: tuple[Joint, ...] = ()
+
+
+AS_IT_IS = Timeline()
+"""The timeline of a file that keeps its own clock."""
+
+
+class Clock:
+    """Moves a file's packets onto one clock; each pass over the file has its own.
+
+    Args:
+        timeline: of the file.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
         self._positions: dict[int, int] = {}
 
     def set(self, packet: Any) -> None:
         """Move a packet's times, in place."""
-        if not self._joints:
+        offset, joints = self._timeline
+        if not (offset or joints):
             return
         if packet.pos is not None and packet.pos >= 0:  # a packet that was split has one position for all its parts
             self._positions[packet.stream.index] = packet.pos
         position = self._positions.get(packet.stream.index, 0)
-        passed = [joint for joint in self._joints if joint.position <= position]
-        if passed:
-            moved = round(passed[-1].offset / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts + moved
-            packet.dts = None if packet.dts is None else packet.dts + moved
+        passed = bisect_right(joints, position, key=lambda joint: joint.position)
+        moved = round((joints[passed - 1].offset if passed else offset) / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + moved
+        packet.dts = None if packet.dts is None else packet.dts + moved
 
 
-def find_joints(path: Path, restarts: tuple[int, ...]) -> tuple[Joint, ...]:
-    """Places where one recording ends and another begins; none in kinds of files that cannot be joined so.
+def find_timeline(path: Path, restarts: tuple[int, ...]) -> Timeline:
+    """Where one recording ends and another begins, on a clock that starts at 0.
+
+    Transport and program streams have a clock that was running before, perhaps for hours, which no player shows; other
+    kinds of files keep their own, and cannot be joined so.
 
     Args:
         path: the file.
@@ -84,7 +107,7 @@ def find_joints(path: Path, restarts: tuple[int, ...]) -> tuple[Joint, ...]:
     """
     with open_input(path) as container:
         if container.format.name not in {"mpegts", "mpeg"} or not container.streams.video:
-            return ()
+            return AS_IT_IS
         positions, starts, ends, pictures = _packets(container)
     bounds = _jumps(starts, pictures)
     jumped = {begin for _, begin in bounds}
@@ -94,8 +117,11 @@ def find_joints(path: Path, restarts: tuple[int, ...]) -> tuple[Joint, ...]:
         known = any(positions[last] < place <= positions[begin] for last, begin in bounds)
         if len(before) and behind < len(positions) and not known:
             bounds.append((int(before[-1]), behind))
+    if not len(positions):
+        return AS_IT_IS
     joints: list[Joint] = []
-    offset = reached = begin = 0
+    offset = -int(starts[: min(jumped, default=len(starts))].min())
+    first, reached, begin = offset, 0, 0
     for last, end in [*sorted(bounds), (0, len(positions))]:
         if begin in jumped:
             offset = reached - int(starts[begin:end].min())
@@ -105,7 +131,7 @@ def find_joints(path: Path, restarts: tuple[int, ...]) -> tuple[Joint, ...]:
         reached = int(ends[begin:end].max(initial=0)) + offset
         before = np.flatnonzero(pictures[: last + 1])
         begin, place = end, int(positions[before[-_FEW:][0]]) if len(before) else 0
-    return tuple(joints)
+    return Timeline(first * _UNIT, tuple(joints))
 
 
 def _packets(container: Any) -> tuple[NDArray[np.int64], ...]:
@@ -113,7 +139,7 @@ def _packets(container: Any) -> tuple[NDArray[np.int64], ...]:
     rows = array("q")
     held: dict[int, int] = {}
     reference = container.streams.video[0].index
-    for packet in container.demux([*container.streams.video, *container.streams.audio]):
+    for packet in _whole(container.demux([*container.streams.video, *container.streams.audio])):
         times = [time for time in (packet.dts, packet.pts) if time is not None]
         if not times:
             continue
@@ -125,6 +151,14 @@ def _packets(container: Any) -> tuple[NDArray[np.int64], ...]:
     table = np.frombuffer(rows, np.int64).reshape(-1, 4) if rows else np.zeros((0, 4), np.int64)
     table = table[np.argsort(table[:, 0], kind="stable")]
     return tuple(table.T)
+
+
+def _whole(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets up to where the file cannot be read any more, which the scan will tell."""
+    import av  # noqa: PLC0415 - not for --help
+
+    with contextlib.suppress(av.FFmpegError):
+        yield from packets
 
 
 def _jumps(starts: NDArray[np.int64], pictures: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.boxes import loose_boxes
 from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.hdr import Mastering
-from dpenet_cli.video.joints import Joint, find_joints
+from dpenet_cli.video.joints import AS_IT_IS, Timeline, find_timeline
 from dpenet_cli.video.scan import Matrix, Scan, scan_file
 from dpenet_cli.video.transport import breaks, restarts
 
@@ -85,7 +85,7 @@ class Movie:
         boxes: names of boxes outside any stream, such as dashcams' GPS logs.
         cut_off: seconds that the header promises and that are not there; 0 where all is.
         gaps: places where packets of a transport stream are missing.
-        joints: where recordings were put behind one another; times behind them are moved onto one clock.
+        timeline: how the file's own times became those that are told here.
     """
 
     path: Path
@@ -95,7 +95,7 @@ class Movie:
     boxes: tuple[str, ...]
     cut_off: Fraction = Fraction(0)
     gaps: int = 0
-    joints: tuple[Joint, ...] = ()
+    timeline: Timeline = AS_IT_IS
 
     @property
     def damaged(self) -> bool:
@@ -110,19 +110,20 @@ def probe(path: Path) -> Movie:
         VideoReadError: it is empty, no video, holds no moving picture, or none that decodes.
     """
     broken_off = breaks(path) if path.is_file() else ()
-    joints = find_joints(path, restarts(broken_off))
-    scan = scan_file(path, joints, strict=True)
+    timeline = find_timeline(path, restarts(broken_off))
+    scan = scan_file(path, timeline, strict=True)
     if scan.broken:
         # A strict decoder also drops frames that the real one repairs: see what really comes out.
-        lenient = scan_file(path, joints, strict=False)
+        lenient = scan_file(path, timeline, strict=False)
         for index, times in scan.broken.items():
             lenient.broken[index] = sorted({*lenient.broken.get(index, ()), *times})
         scan = lenient
+    joints = timeline.joints
     gaps = sum(not any(joint.lies_between(item.before, item.at) for joint in joints) for item in broken_off)
-    return _movie(path, scan, gaps, joints)
+    return _movie(path, scan, gaps, timeline)
 
 
-def _movie(path: Path, scan: Scan, gaps: int, joints: tuple[Joint, ...]) -> Movie:
+def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> Movie:
     footage = []
     for index, track in scan.tracks.items():
         if track.first is None:
@@ -156,8 +157,8 @@ def _movie(path: Path, scan: Scan, gaps: int, joints: tuple[Joint, ...]) -> Movi
     short = scan.promised - scan.reached
     cut_off = short if short > max(_MISSING_TAIL, scan.promised / 50) else Fraction(0)
     others = [item for item in scan.others if item[0] not in scan.tracks]
-    cut_off = Fraction(0) if joints else cut_off  # the header knows of the first recording alone
-    return Movie(path, scan.container, tuple(footage), tuple(others), loose_boxes(path), cut_off, gaps, joints)
+    cut_off = Fraction(0) if timeline.joints else cut_off  # the header knows of the first recording alone
+    return Movie(path, scan.container, tuple(footage), tuple(others), loose_boxes(path), cut_off, gaps, timeline)
 
 
 def _rate(ticks: "array[int]", time_base: Fraction, stated: Fraction) -> Fraction:

@@ -13,7 +13,7 @@ import numpy as np
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.hdr import Mastering, mastering
-from dpenet_cli.video.joints import Clock, Joint
+from dpenet_cli.video.joints import Clock, Timeline
 from dpenet_cli.video.opening import open_input
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ class Scan:
     reached: Fraction = Fraction(0)
 
 
-def scan_file(path: Path, joints: tuple[Joint, ...] = (), *, strict: bool) -> Scan:
+def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
     """Read a file from its beginning to its end.
 
     Args:
         path: the file.
-        joints: where other recordings were put behind it.
+        timeline: how its times become those of one clock.
         strict: treat whatever the decoder could repair as an error; such frames are not counted.
 
     Raises:
@@ -95,7 +95,7 @@ def scan_file(path: Path, joints: tuple[Joint, ...] = (), *, strict: bool) -> Sc
     with open_input(path) as container:
         videos = real_video(container)
         scan.container = container.format.name
-        _describe(container, videos, scan)
+        _describe(container, videos, scan, timeline)
         if not videos:
             why = "it holds no moving picture" + (", only sound" if container.streams.audio else "")
             raise VideoReadError(str(path), why, "Name a video.")
@@ -104,7 +104,7 @@ def scan_file(path: Path, joints: tuple[Joint, ...] = (), *, strict: bool) -> Sc
             if strict:
                 stream.codec_context.options = {"err_detect": "explode"}
         with contextlib.suppress(av.EOFError):
-            _walk(container, scan, broken, joints)
+            _walk(container, scan, broken, timeline)
     scan.broken = dict(broken)
     return scan
 
@@ -113,7 +113,7 @@ def _walk(
     container: "av.container.InputContainer",
     scan: Scan,
     broken: dict[int, list[Fraction]],
-    joints: tuple[Joint, ...],
+    timeline: Timeline,
 ) -> None:
     """Demux everything and decode the real video; errors become times.
 
@@ -124,7 +124,7 @@ def _walk(
 
     packets = container.demux()
     last: dict[int, Fraction] = defaultdict(Fraction)
-    clock = Clock(joints)
+    clock = Clock(timeline)
     whole: set[tuple[int, int | None]] = set()
     while True:
         try:
@@ -144,7 +144,7 @@ def _walk(
                 scan.reached = max(scan.reached, last[index] + (packet.duration or 0) * packet.time_base)
         if index not in scan.tracks:
             continue
-        if packet.pos is not None and any(joint.is_near(packet.pos) for joint in joints):
+        if packet.pos is not None and any(joint.is_near(packet.pos) for joint in timeline.joints):
             whole.add((index, packet.pts))
         elif packet.is_corrupt:
             broken[index].append(last[index])
@@ -159,7 +159,9 @@ def _walk(
                 broken[index].append(last[index])
 
 
-def _describe(container: "av.container.InputContainer", videos: "list[VideoStream]", scan: Scan) -> None:
+def _describe(
+    container: "av.container.InputContainer", videos: "list[VideoStream]", scan: Scan, timeline: Timeline
+) -> None:
     for stream in container.streams:
         if stream in videos:
             scan.tracks[stream.index] = Track()
@@ -168,7 +170,7 @@ def _describe(container: "av.container.InputContainer", videos: "list[VideoStrea
             scan.others.append((stream.index, stream.type, name))
     if container.duration:
         beginning = container.start_time or 0
-        scan.promised = Fraction(container.duration + max(beginning, 0), 1_000_000)
+        scan.promised = Fraction(container.duration + max(beginning, 0), 1_000_000) + timeline.offset
     for stream in videos:
         aspect = stream.sample_aspect_ratio or Fraction(0)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)

@@ -107,9 +107,9 @@ def _chosen(movie: Movie, wanted: int | None) -> tuple[Footage, ...]:
 
 def _told_of_joints(movie: Movie) -> tuple[str, ...]:
     """Where other recordings begin, in seconds from the first picture."""
-    if not movie.joints:
+    if not movie.timeline.joints:
         return ()
-    times = [f"{float(joint.time - movie.footage[0].time(0)):.1f} s" for joint in movie.joints]
+    times = [f"{float(joint.time - movie.footage[0].time(0)):.1f} s" for joint in movie.timeline.joints]
     at = ", ".join(times[:5]) + (" and more" if len(times) > 5 else "")
     return (f"recordings were joined at {at}: each begins where the one before it ends",)
 
