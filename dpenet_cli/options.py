@@ -31,6 +31,9 @@ class ImageFormat(StrEnum):
 DEFAULT_WEIGHTS = "general"
 """The name of the weights that ship with the package and serve when none are asked for."""
 
+FAST_WEIGHTS = "light"
+"""The name of the weights of the smaller network: five blocks that remove streaks instead of ten."""
+
 MAX_PIXELS = 250_000_000
 """Largest picture that is decoded without being asked to, in pixels: above every phone and medium-format camera sold
 today (200 and 150 megapixels), far below what a decompression bomb claims."""
@@ -121,10 +124,11 @@ class VideoOptions:
         codec: of the result, or None for the one that suits the container and the bit depth.
         crf: the encoder's quality scale, lower is better, or None for the codec's own default here.
         preset: the encoder's own name or number for speed against size, or None for its default.
-        encoder: who encodes; ``auto`` takes software, whose quality for the size is better.
+        encoder: who encodes; ``auto`` takes software, whose quality for the size is better, and NVENC where it fails.
         video_stream: clean only the Nth video stream, from 0, and copy the others; None cleans all.
         start: seconds of the video's own clock from which frames are taken, or None for the beginning.
         end: seconds at which they stop, or None for the end.
+        hdr: clean high dynamic range (PQ, HLG) in its own transfer function instead of refusing.
         deinterlace: turn interlaced fields into whole frames (one a pair of fields) instead of refusing.
         allow_damaged: a video that could only be read in part counts as done.
         preview: only so many seconds from the middle, before and after side by side; None for the whole.
@@ -139,6 +143,7 @@ class VideoOptions:
     video_stream: int | None = None
     start: Fraction | None = None
     end: Fraction | None = None
+    hdr: bool = False
     deinterlace: bool = False
     allow_damaged: bool = False
     preview: Fraction | None = None

@@ -1,7 +1,10 @@
 """Videos through the library: frames, time, colour, rotation, what rides along, strangers, damage, crashes."""
 
+import dataclasses
 import itertools
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from clips import PICTURE, SOUND, change, clean, clip, ffmpeg, planes, probe, times, unchanged
@@ -240,8 +244,39 @@ def test_interlaced_is_refused_or_made_whole(tmp_path):
 def test_hdr_is_refused(tmp_path, transfer):
     tags = f"setparams=color_trc={transfer}:color_primaries=bt2020:colorspace=bt2020nc"
     source = clip(tmp_path / "a.mkv", "-vf", f"format=yuv420p10le,{tags}", "-pix_fmt", "yuv420p10le", codec="libx265")
-    with pytest.raises(VideoRefused, match="HDR"):
+    with pytest.raises(VideoRefused, match="HDR.*--hdr"):
         prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
+
+
+@pytest.mark.parametrize("ending", ["mp4", "webm"])
+def test_hdr_by_request_stays_hdr(tmp_path, ending):
+    tags = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc:range=tv"
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    source = clip(
+        tmp_path / "a.mkv",
+        *("-vf", f"gblur=3,scale=out_color_matrix=bt2020:out_range=tv,format=yuv420p10le,{tags}"),
+        *("-pix_fmt", "yuv420p10le", "-x265-params", f"log-level=error:master-display={display}:max-cll=1000,400"),
+        codec="libx265",
+        source="mandelbrot=s=160x120:r=25",
+    )
+    target = tmp_path / f"b.{ending}"
+    clean(source, target, hdr=True, crf=8)
+    assert change(source, target).max() <= 4  # a level of 8 bits
+    shown = [probe(path, "-show_frames", "-read_intervals", "%+#1")["frames"][0] for path in (source, target)]
+    for key in ("pix_fmt", "color_range", "color_space", "color_primaries", "color_transfer"):
+        assert shown[1][key] == shown[0][key], key
+    (display_before, light_before), (display_after, light_after) = (
+        [data for data in frame["side_data_list"] if "metadata" in data["side_data_type"]] for frame in shown
+    )
+    assert light_after == light_before == light_before | {"max_content": 1000, "max_average": 400}
+    for key in display_before.keys() - {"side_data_type"}:
+        before, after = Fraction(display_before[key]), Fraction(display_after[key])
+        assert abs(after - before) <= before / 1000 + Fraction(1, 10_000), key
+
+
+def test_marks_that_no_encoder_is_told_are_named(tmp_path):
+    source = clip(tmp_path / "a.mp4", "-x264opts", "frame-packing=3", frames=2)
+    assert any("3D" in notice for notice in prepare(Job(source, tmp_path / "b.mp4"), VideoOptions()).notices)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
@@ -315,11 +350,30 @@ def test_two_cameras_and_one(data, tmp_path):
     assert abs(planes(source, 1)[0][0].mean() + planes(tmp_path / "b.mp4", 1)[0][0].mean() - 251) < 6  # inverted
     with pytest.raises(OptionError, match="2 video stream"):
         prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(video_stream=2))
-    with pytest.raises(OptionError, match="cannot be cut"):
-        prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(video_stream=1, start=Fraction(1)))
     clean(source, tmp_path / "look.mp4", video_stream=1, preview=Fraction(1, 4))
     shown = [(s["codec_type"], s.get("width")) for s in probe(tmp_path / "look.mp4")["streams"]]
     assert sorted(shown, key=str) == sorted([("video", 960), *[("audio", None), ("subtitle", None)] * 2], key=str)
+
+
+def test_a_part_with_a_camera_that_is_copied(tmp_path):
+    """The copied stream begins at its first key frame in the part, shows nothing from before, and stays in time."""
+    source = tmp_path / "a.mp4"
+    ffmpeg(
+        *(*PICTURE, "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25", "-map", 0, "-map", 1, "-t", 2, "-c:v", "libx264"),
+        *("-pix_fmt", "yuv420p", "-bf", 2, "-x264opts", "keyint=20:min-keyint=20:open-gop=1", source),
+    )
+    target = tmp_path / "b.mp4"
+    work = clean(source, target, video_stream=0, start=Fraction(3, 5), end=Fraction(8, 5))
+    assert any("stream 1 is copied" in notice and "0.80 s" in notice for notice in work.notices)
+    cleaned, copied = (planes(target, stream) for stream in (0, 1))
+    assert (len(cleaned), times(target)[0]) == (25, 0)
+    unit, before = Fraction(probe(target)["streams"][1]["time_base"]), planes(source, 1)
+    numbers = [(tick * unit + Fraction(3, 5)) * 25 for tick in times(target, "v:1")]
+    assert numbers[:20] == list(range(20, 40))
+    for number, frame in zip(numbers, copied, strict=True):
+        assert np.array_equal(frame[0], before[int(number)][0])  # to the bit
+    with pytest.raises(OptionError, match="no key frame"):
+        prepare(Job(source, target), VideoOptions(video_stream=0, start=Fraction(9, 5)))
 
 
 def test_what_a_container_cannot_hold_is_known_before(tmp_path):
@@ -428,7 +482,9 @@ def test_bytes_that_were_overwritten_are_told(tmp_path):
     source.write_bytes(data)
     work = clean(source, tmp_path / "b.mp4")
     assert "PyAV" in work.details[0]
-    assert "near" in damage(work).why
+    frame, seconds = re.search(r"near frame (\d+) \(([\d.]+) s\)", damage(work).why).groups()
+    assert int(frame) / 25 == pytest.approx(float(seconds), abs=0.05)
+    assert 8 <= int(frame) <= 20  # a third of the data is about a third of the frames
     assert 30 < len(times(tmp_path / "b.mp4")) <= 40
 
 
@@ -437,6 +493,40 @@ def test_a_file_that_was_cut_off_is_told(tmp_path):
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 3])
     work = clean(source, tmp_path / "b.mkv")
     assert "missing" in damage(work).why
+
+
+@pytest.mark.parametrize("clock", ["anew", "on"])
+def test_recordings_joined_with_cat_are_no_damage(tmp_path, clock):
+    """Each part keeps its own pace and its sound in time, and begins where the one before ends."""
+    whole = [*PICTURE, *SOUND, "-t", 2, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", 25, "-c:a", "aac"]
+    parts = [tmp_path / "0.ts", tmp_path / "1.ts"]
+    if clock == "anew":
+        for part in parts:
+            ffmpeg(*whole, part)
+    else:
+        ffmpeg(*whole, *("-f", "segment", "-segment_time", 1, "-segment_format", "mpegts"), tmp_path / "%d.ts")
+    source = tmp_path / "a.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    work = clean(source, tmp_path / "b.mkv")
+    assert damage(work) is None
+    assert any("joined at" in notice for notice in work.notices)
+
+    def seconds(path, stream):
+        found = probe(path, "-select_streams", stream, "-show_entries", "packet=pts_time")["packets"]
+        return np.array(sorted(float(packet["pts_time"]) for packet in found))
+
+    begins = {}
+    for stream in ("v:0", "a:0"):
+        after = seconds(tmp_path / "b.mkv", stream)
+        assert 0 < np.diff(after).min() <= np.diff(after).max() < 0.3
+        for part in parts:
+            before = seconds(part, stream)
+            mine, after = after[: len(before)], after[len(before) :]
+            assert np.abs((mine - mine[0]) - (before - before[0])).max() <= 0.002
+            begins.setdefault(part, []).append(mine[0] - before[0])
+        assert not len(after)
+    for picture, sound in begins.values():
+        assert picture == pytest.approx(sound, abs=0.002)
 
 
 class Crash(Exception):
@@ -508,10 +598,16 @@ def test_other_options_or_another_input_start_over(tmp_path):
 
 
 def test_an_encoder_that_fails_is_told_with_its_words(tmp_path):
+    """Before the work starts, where it is the options' fault; later, where it is not."""
     source = clip(tmp_path / "a.mp4")
-    work = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(preset="nonsense"))
+    with pytest.raises(VideoRefused, match="nonsense"):
+        prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(preset="nonsense"))
+    work = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions())
+    strand = dataclasses.replace(
+        work.strands[0], encoding=dataclasses.replace(work.strands[0].encoding, preset="nonsense")
+    )
     with pytest.raises(VideoWriteError, match="nonsense"):
-        clean_video(work, unchanged, "a test")
+        clean_video(dataclasses.replace(work, strands=(strand,)), unchanged, "a test")
     assert not (tmp_path / "b.mp4").exists()
     assert children() == []
 
@@ -527,9 +623,33 @@ def test_an_ffmpeg_of_ones_own(tmp_path, monkeypatch):
 def test_nvenc_is_tried_not_assumed(tmp_path):
     work = prepare(Job(clip(tmp_path / "a.mp4"), tmp_path / "b.mp4"), VideoOptions(encoder=VideoEncoder.NVENC))
     (strand,) = work.strands
-    assert strand.encoding.hardware != any("NVENC" in notice for notice in work.notices)
+    assert strand.encoding.hardware != any("nvenc does not work here" in notice for notice in work.notices)
     clean_video(work, unchanged, "a test")
     assert len(times(tmp_path / "b.mp4")) == 10
+
+
+def test_the_other_encoder_takes_over(tmp_path, monkeypatch):
+    """With an ffmpeg that lacks libx264 and has NVENC, which libx264 plays here."""
+    source = clip(tmp_path / "a.mp4")
+    program = tmp_path / "ffmpeg"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys\narguments = sys.argv[1:]\n"
+        "if 'libx264' in arguments: sys.exit('Unknown encoder libx264')\n"
+        "if 'h264_nvenc' in arguments:\n"
+        "    at = arguments.index('h264_nvenc')\n"
+        "    arguments[at : at + 7] = ['libx264']\n"
+        f"os.execv({imageio_ffmpeg.get_ffmpeg_exe()!r}, ['ffmpeg', *arguments])\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    job = Job(source, tmp_path / "b.mp4")
+    (told,) = clean(*job[:2]).notices
+    assert "libx264 does not work here" in told
+    assert "h264_nvenc encodes" in told
+    assert times(tmp_path / "b.mp4") == times(source)
+    assert not prepare(job, VideoOptions(encoder=VideoEncoder.NVENC)).notices
+    with pytest.raises(VideoRefused, match="Unknown encoder libx264"):
+        prepare(job, VideoOptions(encoder=VideoEncoder.SOFTWARE))
 
 
 def test_fonts_and_time_codes_ride_along(tmp_path):
@@ -600,6 +720,20 @@ def children(parent=None) -> list[int]:
     return [child for child in found if Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def test_a_clock_that_was_running_before_starts_at_0(tmp_path):
+    """As players count, and as people name --start; sound and picture keep their distance."""
+    source = tmp_path / "a.ts"
+    encoded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    ffmpeg(*PICTURE, *SOUND, "-t", 1, *encoded, "-output_ts_offset", 5000, source)
+    clean(source, tmp_path / "b.mkv")
+    before, after = (float(probe(path)["format"]["duration"]) for path in (source, tmp_path / "b.mkv"))
+    assert after == pytest.approx(before, abs=0.05)
+    found = [[times(path, stream)[0] for stream in ("v:0", "a:0")] for path in (source, tmp_path / "b.mkv")]
+    assert (found[0][0] - found[0][1]) / 90 == pytest.approx(found[1][0] - found[1][1], abs=1.1)
+    assert 0 <= min(found[1]) < 100
+    assert prepare(Job(source, tmp_path / "c.mkv"), VideoOptions(start=Fraction(1, 2))).frames in range(12, 15)
+
+
 def test_a_size_that_changes_on_the_way_is_told(tmp_path):
     parts = [clip(tmp_path / f"{n}.ts", source=f"testsrc=s={s}:r=25") for n, s in enumerate(("64x48", "96x64"))]
     source = tmp_path / "a.ts"
@@ -613,5 +747,10 @@ def test_a_size_that_changes_on_the_way_is_told(tmp_path):
 def test_what_no_container_carries_is_told_with_another_way_out(tmp_path):
     source = tmp_path / "a.wmv"
     ffmpeg(*PICTURE, *SOUND, "-t", "0.4", "-c:v", "wmv2", "-c:a", "wmav2", source)
-    with pytest.raises(VideoRefused, match="convert these streams first"):
+    with pytest.raises(VideoRefused, match="clean the result: ") as refused:
         prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
+    way_out = shlex.split(refused.value.next_step.partition("result: ")[2])
+    subprocess.run(way_out, check=True, capture_output=True, timeout=60)
+    clean(tmp_path / "a-converted.mkv", tmp_path / "b.mkv")
+    assert [stream["codec_name"] for stream in probe(tmp_path / "b.mkv")["streams"]] == ["h264", "flac"]
+    assert len(times(tmp_path / "b.mkv")) == 10

@@ -4,13 +4,17 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clips import SOUND, clip, ffmpeg, planes, probe, times
-from conftest import command, dpenet
+from conftest import command, dpenet, lively_model
+
+from dpenet_cli.checkpoints import WeightsCard, save_model
+from dpenet_cli.model import DPENetConfig
 
 OWN = ["--precision", "fp32", "--threads", "1"]
 
@@ -92,12 +96,31 @@ def test_a_damaged_video_is_cleaned_and_told(tmp_path, tiny_weights):
         ["--codec", "gif"],
         ["--checkpoint", "0"],
         ["--strength", "2"],
+        ["--fast"],
     ],
 )
 def test_wrong_usage(dashcam, tiny_weights, wrong):
     result = dpenet("video", dashcam, "--weights", tiny_weights, *wrong)
     assert result.returncode == 2
     assert not dashcam.with_name("dashcam-derained.mp4").exists()
+
+
+def test_fast_takes_the_light_weights(dashcam, tmp_path):
+    """By their name, through the one reader; a network of their shape lies where the shipped ones do."""
+    shelf = tmp_path / "weights"
+    shelf.mkdir()
+    light = lively_model(DPENetConfig(channels=2, n_ddrb=5, n_erpab=3))
+    save_model(light, shelf / "light.safetensors", WeightsCard(name="light"))
+    code = (
+        "import sys; from pathlib import Path; from dpenet_cli import checkpoints\n"
+        "shelf = Path(sys.argv.pop(1)); checkpoints.weights_folder = lambda: shelf\n"
+        "from dpenet_cli.cli import main; main()"
+    )
+    run = [sys.executable, "-c", code, shelf, "video", dashcam, "--fast", "--end", "0.1", "-v"]
+    result = subprocess.run(list(map(str, run)), capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "light on cpu" in result.stderr
+    assert len(times(dashcam.with_name("dashcam-derained.mp4"))) == 3
 
 
 def test_an_output_never_replaces_an_input(dashcam):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dpenet_cli.errors import OptionError
-from dpenet_cli.options import Precision
+from dpenet_cli.options import DEFAULT_WEIGHTS, FAST_WEIGHTS, Precision
 
 FILES, RESULT, ENGINE, SHOWN = "Files", "The result", "Speed and memory", "What is shown"
 """The panels of the help."""
@@ -22,11 +22,20 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.", rich_help_panel=FILES)
 ]
 Weights = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME|PATH",
         help="A name of `dpenet weights list`, or a .safetensors or .pth file.",
+        show_default=DEFAULT_WEIGHTS,
         rich_help_panel=RESULT,
+    ),
+]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help=f"The weights `{FAST_WEIGHTS}`: a network of half as many blocks, faster and not quite as thorough.",
+        rich_help_panel=ENGINE,
     ),
 ]
 Strength = Annotated[
@@ -58,6 +67,18 @@ AsJson = Annotated[
     typer.Option("--json", help="One JSON line for each input on stdout, then a summary.", rich_help_panel=SHOWN),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors alone.", rich_help_panel=SHOWN)]
+
+
+def choose_weights(weights: str | None, *, fast: bool) -> str:
+    """The weights that ``--weights`` and ``--fast`` ask for.
+
+    Raises:
+        OptionError: both were given.
+    """
+    if fast and weights is not None:
+        why = f"it takes the weights {FAST_WEIGHTS!r}, and --weights asks for {weights!r}"
+        raise OptionError("--fast", why, "Leave out one of them.")
+    return FAST_WEIGHTS if fast else weights or DEFAULT_WEIGHTS
 
 
 def parse_tile(text: str) -> int | None:

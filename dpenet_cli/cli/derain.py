@@ -15,12 +15,14 @@ from dpenet_cli.cli.choices import (
     Device,
     DryRun,
     EnginePrecision,
+    Fast,
     Overwrite,
     Quiet,
     Strength,
     Threads,
     Tile,
     Weights,
+    choose_weights,
     parse_tile,
 )
 from dpenet_cli.cli.console import BatchReport, Exit, end_on_signals
@@ -28,7 +30,7 @@ from dpenet_cli.cli.pipe import PIPE, derain_pipe
 from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.inputs import Batch, plan_batch
 from dpenet_cli.jobs import Outcome, RunOptions, Status, is_done, run
-from dpenet_cli.options import DEFAULT_WEIGHTS, MAX_PIXELS, EngineOptions, ImageFormat, SaveOptions
+from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, SaveOptions
 from dpenet_cli.storage import remove_leftovers
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def derain(
         int,
         typer.Option(min=1, help="Refuse larger pictures, in pixels.", metavar="N", rich_help_panel=FILES),
     ] = MAX_PIXELS,
-    weights: Weights = DEFAULT_WEIGHTS,
+    weights: Weights = None,
     strength: Strength = 1.0,
     image_format: Annotated[
         ImageFormat | None,
@@ -106,6 +108,7 @@ def derain(
         bool,
         typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=RESULT),
     ] = False,
+    fast: Fast = False,
     device: Device = EngineOptions.device,
     precision: EnginePrecision = EngineOptions.precision,
     tile: Tile = "auto",
@@ -124,6 +127,7 @@ def derain(
 
     Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
     """
+    chosen = choose_weights(weights, fast=fast)
     engine = EngineOptions(device, precision, parse_tile(tile), threads, strength)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
@@ -133,13 +137,13 @@ def derain(
             raise OptionError(PIPE, "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
         if len(inputs) != 1:
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
-        load = partial(_load, weights, engine)
+        load = partial(_load, chosen, engine)
         raise typer.Exit(derain_pipe(inputs[0], output, load, options, quiet=quiet))
     batch = plan_batch(inputs, output, image_format, compare=compare)
     with BatchReport(len(batch.jobs) + len(batch.bad), as_json=as_json, verbosity=verbosity) as report:
         if dry_run:
             raise typer.Exit(_tell_plan(batch, report, options))
-        code = _derain_batch(batch, report, weights, engine, options)
+        code = _derain_batch(batch, report, chosen, engine, options)
     raise typer.Exit(code)
 
 

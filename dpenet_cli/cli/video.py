@@ -15,19 +15,21 @@ from dpenet_cli.cli.choices import (
     Device,
     DryRun,
     EnginePrecision,
+    Fast,
     Overwrite,
     Quiet,
     Strength,
     Threads,
     Tile,
     Weights,
+    choose_weights,
     parse_tile,
 )
 from dpenet_cli.cli.console import BatchReport, end_on_signals
 from dpenet_cli.cli.video_batch import VideoBatch
 from dpenet_cli.errors import OptionError
 from dpenet_cli.inputs import OWN_SUFFIX, PREVIEW_SUFFIX, plan_videos
-from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoOptions
+from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoOptions
 
 _PART = "Which part"
 
@@ -101,7 +103,7 @@ def video(
             rich_help_panel=_PART,
         ),
     ] = None,
-    weights: Weights = DEFAULT_WEIGHTS,
+    weights: Weights = None,
     strength: Strength = 1.0,
     codec: Annotated[
         VideoCodec | None,
@@ -134,10 +136,19 @@ def video(
     encoder: Annotated[
         VideoEncoder,
         typer.Option(
-            help="auto and software: the processor. nvenc is tried, and left again where it fails.",
+            help="Each is tried first. auto: the processor, or else NVENC. nvenc: the card, or else the processor.",
             rich_help_panel=RESULT,
         ),
     ] = VideoEncoder.AUTO,
+    hdr: Annotated[
+        bool,
+        typer.Option(
+            "--hdr",
+            help="Clean HDR (PQ, HLG) as it is coded and keep it HDR, with its bit depth, tags and mastering metadata; "
+            "refused otherwise, for the network learnt from standard pictures. Look at a --preview first.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False,
     deinterlace: Annotated[
         bool,
         typer.Option(
@@ -146,6 +157,7 @@ def video(
             rich_help_panel=RESULT,
         ),
     ] = False,
+    fast: Fast = False,
     device: Device = EngineOptions.device,
     precision: EnginePrecision = EngineOptions.precision,
     tile: Tile = "auto",
@@ -172,6 +184,7 @@ def video(
 
     Exit code: 0 all done, 1 some failed or damaged, 2 wrong usage, 130 interrupted.
     """
+    chosen = choose_weights(weights, fast=fast)
     engine = EngineOptions(device, precision, parse_tile(tile), threads, strength)
     options = VideoOptions(
         codec=codec,
@@ -182,6 +195,7 @@ def video(
         start=_seconds(start, "--start"),
         end=_seconds(end, "--end"),
         preview=_seconds(preview, "--preview"),
+        hdr=hdr,
         deinterlace=deinterlace,
         allow_damaged=allow_damaged,
         checkpoint=_seconds(checkpoint, "--checkpoint") or Fraction(0),
@@ -195,7 +209,7 @@ def video(
         batch.jobs = [job._replace(target=_preview_name(job.target)) for job in batch.jobs]
     total = len(batch.jobs) + len(batch.bad)
     with BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos") as report:
-        code = VideoBatch(batch, report, options, engine, weights).run(dry=dry_run)
+        code = VideoBatch(batch, report, options, engine, chosen).run(dry=dry_run)
     raise typer.Exit(code)
 
 

@@ -1,9 +1,9 @@
 """A video on disk, cleaned: every frame at its own time, and everything that came with it.
 
 `prepare` decodes a file once and decides everything, `clean_video` does it. The rooms, in reading order: frames (the
-loop, without any codec); opening (input from strangers); colour; scan, boxes, transport, probe
+loop, without any codec); opening (input from strangers); colour, hdr; transport, joints, scan, boxes, probe
 (what a file holds); orientation; readers (OpenCV, PyAV); encoder (ffmpeg); segments (work that survives a crash);
-containers, mux (the final file); strands (one stream's plan), work, estimate.
+containers, copies, mux (the final file); strands (one stream's plan), work, estimate.
 """
 
 from dpenet_cli.video.estimate import Estimate, estimate

@@ -1,11 +1,13 @@
 """Containers that results are written in: which there are, and what each can carry, tried before any work starts."""
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from dpenet_cli.errors import VideoRefused
 from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.opening import open_input
 from dpenet_cli.video.probe import Movie
 
@@ -92,8 +94,20 @@ def _cannot_carry(movie: Movie, refused: list[int], source: Any, target: Path) -
     for ending in (".mkv", ".mp4", ".mov"):
         if all(_fits(stream, _MUXERS[ending]) for stream in everything):
             return VideoRefused(str(movie.path), why, f"Choose another container: -o {target.stem}{ending}")
-    step = "No container that is written here carries all of it: convert these streams first, with ffmpeg, say."
-    return VideoRefused(str(movie.path), why, step)
+    converted = movie.path.with_name(f"{movie.path.stem}-converted.mkv")
+    command = shlex.join(_conversion(movie, refused, converted))
+    return VideoRefused(
+        str(movie.path), why, f"Convert what no container here can carry, and clean the result: {command}"
+    )
+
+
+def _conversion(movie: Movie, refused: list[int], converted: Path) -> list[str]:
+    """Ffmpeg's command that turns sound of these streams into FLAC, leaves out others of them, and copies the rest."""
+    sound = [index for index, kind, _ in movie.others if kind == "audio"]
+    choices = []
+    for index in refused:
+        choices += ["-map", f"-0:{index}"] if index not in sound else [f"-c:a:{sound.index(index)}", "flac"]
+    return [find_ffmpeg(), "-i", str(movie.path), "-map", "0", "-dn", "-c", "copy", *choices, str(converted)]
 
 
 def _fits(template: Any, muxer_name: str) -> bool:

@@ -1,6 +1,7 @@
 """The encoder: ffmpeg as a child process that reads raw RGB from a pipe, watched from start to exit code."""
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy as np
 from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.hdr import Mastering
 from dpenet_cli.video.opening import address
 
 _SOFTWARE = {
@@ -26,6 +29,11 @@ _SOFTWARE = {
     VideoCodec.FFV1: "ffv1",
 }
 _NVENC = {VideoCodec.H264: "h264_nvenc", VideoCodec.HEVC: "hevc_nvenc", VideoCodec.AV1: "av1_nvenc"}
+_OWN_PARAMETERS = {
+    VideoCodec.H264: "-x264-params",
+    VideoCodec.HEVC: "-x265-params",
+    VideoCodec.AV1: "-svtav1-params",
+}
 _DEFAULT_CRF = {VideoCodec.H264: 18, VideoCodec.HEVC: 18, VideoCodec.AV1: 24}
 
 _STDERR_LINES = 20
@@ -50,6 +58,7 @@ class Encoding:
         half_level: half a level is added to uint8 frames: OpenCV rounds down, which would darken by one level.
         pixel_format: that is encoded.
         filters: ffmpeg's, from RGB to it.
+        mastering: static HDR metadata that the stream is to carry, or None.
     """
 
     codec: VideoCodec
@@ -63,6 +72,12 @@ class Encoding:
     half_level: bool
     pixel_format: str
     filters: str
+    mastering: Mastering | None = None
+
+    @property
+    def encoder(self) -> str:
+        """The encoder's name in ffmpeg."""
+        return (_NVENC if self.hardware else _SOFTWARE).get(self.codec, "nvenc")
 
     def arguments(self, target: Path) -> list[str]:
         """Ffmpeg's arguments, without the program."""
@@ -79,13 +94,14 @@ class Encoding:
     def _codec_arguments(self) -> list[str]:
         crf = self.crf if self.crf is not None else _DEFAULT_CRF.get(self.codec)
         if self.hardware:
-            chosen = ["-c:v", _NVENC[self.codec], "-rc", "vbr", "-cq", str(crf), "-b:v", "0"]
+            chosen = ["-c:v", self.encoder, "-rc", "vbr", "-cq", str(crf), "-b:v", "0"]
         elif self.codec is VideoCodec.FFV1:
             chosen = ["-c:v", "ffv1", "-level", "3", "-slicecrc", "1"]
         else:
-            chosen = ["-c:v", _SOFTWARE[self.codec], "-crf", str(crf)]
-            if self.codec is VideoCodec.HEVC:
-                chosen += ["-x265-params", "log-level=error"]
+            chosen = ["-c:v", self.encoder, "-crf", str(crf)]
+            own = ["log-level=error"] if self.codec is VideoCodec.HEVC else []
+            own += self.mastering.parameters(self.codec) if self.mastering else []
+            chosen += [_OWN_PARAMETERS[self.codec], ":".join(own)] if own else []
         return chosen + (["-preset", self.preset] if self.preset else [])
 
     def raw(self, image: Pixels) -> bytes:
@@ -112,17 +128,26 @@ def find_ffmpeg() -> str:
         raise VideoWriteError("ffmpeg", "no ffmpeg program was found", step) from error
 
 
-def can_encode(encoding: Encoding) -> bool:
-    """Whether this encoder works here, found by encoding one black frame of the real size."""
+def cannot_encode(encoding: Encoding) -> str | None:
+    """Why this encoder does not work here, found by encoding one black frame of the real size; None if it does."""
+    return _tried(find_ffmpeg(), encoding)
+
+
+@lru_cache(maxsize=64)  # a folder of clips from one camera is one trial
+def _tried(_ffmpeg: str, encoding: Encoding) -> str | None:
+    if encoding.hardware and encoding.codec not in _NVENC:
+        return f"there is none for {encoding.codec}"
+    if encoding.hardware and encoding.mastering:
+        return "it is not told about mastering displays"
     black = np.zeros((encoding.height, encoding.width, 3), np.uint16 if encoding.deep else np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         try:
             process = EncoderProcess(encoding, Path(folder) / "trial.mkv")
             process.write(black)
             process.finish()
-        except VideoWriteError:
-            return False
-    return True
+        except VideoWriteError as error:
+            return error.why.split(" / ")[0]  # ffmpeg tells the cause first
+    return None
 
 
 class EncoderProcess:
@@ -198,7 +223,7 @@ class EncoderProcess:
         assert self._process.stderr is not None
         with self._process.stderr as stream:
             for line in stream:
-                self._words.append(line.decode(errors="replace").strip())
+                self._words.append(re.sub(r" @ 0x[0-9a-f]+", "", line.decode(errors="replace").strip()))
 
     def _failure(self, what: str) -> VideoWriteError:
         words = " / ".join(self._words) or "it said nothing"

@@ -12,6 +12,7 @@ from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
 from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.containers import add_copy, muxer
+from dpenet_cli.video.copies import Timed, Window, copied_packets, is_cover
 from dpenet_cli.video.opening import open_input, reason
 from dpenet_cli.video.probe import Footage, Movie
 from dpenet_cli.video.scan import Matrix, real_video
@@ -25,8 +26,6 @@ _PLAIN_KEYS = {
 
 _LEFT_OUT = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "duration"}
 """Metadata that describe the source's file and not its content."""
-
-_NO_TIME = Fraction(-1)
 
 
 @dataclass(frozen=True)
@@ -49,26 +48,6 @@ class Piece:
     codec: VideoCodec
     colour: Colour
     matrix: Matrix | None
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of the source that is taken, in its own seconds; None is no bound.
-
-    What has a start begins at 0 in the result.
-    """
-
-    start: Fraction | None = None
-    end: Fraction | None = None
-
-    def holds(self, time: Fraction) -> bool:
-        """Whether something at this time belongs to it."""
-        return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
-
-    @property
-    def shift(self) -> Fraction:
-        """What is subtracted from every time."""
-        return self.start or Fraction(0)
 
 
 def assemble(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], window: Window, target: Path) -> None:
@@ -94,7 +73,7 @@ def assemble(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], w
             for stream in source.streams:
                 if stream.index in by_index:
                     outputs[stream.index] = _add_clean(output, by_index[stream.index], stream, target)
-                elif stream.index in carried and not (in_matroska and _is_cover(stream)):
+                elif stream.index in carried and not (in_matroska and is_cover(stream)):
                     outputs[stream.index] = add_copy(output, stream)
             if in_matroska:  # which keeps pictures as attachments
                 for name, kind, data in _covers(movie, carried):
@@ -102,7 +81,7 @@ def assemble(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], w
             _describe(source, output, window)
             flows = [_clean_packets(piece, window.shift, outputs[piece.footage.index]) for piece in pieces]
             copied = {index: stream for index, stream in outputs.items() if index not in by_index}
-            flows.append(_copied_packets(source, copied, window))
+            flows.append(copied_packets(source, movie, copied, window))
             for _, _, packet in heapq.merge(*flows, key=lambda item: item[:2]):
                 output.mux_one(packet)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -138,15 +117,11 @@ def _add_clean(output: Any, piece: Piece, original: Any, target: Path) -> Any:
     return stream
 
 
-def _is_cover(stream: Any) -> bool:
-    return stream.type == "video" and bool(stream.disposition & stream.disposition.attached_pic)
-
-
 def _covers(movie: Movie, carried: frozenset[int]) -> list[tuple[str, str, bytes]]:
     """Name, kind and content of each cover picture."""
     found = []
     with open_input(movie.path) as source:
-        streams = [stream for stream in source.streams if stream.index in carried and _is_cover(stream)]
+        streams = [stream for stream in source.streams if stream.index in carried and is_cover(stream)]
         for stream in streams:
             codec = stream.codec_context.name
             ending = {"mjpeg": "jpeg"}.get(codec, codec)
@@ -179,32 +154,7 @@ def _describe(source: Any, output: Any, window: Window) -> None:
         output.set_chapters(chapters)
 
 
-_Timed = tuple[Fraction, int, Any]
-
-
-def _copied_packets(source: Any, outputs: dict[int, Any], window: Window) -> Iterator[_Timed]:
-    """The source's own packets, in its own order."""
-    if not outputs:
-        return
-    latest = _NO_TIME
-    for packet in source.demux([source.streams[index] for index in outputs]):
-        if packet.size == 0:  # the end of a stream
-            continue
-        ticks = packet.dts if packet.dts is not None else packet.pts
-        if ticks is not None:
-            when = ticks * packet.time_base
-            still = _is_cover(packet.stream)  # which belongs to every part
-            if not (still or window.holds(when)):
-                continue
-            latest = max(latest, when - window.shift)
-            moved = 0 if still else round(window.shift / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts - moved
-            packet.dts = None if packet.dts is None else packet.dts - moved
-        packet.stream = outputs[packet.stream.index]
-        yield latest, packet.stream.index, packet
-
-
-def _clean_packets(piece: Piece, shift: Fraction, output: Any) -> Iterator[_Timed]:
+def _clean_packets(piece: Piece, shift: Fraction, output: Any) -> Iterator[Timed]:
     """The segments' packets, each with the time of its frame.
 
     An encoder hands packets over in the order in which they are decoded; the rank of a packet's own time among those of

@@ -13,8 +13,10 @@ from pathlib import Path
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.boxes import loose_boxes
 from dpenet_cli.video.colour import Colour
+from dpenet_cli.video.hdr import Mastering
+from dpenet_cli.video.joints import AS_IT_IS, Timeline, find_timeline
 from dpenet_cli.video.scan import Matrix, Scan, scan_file
-from dpenet_cli.video.transport import gaps
+from dpenet_cli.video.transport import breaks, restarts
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -30,6 +32,8 @@ class Footage:
         width, height: of the coded picture, in pixels, before any rotation.
         pixel_format: of the first frame, FFmpeg's name.
         colour: its tags.
+        mastering: static HDR metadata, or None.
+        beside: what its frames carry beside their pixels, by PyAV's names for the kinds.
         sample_aspect: width of a pixel over its height; 0 where untagged.
         matrix: the display matrix, or None.
         time_base: seconds a tick.
@@ -47,6 +51,8 @@ class Footage:
     height: int
     pixel_format: str
     colour: Colour
+    mastering: Mastering | None
+    beside: frozenset[str]
     sample_aspect: Fraction
     matrix: Matrix | None
     time_base: Fraction
@@ -79,6 +85,7 @@ class Movie:
         boxes: names of boxes outside any stream, such as dashcams' GPS logs.
         cut_off: seconds that the header promises and that are not there; 0 where all is.
         gaps: places where packets of a transport stream are missing.
+        timeline: how the file's own times became those that are told here.
     """
 
     path: Path
@@ -88,6 +95,7 @@ class Movie:
     boxes: tuple[str, ...]
     cut_off: Fraction = Fraction(0)
     gaps: int = 0
+    timeline: Timeline = AS_IT_IS
 
     @property
     def damaged(self) -> bool:
@@ -101,17 +109,21 @@ def probe(path: Path) -> Movie:
     Raises:
         VideoReadError: it is empty, no video, holds no moving picture, or none that decodes.
     """
-    scan = scan_file(path, strict=True)
+    broken_off = breaks(path) if path.is_file() else ()
+    timeline = find_timeline(path, restarts(broken_off))
+    scan = scan_file(path, timeline, strict=True)
     if scan.broken:
         # A strict decoder also drops frames that the real one repairs: see what really comes out.
-        lenient = scan_file(path, strict=False)
+        lenient = scan_file(path, timeline, strict=False)
         for index, times in scan.broken.items():
             lenient.broken[index] = sorted({*lenient.broken.get(index, ()), *times})
         scan = lenient
-    return _movie(path, scan)
+    joints = timeline.joints
+    gaps = sum(not any(joint.lies_between(item.before, item.at) for joint in joints) for item in broken_off)
+    return _movie(path, scan, gaps, timeline)
 
 
-def _movie(path: Path, scan: Scan) -> Movie:
+def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> Movie:
     footage = []
     for index, track in scan.tracks.items():
         if track.first is None:
@@ -126,6 +138,8 @@ def _movie(path: Path, scan: Scan) -> Movie:
                 height=height,
                 pixel_format=pixel_format,
                 colour=track.colour,
+                mastering=track.mastering,
+                beside=frozenset(track.beside),
                 sample_aspect=stream["aspect"],
                 matrix=track.matrix,
                 time_base=stream["time_base"],
@@ -143,8 +157,8 @@ def _movie(path: Path, scan: Scan) -> Movie:
     short = scan.promised - scan.reached
     cut_off = short if short > max(_MISSING_TAIL, scan.promised / 50) else Fraction(0)
     others = [item for item in scan.others if item[0] not in scan.tracks]
-    lost = gaps(path) if scan.container == "mpegts" else 0
-    return Movie(path, scan.container, tuple(footage), tuple(others), loose_boxes(path), cut_off, lost)
+    cut_off = Fraction(0) if timeline.joints else cut_off  # the header knows of the first recording alone
+    return Movie(path, scan.container, tuple(footage), tuple(others), loose_boxes(path), cut_off, gaps, timeline)
 
 
 def _rate(ticks: "array[int]", time_base: Fraction, stated: Fraction) -> Fraction:

@@ -78,6 +78,7 @@ def _lost_by_opencv(movie: Movie, footage: Footage, pixels: Layout, *, deinterla
         f"chroma {pixels.chroma}": pixels.chroma != "420",
         "a size or pixel format that changes": not footage.steady,
         "damage": movie.damaged,
+        "recordings joined": bool(movie.timeline.joints),
         "deinterlacing": deinterlace and footage.interlaced,
     }
     return ", ".join(reason for reason, given in reasons.items() if given)

@@ -12,6 +12,8 @@ import numpy as np
 
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import Colour
+from dpenet_cli.video.hdr import Mastering, mastering
+from dpenet_cli.video.joints import Clock, Timeline
 from dpenet_cli.video.opening import open_input
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ Matrix = tuple[int, int, int, int, int, int, int, int, int]
 _IDENTITY = (65536, 0, 0, 0, 65536, 0)
 """The part of a display matrix that turns or mirrors, where it does neither."""
 
+_LOOKED_AT = 50
+"""Frames of a stream that are asked what they carry beside their pixels."""
+
 
 @dataclass
 class Track:
@@ -35,7 +40,8 @@ class Track:
         interlaced: how many are pairs of fields.
         first: (width, height, pixel format) of the first frame; None before it.
         steady: whether the others are the same.
-        matrix, colour: of the first frame.
+        matrix, colour, mastering: of the first frame.
+        beside: names of what the first frames carry beside their pixels.
     """
 
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
@@ -45,6 +51,8 @@ class Track:
     steady: bool = True
     matrix: Matrix | None = None
     colour: Colour = field(default_factory=Colour)
+    mastering: Mastering | None = None
+    beside: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -69,11 +77,12 @@ class Scan:
     reached: Fraction = Fraction(0)
 
 
-def scan_file(path: Path, *, strict: bool) -> Scan:
+def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
     """Read a file from its beginning to its end.
 
     Args:
         path: the file.
+        timeline: how its times become those of one clock.
         strict: treat whatever the decoder could repair as an error; such frames are not counted.
 
     Raises:
@@ -86,7 +95,7 @@ def scan_file(path: Path, *, strict: bool) -> Scan:
     with open_input(path) as container:
         videos = real_video(container)
         scan.container = container.format.name
-        _describe(container, videos, scan)
+        _describe(container, videos, scan, timeline)
         if not videos:
             why = "it holds no moving picture" + (", only sound" if container.streams.audio else "")
             raise VideoReadError(str(path), why, "Name a video.")
@@ -95,17 +104,28 @@ def scan_file(path: Path, *, strict: bool) -> Scan:
             if strict:
                 stream.codec_context.options = {"err_detect": "explode"}
         with contextlib.suppress(av.EOFError):
-            _walk(container, scan, broken)
+            _walk(container, scan, broken, timeline)
     scan.broken = dict(broken)
     return scan
 
 
-def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int, list[Fraction]]) -> None:
-    """Demux everything and decode the real video; errors become times."""
+def _walk(
+    container: "av.container.InputContainer",
+    scan: Scan,
+    broken: dict[int, list[Fraction]],
+    timeline: Timeline,
+) -> None:
+    """Demux everything and decode the real video; errors become times.
+
+    The counters of a transport stream do not fit across a joint, which is why its demuxer calls the packet before it
+    corrupt: that is no damage.
+    """
     import av  # noqa: PLC0415 - not for --help
 
     packets = container.demux()
     last: dict[int, Fraction] = defaultdict(Fraction)
+    clock = Clock(timeline)
+    whole: set[tuple[int, int | None]] = set()
     while True:
         try:
             packet = next(packets, None)
@@ -115,6 +135,7 @@ def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int
             return
         if packet is None:
             return
+        clock.set(packet)
         index = packet.stream.index
         when = packet.pts if packet.pts is not None else packet.dts
         if when is not None and packet.time_base:
@@ -123,7 +144,9 @@ def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int
                 scan.reached = max(scan.reached, last[index] + (packet.duration or 0) * packet.time_base)
         if index not in scan.tracks:
             continue
-        if packet.is_corrupt:
+        if packet.pos is not None and any(joint.is_near(packet.pos) for joint in timeline.joints):
+            whole.add((index, packet.pts))
+        elif packet.is_corrupt:
             broken[index].append(last[index])
         try:
             frames: Any = packet.decode()
@@ -132,11 +155,13 @@ def _walk(container: "av.container.InputContainer", scan: Scan, broken: dict[int
             continue
         for frame in frames:
             _note(scan.tracks[index], frame)
-            if frame.is_corrupt:
+            if frame.is_corrupt and (index, frame.pts) not in whole:
                 broken[index].append(last[index])
 
 
-def _describe(container: "av.container.InputContainer", videos: "list[VideoStream]", scan: Scan) -> None:
+def _describe(
+    container: "av.container.InputContainer", videos: "list[VideoStream]", scan: Scan, timeline: Timeline
+) -> None:
     for stream in container.streams:
         if stream in videos:
             scan.tracks[stream.index] = Track()
@@ -145,7 +170,7 @@ def _describe(container: "av.container.InputContainer", videos: "list[VideoStrea
             scan.others.append((stream.index, stream.type, name))
     if container.duration:
         beginning = container.start_time or 0
-        scan.promised = Fraction(container.duration + max(beginning, 0), 1_000_000)
+        scan.promised = Fraction(container.duration + max(beginning, 0), 1_000_000) + timeline.offset
     for stream in videos:
         aspect = stream.sample_aspect_ratio or Fraction(0)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -169,10 +194,13 @@ def _note(track: Track, frame: Any) -> None:
         track.last_duration = tick - track.ticks[-1]
     track.ticks.append(tick)
     track.interlaced += bool(frame.interlaced_frame)
+    beside = side_data(frame) if len(track.ticks) <= _LOOKED_AT else {}
+    track.beside.update(beside)
     shape = (frame.width, frame.height, frame.format.name)
     if track.first is None:
         track.first = shape
-        track.matrix = display_matrix(frame)
+        track.matrix = display_matrix(beside)
+        track.mastering = mastering(beside)
         track.colour = Colour(
             int(frame.color_range), int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
         )
@@ -180,13 +208,17 @@ def _note(track: Track, frame: Any) -> None:
         track.steady = False
 
 
-def display_matrix(frame: Any) -> Matrix | None:
+def side_data(frame: Any) -> dict[str, bytes]:
+    """What a decoded frame carries beside its pixels, by PyAV's names for the kinds."""
+    return {data.type.name: bytes(data) for data in frame.side_data.keys()}  # noqa: SIM118 - its keys are the data
+
+
+def display_matrix(beside: dict[str, bytes]) -> Matrix | None:
     """The display matrix that a decoded frame carries, None where there is none or it changes nothing."""
-    for data in frame.side_data.keys() if hasattr(frame.side_data, "keys") else ():
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, u, c, d, v, x, y, w = (int(value) for value in np.frombuffer(bytes(data), np.int32)[:9])
-            return None if (a, b, u, c, d, v) == _IDENTITY else (a, b, u, c, d, v, x, y, w)
-    return None
+    if "DISPLAYMATRIX" not in beside:
+        return None
+    a, b, u, c, d, v, x, y, w = (int(value) for value in np.frombuffer(beside["DISPLAYMATRIX"], np.int32)[:9])
+    return None if (a, b, u, c, d, v) == _IDENTITY else (a, b, u, c, d, v, x, y, w)
 
 
 def real_video(container: "av.container.InputContainer") -> "list[VideoStream]":

@@ -10,12 +10,23 @@ from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
 from dpenet_cli.video.colour import Layout, layout, output_format, to_yuv
 from dpenet_cli.video.containers import codec_for, keeps_matrix
-from dpenet_cli.video.encoder import Encoding, can_encode
+from dpenet_cli.video.encoder import Encoding, cannot_encode
 from dpenet_cli.video.orientation import Orientation, orientation
 from dpenet_cli.video.probe import Footage, Movie
 from dpenet_cli.video.readers import Reading, choose
 from dpenet_cli.video.scan import Matrix
 from dpenet_cli.video.segments import segment_frames
+
+_BESIDE = {
+    "A53_CC": "closed captions",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata",
+    "DOVI_METADATA": "Dolby Vision metadata",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "SPHERICAL": "marks of a 360° video",
+    "STEREO3D": "marks of a 3D video",
+}
+"""What frames may carry that no encoder here is told, by PyAV's names for it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
         The plan, and what its user should know.
 
     Raises:
-        VideoRefused: it could not be cleaned as asked without losing something.
+        VideoRefused: it could not be cleaned as asked without losing something, or not be encoded here.
         OptionError: no frame is wanted.
     """
     _refuse(movie, footage, options)
@@ -77,7 +88,8 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
             f"its size or pixel format changes on the way: all of it becomes {size}, {encoding.pixel_format}"
         )
     notices += _changes(layout(footage.pixel_format), encoding)
-    encoding, more = _with_hardware(encoding, options)
+    notices += _not_carried(footage, encoding)
+    encoding, more = _with_encoder(job.target, encoding, options)
     first, stop = _frames_wanted(movie, footage, options)
     strand = Strand(
         footage=footage,
@@ -96,8 +108,8 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
 def _refuse(movie: Movie, footage: Footage, options: VideoOptions) -> None:
     """What cannot be cleaned without losing something of it."""
     what = str(movie.path)
-    if footage.colour.is_hdr:
-        step = "Convert it to standard dynamic range first, in a program that maps tones."
+    if footage.colour.is_hdr and not options.hdr:
+        step = "Give --hdr to clean it as it is coded and keep it HDR, or convert it to standard dynamic range first."
         raise VideoRefused(what, "it is HDR (PQ or HLG), which the network was never shown", step)
     if not footage.colour.is_plain:
         why = f"its colours are coded by a matrix (tag {footage.colour.matrix}) that is not known here"
@@ -133,6 +145,7 @@ def _encoding(target: Path, footage: Footage, reading: Reading, options: VideoOp
         half_level=reading.through_opencv,
         pixel_format=form,
         filters=filters + (f",setsar={aspect.numerator}/{aspect.denominator}" if aspect else ""),
+        mastering=footage.mastering,
     )
 
 
@@ -152,14 +165,36 @@ def _changes(pixels: Layout, encoding: Encoding) -> list[str]:
     return notices
 
 
-def _with_hardware(encoding: Encoding, options: VideoOptions) -> tuple[Encoding, tuple[str, ...]]:
-    """NVENC where it is asked for and encodes a frame here."""
-    if options.encoder is not VideoEncoder.NVENC:
-        return encoding, ()
-    wanted = dataclasses.replace(encoding, hardware=True)
-    if encoding.codec is not VideoCodec.FFV1 and can_encode(wanted):
-        return wanted, ()
-    return encoding, ("NVENC does not work here: the processor encodes",)
+def _not_carried(footage: Footage, encoding: Encoding) -> list[str]:
+    """What the source's frames carry beside their pixels, and the result's do not."""
+    lost = dict.fromkeys(what for kind, what in _BESIDE.items() if kind in footage.beside)
+    notices = [f"{what} inside the picture's stream are not carried; keep the original" for what in lost]
+    if encoding.mastering and not encoding.mastering.parameters(encoding.codec):
+        notices.append(f"{encoding.codec} holds no mastering display and light levels: they are not carried")
+    return notices
+
+
+def _with_encoder(target: Path, encoding: Encoding, options: VideoOptions) -> tuple[Encoding, tuple[str, ...]]:
+    """The wanted encoder if it encodes a frame here, else the other one; ``software`` has no other.
+
+    Raises:
+        VideoRefused: no encoder works.
+    """
+    card = dataclasses.replace(encoding, hardware=True)
+    first, *others = {
+        VideoEncoder.SOFTWARE: [encoding],
+        VideoEncoder.AUTO: [encoding, card],
+        VideoEncoder.NVENC: [card, encoding],
+    }[options.encoder]
+    failure = cannot_encode(first)
+    if failure is None:
+        return first, ()
+    for other in others:
+        if cannot_encode(other) is None:
+            return other, (f"{first.encoder} does not work here ({failure}): {other.encoder} encodes",)
+    failure = cannot_encode(encoding)
+    step = "Give another --codec or --preset, or set IMAGEIO_FFMPEG_EXE to an ffmpeg that can."
+    raise VideoRefused(str(target), f"ffmpeg cannot encode it with {encoding.encoder} ({failure})", step)
 
 
 def _frames_wanted(movie: Movie, footage: Footage, options: VideoOptions) -> tuple[int, int]:

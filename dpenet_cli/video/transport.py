@@ -1,6 +1,9 @@
-"""MPEG transport streams number their packets: a gap is damage that a decoder often hides."""
+"""MPEG transport streams number their packets: a break in the numbers is damage, or a place where files were joined."""
 
+from bisect import bisect_right
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +15,33 @@ _LENGTHS = {188: 0, 192: 4}
 _CHUNK = 20_000
 """Packets looked at at once: 4 MB."""
 
-_PADDING = 0x1FFF
+_TABLES, _PADDING = 0, 0x1FFF
+"""Numbers (PID) of the packets that hold the table of programs, with which every recording begins, and of filling."""
+
+_HEAD = 4 * 192
+"""Bytes of other tables that may stand before it."""
+
+_REACH = 2**20
+"""Bytes behind it in which the others are looked for."""
 
 
-def gaps(path: Path) -> int:
-    """Places where packets of a transport stream are missing; 0 for files of another kind.
+class Break(NamedTuple):
+    """A place where the packets of one number do not follow each other.
+
+    Attributes:
+        pid: their number; -1 where the packets themselves are lost.
+        before, at: bytes at which the packet before and the one behind begin.
+        fresh: whether the one behind begins something new: a picture, a table.
+    """
+
+    pid: int
+    before: int
+    at: int
+    fresh: bool
+
+
+def breaks(path: Path) -> tuple[Break, ...]:
+    """Places where packets of a transport stream are missing or others were joined; none for files of another kind.
 
     A packet's counter is one more than that of the packet before it with the same number (PID), modulo 16; it may be
     sent twice, stands still where there is no payload, and may jump where the stream says so.
@@ -27,31 +52,51 @@ def gaps(path: Path) -> int:
             (n for n, at in _LENGTHS.items() if len(head) >= 5 * n and set(head[at : 5 * n : n]) == {_SYNC}), 0
         )
         if not length:
-            return 0
+            return ()
         file.seek(0)
-        last: dict[int, int] = {}
-        found = 0
+        last: dict[int, tuple[int, int]] = {}
+        found: list[Break] = []
+        begin = 0
         while len(data := file.read(_CHUNK * length)) >= length:
             rows = np.frombuffer(data[: len(data) // length * length], np.uint8).reshape(-1, length)
-            found += _gaps_in(rows[:, _LENGTHS[length] :], last)
-    return found
+            positions = begin + length * np.arange(len(rows))
+            found += _breaks_in(rows[:, _LENGTHS[length] :], positions, last)
+            begin += len(data)
+    return tuple(sorted(found, key=lambda item: item.at))
 
 
-def _gaps_in(packets: NDArray[np.uint8], last: dict[int, int]) -> int:
-    """Gaps in n×188 packets; `last` holds each PID's counter from one call to the next."""
+def _breaks_in(
+    packets: NDArray[np.uint8], positions: NDArray[np.int64], last: dict[int, tuple[int, int]]
+) -> Iterator[Break]:
+    """Breaks in n×188 packets; `last` holds each PID's counter and position from one call to the next."""
     number = (packets[:, 1] & 0x1F).astype(int) << 8 | packets[:, 2]
     counts = (packets[:, 3] & 0x10) > 0
     announced = ((packets[:, 3] & 0x20) > 0) & (packets[:, 4] > 0) & ((packets[:, 5] & 0x80) > 0)
     counter = (packets[:, 3] & 0x0F).astype(int)
+    fresh = (packets[:, 1] & 0x40) > 0
     in_step = packets[:, 0] == _SYNC
-    found = int((~in_step).any())
+    if not in_step.all():
+        lost = int(positions[np.argmin(in_step)])
+        yield Break(-1, lost, lost, fresh=False)
     for pid in np.unique(number[in_step & counts]):
         if pid == _PADDING:
             continue
-        chosen = in_step & counts & (number == pid)
-        values = counter[chosen]
-        before = np.concatenate(([last.get(int(pid), values[0])], values[:-1]))
-        steps = (values - before) % 16
-        found += int(((steps > 1) & ~announced[chosen]).sum())
-        last[int(pid)] = int(values[-1])
-    return found
+        rows = np.flatnonzero(in_step & counts & (number == pid))
+        value, where = last.get(int(pid), (counter[rows[0]], int(positions[rows[0]])))
+        values = np.concatenate(([value], counter[rows]))
+        places = np.concatenate(([where], positions[rows]))
+        for step in np.flatnonzero((np.diff(values) % 16 > 1) & ~announced[rows]):
+            yield Break(int(pid), int(places[step]), int(places[step + 1]), bool(fresh[rows[step]]))
+        last[int(pid)] = int(values[-1]), int(places[-1])
+
+
+def restarts(found: tuple[Break, ...]) -> tuple[int, ...]:
+    """Bytes at which all that is there begins anew at once, as where one recording was put behind another."""
+    ends = [item.at for item in found]
+    places = []
+    for tables in (item for item in found if item.pid == _TABLES):
+        near = found[bisect_right(ends, tables.before) : bisect_right(ends, tables.at + _REACH)]
+        others = [item for item in near if item.pid != _TABLES and item.before < tables.at]
+        if others and all(item.fresh and item.at > tables.at - _HEAD for item in others):
+            places.append(tables.at)
+    return tuple(places)

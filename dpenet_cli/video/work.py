@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ from dpenet_cli.errors import OptionError, VideoReadError, VideoWriteError
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.video.containers import riders
+from dpenet_cli.video.copies import Window, first_key
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame, pump
-from dpenet_cli.video.mux import Piece, Window, assemble, verify
+from dpenet_cli.video.mux import Piece, assemble, verify
 from dpenet_cli.video.probe import Footage, Movie, probe
 from dpenet_cli.video.readers import Frames
 from dpenet_cli.video.segments import SegmentSink, Workplace
@@ -77,14 +78,10 @@ def prepare(job: Job, options: VideoOptions) -> Work:
     left = {footage.index for footage in movie.footage} - {footage.index for footage in chosen}
     if left and options.preview is not None:
         left = set()  # a look at the stream that was chosen
-    if left and options.start is not None:
-        why = "a video stream that is copied cannot be cut at any frame"
-        raise OptionError(
-            f"{movie.path}, --video-stream with --start", why, "Clean all streams, or from the beginning."
-        )
     if options.preview is not None:
         options = _middle(movie, options, options.preview)
     window = Window(options.start, options.end)
+    notices += _told_of_joints(movie) + _told_of_copies(movie, left, window)
     strands = []
     details = []
     for footage in chosen:
@@ -106,6 +103,32 @@ def _chosen(movie: Movie, wanted: int | None) -> tuple[Footage, ...]:
         why = f"the video has {len(movie.footage)} video stream(s), counted from 0"
         raise OptionError(f"{movie.path}, --video-stream {wanted}", why, "Give another number.")
     return (movie.footage[wanted],)
+
+
+def _told_of_joints(movie: Movie) -> tuple[str, ...]:
+    """Where other recordings begin, in seconds from the first picture."""
+    if not movie.timeline.joints:
+        return ()
+    times = [f"{float(joint.time - movie.footage[0].time(0)):.1f} s" for joint in movie.timeline.joints]
+    at = ", ".join(times[:5]) + (" and more" if len(times) > 5 else "")
+    return (f"recordings were joined at {at}: each begins where the one before it ends",)
+
+
+def _told_of_copies(movie: Movie, left: set[int], window: Window) -> tuple[str, ...]:
+    """Where copied video streams begin: at a key frame, since nothing of them is decoded.
+
+    Raises:
+        OptionError: there is none in the part that is wanted.
+    """
+    notices = []
+    for index in sorted(left) if window.start is not None else ():
+        begin = first_key(movie, index, window)
+        if begin is None:
+            why = f"stream {index} is to be copied, and has no key frame in the part that is wanted"
+            raise OptionError(f"{movie.path}, --video-stream", why, "Clean all streams, or take a longer part.")
+        if begin > window.shift:
+            notices.append(f"stream {index} is copied from its first key frame on, at {float(begin):.2f} s")
+    return tuple(notices)
 
 
 def _middle(movie: Movie, options: VideoOptions, seconds: Fraction) -> VideoOptions:
@@ -223,15 +246,20 @@ def damage(work: Work) -> VideoReadError | None:
     movie = work.movie
     if not movie.damaged:
         return None
-    times = sorted({round(float(time), 1) for footage in movie.footage for time in footage.damage})
-    told = [f"near {', '.join(f'{time:.1f} s' for time in times[:5])}{' and more' if len(times) > 5 else ''}"]
-    told = told if times else []
+    places = sorted({(time, _frame_at(footage, time)) for footage in movie.footage for time in footage.damage})
+    near = [f"frame {frame} ({float(time):.1f} s)" for time, frame in places]
+    told = [f"near {', '.join(near[:5])}{' and more' if len(near) > 5 else ''}"] if near else []
     if movie.gaps:
         told.append(f"packets are missing at {movie.gaps} places, or other files were joined there")
     if movie.cut_off:
         told.append(f"its last {float(movie.cut_off):.1f} s are missing")
     why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {work.job.target}"
     return VideoReadError(str(movie.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
+
+
+def _frame_at(footage: Footage, time: Fraction) -> int:
+    """Number of the frame that is shown at a time, from 0."""
+    return max(bisect_right(footage.ticks, time / footage.time_base) - 1, 0)
 
 
 def identity(work: Work, engine: str) -> dict[str, Any]:
