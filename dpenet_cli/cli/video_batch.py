@@ -49,10 +49,12 @@ class VideoBatch:
     def _one(self, job: Job, *, dry: bool) -> Outcome:
         """Clean one video; whatever is wrong with it is its own."""
         source, target = str(job.source), str(job.target)
-        if not self._options.overwrite and self._options.preview is None and is_done(job):
-            return Outcome(source, target, Status.SKIPPED)
-        from dpenet_cli.video import clean_video, damage, estimate, prepare  # noqa: PLC0415 - not for --help
+        from dpenet_cli.video import clean_video, damage, estimate, prepare, remove_remains  # noqa: PLC0415 - not for --help
 
+        if not self._options.overwrite and self._options.preview is None and is_done(job):
+            if not dry:
+                remove_remains(job.target)
+            return Outcome(source, target, Status.SKIPPED)
         started = time.perf_counter()
         try:
             self._report.stage("looking at every frame")

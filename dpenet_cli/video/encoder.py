@@ -1,10 +1,10 @@
 """The encoder: ffmpeg as a child process that reads raw RGB from a pipe, watched from start to exit code."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -115,13 +115,12 @@ def find_ffmpeg() -> str:
 def can_encode(encoding: Encoding) -> bool:
     """Whether this encoder works here, found by encoding one black frame of the real size."""
     black = np.zeros((encoding.height, encoding.width, 3), np.uint16 if encoding.deep else np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            process = EncoderProcess(encoding, Path(folder) / "trial.mkv")
-            process.write(black)
-            process.finish()
-        except VideoWriteError:
-            return False
+    try:
+        process = EncoderProcess(encoding, Path(os.devnull))
+        process.write(black)
+        process.finish()
+    except VideoWriteError:
+        return False
     return True
 
 
