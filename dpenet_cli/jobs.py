@@ -232,7 +232,13 @@ def _finished(result: Future[Outcome] | Outcome) -> Outcome:
 
 
 def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
-    if error is not None and str(job.source) not in error.what:
-        error = copy.copy(error)  # whatever failed, it is this picture's failure
-        error.what = f"{job.source}: {error.what}"
-    return Outcome(str(job.source), str(job.target), status, error, notices)
+    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices)
+
+
+def error_of(job: Job, error: DpenetError) -> DpenetError:
+    """The same error, naming the input: whatever failed, it is this input's failure."""
+    if str(job.source) in error.what:
+        return error
+    error = copy.copy(error)
+    error.what = f"{job.source}: {error.what}"
+    return error

@@ -1,7 +1,6 @@
 """``dpenet train``: from folders of pictures to weights, resumable."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dpenet_cli.cli.console import Exit, duration
+from dpenet_cli.cli.console import Exit, duration, print_line
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import Precision
 from dpenet_cli.training.events import Event, to_json
@@ -206,8 +205,7 @@ class _Display:
         """Show one event."""
         if self._json:
             if not self._console.quiet:
-                sys.stdout.write(to_json(event) + "\n")
-                sys.stdout.flush()
+                print_line(to_json(event))
             return
         kind = type(event).__name__.lower()
         if kind == "progress":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dpenet_cli.cli.console import BatchReport, Exit
 from dpenet_cli.errors import DpenetError
 from dpenet_cli.inputs import Batch, Job
-from dpenet_cli.jobs import Outcome, Status, is_done, write_error
+from dpenet_cli.jobs import Outcome, Status, error_of, is_done, write_error
 from dpenet_cli.options import EngineOptions, VideoOptions
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class VideoBatch:
             if error is None and (harm := damage(work)):
                 notices += (harm.why,)
         except DpenetError as failure:
-            return Outcome(source, target, Status.FAILED, failure)
+            return Outcome(source, target, Status.FAILED, error_of(job, failure))
         except OSError as failure:
-            return Outcome(source, target, Status.FAILED, write_error(job.target, failure))
+            return Outcome(source, target, Status.FAILED, error_of(job, write_error(job.target, failure)))
         taken = time.perf_counter() - started
         return Outcome(source, target, Status.DONE, error, (*work.notices, *notices), _size(work), taken)
 

@@ -102,6 +102,8 @@ def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: flo
         try:
             with Stop(deadline) as stop:
                 return Trainer(run, options, processes, report, resume=resume).run(stop)
+        except BrokenPipeError:  # whoever read the reports has gone
+            raise
         except OSError as error:  # what is read is checked where it is read; this is about the run's own files
             why = f"cannot be written to: {error.strerror or error}"
             next_step = "Make room, or mend what it says, and go on with --resume; the last checkpoint is whole."

@@ -182,7 +182,8 @@ class EncoderProcess:
         code = self._process.wait()
         self._listener.join(_PATIENCE)
         if code != 0:
-            raise self._failure(f"ended with exit code {code}")
+            by = signal.strsignal(-code) if code < 0 else None
+            raise self._failure(f"was ended by the system ({by})" if by else f"ended with exit code {code}")
 
     def kill(self) -> None:
         """End it now; its file is worth nothing."""

@@ -176,7 +176,10 @@ class Workplace:
 def remove_remains(target: Path) -> None:
     """Remove unfinished work whose result was stored, if a run was killed between the two."""
     folder = target.with_name(target.name + ".part")
-    if not folder.is_symlink() and (folder / _STORED).is_file() and not any(folder.glob("result.*")):
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    names = {path.name for path in folder.iterdir()}
+    if not names or (_STORED in names and not any(name.startswith("result.") for name in names)):
         _remove(folder)
 
 
