@@ -3,8 +3,6 @@
 import dataclasses
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,17 +18,19 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused
 from dpenet_cli.images import containers, exif, jpeg, png, tiff
-from dpenet_cli.images.decoding import COPY_AGAIN, PILLOW_RULES, decode, decode_deep, unmultiplied, upright
+from dpenet_cli.images.decoding import (
+    COPY_AGAIN,
+    DECODING_ERRORS,
+    PILLOW_RULES,
+    decode,
+    decode_deep,
+    unmultiplied,
+    upright,
+)
 from dpenet_cli.images.directory import DamagedError
 from dpenet_cli.images.formats import RAW_SUFFIXES, format_of, raw_refusal
 from dpenet_cli.images.picture import Coding, Metadata, Picture, Samples
 from dpenet_cli.options import MAX_PIXELS, ImageFormat
-
-_DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError),
-    *(AttributeError, AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
-)
-"""What Pillow, its plugins and pillow-heif raise on damaged files; libraries that fail oddly fail one picture only."""
 
 
 def read(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -58,7 +58,7 @@ def read(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pi
             return _READERS[image_format](data, what, max_pixels)
     except DpenetError:
         raise
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         why = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise ImageReadError(what, f"cannot be decoded ({why})", COPY_AGAIN) from error
 
