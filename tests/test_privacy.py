@@ -93,7 +93,7 @@ def system_calls(lines: list[str], tmp_path: Path, code: int = 0, **environment:
 def written(calls: list[str], cwd: Path) -> set[Path]:
     """Every path that was made, removed, renamed or opened for writing, in or out of what there is afterwards."""
     changes = re.compile(
-        r"\b(open(at)?\(.*(O_WRONLY|O_RDWR|O_CREAT)|creat\(|mkdir|rename|unlink|link|symlink|truncate)"
+        r"\d+ +(open(at)?\(.*(O_WRONLY|O_RDWR|O_CREAT)|(creat|mkdir|rename|unlink|link|symlink|truncate)\w*\()"
     )
     names = [name for call in calls if changes.match(call) for name in re.findall(r'"((?:[^"\\]|\\.)*)"', call)]
     return {cwd / name for name in names}
