@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dpenet_cli.datasets import Dataset, Pair, Picture, below, pair_folders, read_pair
+from dpenet_cli.datasets import DECODED_FORMATS, Dataset, Pair, Picture, below, pair_folders, read_pair
 from dpenet_cli.demo import demo_names, demo_pair
 from dpenet_cli.errors import DatasetError
+from dpenet_cli.images.decoding import DECODING_ERRORS
 from dpenet_cli.known_sets import find_known, open_known
 from dpenet_cli.metrics import Mean, Protocol, Score, mean, score
 from dpenet_cli.model import DPENet
@@ -259,10 +260,10 @@ def _problem(pair: Pair) -> str:
     sizes = []
     for path in dict.fromkeys((pair.rainy, pair.clean)):
         try:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=DECODED_FORMATS) as picture:
                 turned = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientation 5..8: lying on its side
                 sizes.append(picture.size[::-1] if turned else picture.size)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except DECODING_ERRORS as error:
             return f"{path.name} cannot be read ({error})"
     if len(set(sizes)) > 1:
         return f"{pair.rainy.name} and {pair.clean.name} differ in size"

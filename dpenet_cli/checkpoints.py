@@ -36,6 +36,9 @@ MAX_FILE_BYTES = 256 * 2**20
 MAX_CHANNELS, MAX_BLOCKS = 512, 100
 """Largest configuration that is built; anything beyond it is a file that lies."""
 
+_MAX_PICKLE_BYTES = 2 * 2**20
+"""Largest pickle that is looked at, opcode by opcode; a network of the largest configuration has 300 kB."""
+
 _FORMAT, _FORMAT_VERSION = "dpenet", "1"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _EXPECTED = "Expected a DPENet .safetensors file, or a .pth state dict saved by torch.save."
@@ -244,6 +247,8 @@ def _check_zip(path: Path, data: bytes) -> None:
         pickles = [member for member in members if member.filename.endswith(".pkl")]
         if len(pickles) != 1 or not pickles[0].filename.endswith("data.pkl"):
             raise _damaged(path, "it is a zip, but not one made by torch.save")
+        if pickles[0].file_size > _MAX_PICKLE_BYTES:
+            raise _damaged(path, "its pickle has an absurd size")
         foreign = sorted(_names_in_pickle(archive.read(pickles[0])) - _PICKLE_NAMES)
     if foreign:
         module, name = foreign[0]

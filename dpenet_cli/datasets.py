@@ -10,6 +10,7 @@ clean            pictures without a partner, for rain to be drawn on
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,15 +19,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from dpenet_cli.errors import DatasetError
+from dpenet_cli.images.decoding import DECODING_ERRORS
 
 Picture: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, RGB."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 """Files that count as pictures, in lower case."""
+
+DECODED_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "TIFF", "PPM")
+"""What is decoded, whatever a file calls itself: Pillow would start Ghostscript for a page description."""
 
 RAINY_FOLDERS = ("input", "rainy", "rain", "rainy_image", "lq", "rainy_images")
 CLEAN_FOLDERS = ("target", "clean", "norain", "ground_truth", "gt", "groundtruth", "ground_truths")
@@ -150,12 +155,12 @@ def read_picture(path: Path) -> Picture:
         DatasetError: the file cannot be read, or has more than 8 bits a channel.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=DECODED_FORMATS) as picture:
             if picture.mode.startswith(("I", "F")):
                 why = f"it has more than 8 bits a channel (mode {picture.mode})"
                 raise DatasetError(str(path), why, "Sets are read as 8-bit pictures: convert it, or leave it out.")
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DECODING_ERRORS as error:
         raise DatasetError(str(path), f"it cannot be read: {error}", "Replace the file or leave it out.") from error
 
 
@@ -190,7 +195,16 @@ def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> froz
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    named = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in named if not _is_special(p))
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a folder, pipe or device, which would keep a reader waiting; a link that leads nowhere is not."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _key(path: Path) -> str:

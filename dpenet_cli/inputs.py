@@ -202,9 +202,19 @@ def _resolve(text: str, batch: Batch) -> list[Path]:
             return found
         why, step = "no file matches this pattern", "Check the pattern, or name the folder."
     else:
-        why, step = "there is no such file or folder", "Check the name."
+        why, step = _missing(path), "Check the name, and the permissions of its folders."
     batch.bad.append(BadInput(text, InputError(text, why, step)))
     return []
+
+
+def _missing(path: Path) -> str:
+    try:
+        path.lstat()
+    except PermissionError as error:
+        return f"it cannot be reached ({error.strerror})"
+    except (OSError, ValueError):  # a name that no file system can hold is a value error
+        return "there is no such file or folder"
+    return "it has only just appeared"
 
 
 def _plan_folder(folder: Path, output: Path | None, medium: _Medium, batch: Batch) -> None:
@@ -238,7 +248,7 @@ def _walk(folder: Path, skip: Path, batch: Batch) -> Iterator[Path]:
         bad = InputError(str(error.filename), why, "Check its permissions.")
         batch.bad.append(BadInput(str(error.filename), bad))
 
-    skipped = skip.resolve()
+    skipped = os.path.realpath(skip)  # which, unlike Path.resolve, stands links in a circle
     entered: set[str] = set()
     for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         identity = os.path.realpath(here)
@@ -247,7 +257,7 @@ def _walk(folder: Path, skip: Path, batch: Batch) -> Iterator[Path]:
             continue
         entered.add(identity)
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (Path(here) / name).resolve() != skipped
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(here) / name) != skipped
         )
         yield from (Path(here) / name for name in sorted(files) if not name.startswith("."))
 
@@ -297,7 +307,7 @@ def _not_a_file(path: Path, medium: _Medium) -> DpenetError | None:
 
 def _key(path: Path) -> str:
     """A path as the file system compares it; macOS and Windows do not tell upper from lower case."""
-    text = os.path.normcase(path.resolve())
+    text = os.path.normcase(os.path.realpath(path))
     return text.casefold() if sys.platform == "darwin" else text
 
 

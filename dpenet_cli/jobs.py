@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
@@ -71,8 +72,18 @@ class RunOptions:
     workers: int = 1
 
 
+class _Rainy(NamedTuple):
+    """A picture that was read, and when its file had been changed last, in nanoseconds, before that."""
+
+    picture: Picture
+    changed: int
+
+
 _AHEAD_BYTES = 2**29
 """Pixels that may wait on either side of the network, in bytes: enough for 30 photographs of 6 megapixels."""
+
+_CLEARLY_OLDER = 10**9
+"""Nanoseconds: one second, which every file system can tell."""
 
 Clean = Callable[[Pixels], Pixels]
 
@@ -99,7 +110,7 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outc
         clean: H×W×3 uint8 or uint16 in, the same out; called on the caller's thread.
         options: how.
     """
-    reading: deque[tuple[Job, Future[Picture] | None]] = deque()
+    reading: deque[tuple[Job, Future[_Rainy] | None]] = deque()
     writing: deque[Future[Outcome] | Outcome] = deque()
     pending = iter(jobs)
     largest = 0  # bytes of the largest picture so far
@@ -113,11 +124,11 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outc
                 reading.append((job, None if skip else readers.submit(_read, job, options.max_pixels)))
             if not reading:
                 break
-            job, picture = reading.popleft()
-            writing.append(_advance(job, picture, clean, writers, options))
-            if picture is not None and picture.exception() is None:
-                largest = max(largest, picture.result().pixels.nbytes)
-            del picture  # its pixels are not needed any more
+            job, rainy = reading.popleft()
+            writing.append(_advance(job, rainy, clean, writers, options))
+            if rainy is not None and rainy.exception() is None:
+                largest = max(largest, rainy.result().picture.pixels.nbytes)
+            del rainy  # its pixels are not needed any more
             while len(writing) > ahead:
                 yield _finished(writing.popleft())
         while writing:
@@ -128,13 +139,13 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outc
 
 
 def _advance(
-    job: Job, reading: Future[Picture] | None, clean: Clean, writers: ThreadPoolExecutor, options: RunOptions
+    job: Job, reading: Future[_Rainy] | None, clean: Clean, writers: ThreadPoolExecutor, options: RunOptions
 ) -> Future[Outcome] | Outcome:
     """Clean one picture and hand it to the writers."""
     if reading is None:
         return _outcome(job, Status.SKIPPED)
     try:
-        picture = reading.result()
+        picture, changed = reading.result()
         started = time.perf_counter()
         cleaned = with_pixels(picture, clean(picture.pixels))
     except DpenetError as error:
@@ -144,15 +155,20 @@ def _advance(
         return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
     seconds = time.perf_counter() - started
     before = picture if job.compare else None
-    return writers.submit(_write, job, cleaned, before, seconds, options)
+    return writers.submit(_write, job, _Rainy(cleaned, changed), before, seconds, options)
 
 
-def _read(job: Job, max_pixels: int) -> Picture:
-    return read(job.source, max_pixels=max_pixels)
+def _read(job: Job, max_pixels: int) -> _Rainy:
+    try:
+        changed = job.source.stat().st_mtime_ns
+    except OSError:  # reading says it better
+        changed = 0
+    return _Rainy(read(job.source, max_pixels=max_pixels), changed)
 
 
-def _write(job: Job, picture: Picture, before: Picture | None, seconds: float, options: RunOptions) -> Outcome:
+def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, options: RunOptions) -> Outcome:
     """Encode and store one result, its before/after picture first: a target that exists is complete."""
+    picture, changed = cleaned
     notices = picture.notices
     try:
         image_format = options.image_format or format_for(job.target) or picture.format
@@ -162,7 +178,7 @@ def _write(job: Job, picture: Picture, before: Picture | None, seconds: float, o
         if job.compare is not None and before is not None:
             write_whole(job.compare, side_by_side(before, picture))
         write_whole(job.target, data)
-        _not_older(job)
+        _date(job, changed)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error, notices)
     except MemoryError:
@@ -174,12 +190,24 @@ def _write(job: Job, picture: Picture, before: Picture | None, seconds: float, o
     return Outcome(str(job.source), str(job.target), Status.DONE, None, notices, (width, height), seconds)
 
 
-def _not_older(job: Job) -> None:
-    """Date the outputs no earlier than their source, which a wrong camera clock may have put into the future."""
-    changed = job.source.stat().st_mtime_ns
+def _date(job: Job, changed: int) -> None:
+    """Date the outputs no earlier than their source, which a wrong camera clock may have put into the future.
+
+    Raises:
+        ImageReadError: the source is not the file that was read; the next run will take its outputs for too old.
+    """
+    try:
+        now = job.source.stat().st_mtime_ns
+    except OSError:  # it is gone, and its result stands
+        now = changed
     for path in (job.target, job.compare):
-        if path is not None and path.stat().st_mtime_ns < changed:
+        if path is not None and now != changed:
+            os.utime(path, ns=(min(now, changed) - _CLEARLY_OLDER,) * 2)
+        elif path is not None and path.stat().st_mtime_ns < changed:
             os.utime(path, ns=(changed, changed))
+    if now != changed:
+        why = "it was replaced or changed while it was being cleaned; the result is of what it was before"
+        raise ImageReadError(str(job.source), why, "Run the same command again when nothing writes to it any more.")
 
 
 def write_error(target: Path, error: OSError) -> ImageWriteError:
@@ -204,7 +232,13 @@ def _finished(result: Future[Outcome] | Outcome) -> Outcome:
 
 
 def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
-    if error is not None and str(job.source) not in error.what:
-        error = copy.copy(error)  # whatever failed, it is this picture's failure
-        error.what = f"{job.source}: {error.what}"
-    return Outcome(str(job.source), str(job.target), status, error, notices)
+    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices)
+
+
+def error_of(job: Job, error: DpenetError) -> DpenetError:
+    """The same error, naming the input: whatever failed, it is this input's failure."""
+    if str(job.source) in error.what:
+        return error
+    error = copy.copy(error)
+    error.what = f"{job.source}: {error.what}"
+    return error

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from dpenet_cli.errors import DownloadError
 from dpenet_cli.folders import cache_folder
-from dpenet_cli.storage import write_whole
+from dpenet_cli.storage import remove_leftovers, write_whole
 
 SOURCE = "https://raw.githubusercontent.com/wybchd/DPENet/a4c1dbe392c01d1851c35c9fd64b9585cac104b4/logs"
 """The authors' folder, at the commit that the checksums were taken from."""
@@ -161,6 +161,7 @@ def pull(
         why = f"what came is not the file that was published (its SHA-256 is {digest} instead of {weights.sha256})"
         raise DownloadError(weights.address, why, "Nothing was kept. A proxy's login page, perhaps? See the address.")
     weights.path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(weights.path.parent)
     write_whole(weights.path, data)
     return weights.path
 

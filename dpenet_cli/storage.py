@@ -3,14 +3,17 @@
 import contextlib
 import os
 import secrets
+import stat
+import sys
 import time
 from pathlib import Path
+from typing import IO, Any, BinaryIO
 
 TEMPORARY_PREFIX = ".dpenet-"
 TEMPORARY_SUFFIX = ".part"
 
 _LEFTOVER_SECONDS = 3600
-"""Age at which a temporary file belongs to nobody: writing one takes seconds."""
+"""Age at which a temporary file belongs to nobody where files cannot be locked: writing one takes seconds."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -22,19 +25,50 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: as the system reports it (no space, no permission, folder gone).
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+    temporary, file = _new_temporary(path)
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(OSError):  # some network and FUSE file systems have no mode bits to set
-            temporary.chmod(0o666 & ~_UMASK)
-        temporary.replace(path)
+            with contextlib.suppress(OSError):  # some network and FUSE file systems have no mode bits to set
+                temporary.chmod(0o666 & ~_UMASK)
+            if sys.platform == "win32":
+                file.close()  # Windows does not rename what is open; elsewhere it stays locked until it has its name
+            temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink()
         raise
+
+
+def _new_temporary(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside `path`, locked, readable by its owner alone."""
+    while True:
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+        file = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        if lock(file) is not False and os.fstat(file.fileno()).st_nlink:
+            return temporary, file
+        file.close()  # another run removed it as a leftover before it was locked
+
+
+def lock(file: IO[Any] | int) -> bool | None:
+    """Take the lock of an open file or folder; the system gives it back when the file is closed or the process dies.
+
+    Returns:
+        Whether it was taken; None where there are no such locks (Windows, some network file systems).
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _read_umask() -> int:
@@ -48,9 +82,13 @@ _UMASK = _read_umask()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed run left in a folder; those of a run that may still be going on stay."""
+    """Remove temporary files that a killed run left in a folder; those that another run is writing stay."""
     long_ago = time.time() - _LEFTOVER_SECONDS
-    with contextlib.suppress(OSError):  # a tidy folder is welcome, not required
-        for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
-            if path.stat().st_mtime < long_ago:
-                path.unlink()
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
+        with contextlib.suppress(OSError):  # a tidy folder is welcome, not required
+            if not stat.S_ISREG(path.lstat().st_mode):  # we made no pipes and no links
+                continue
+            with path.open("rb") as file:
+                free = lock(file)
+                if free or (free is None and os.fstat(file.fileno()).st_mtime < long_ago):
+                    path.unlink()

@@ -182,7 +182,14 @@ def test_members_of_absurd_size_are_refused_before_they_are_read(tmp_path, monke
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", b"\0" * 2**20)
     monkeypatch.setattr(checkpoints, "MAX_FILE_BYTES", 2**19)
-    refused(tmp_path / "bomb.pth", "absurd")
+    refused(tmp_path / "bomb.pth", "unpack to an absurd size")
+
+
+def test_a_pickle_that_would_take_minutes_to_look_at_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", b"N0" * 100 * 2**20)  # None, drop it, None, drop it
+    assert (tmp_path / "bomb.pth").stat().st_size < 2**20
+    refused(tmp_path / "bomb.pth", "its pickle has an absurd size")
 
 
 def test_safetensors_that_lie_are_refused(tmp_path, model):

@@ -712,12 +712,12 @@ def test_no_encoder_outlives_a_killed_run(tmp_path):
 
 
 def children(parent=None) -> list[int]:
-    """Living child processes, by /proc."""
+    """Living children that are ffmpeg, by /proc."""
     parent = parent or os.getpid()
     found = []
     for task in Path(f"/proc/{parent}/task").glob("*/children"):
         found += [int(child) for child in task.read_text().split()]
-    return [child for child in found if Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in found if b"ffmpeg" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_a_clock_that_was_running_before_starts_at_0(tmp_path):

@@ -66,6 +66,21 @@ def print_note(text: str, console: Console | None = None) -> None:
     console.print(Text.assemble(("note   ", "yellow"), one_line(text)), soft_wrap=True)
 
 
+def print_line(text: str) -> None:
+    """Print one line to stdout, for a program to read at once.
+
+    Raises:
+        InputError: stdout cannot be written to.
+    """
+    try:
+        typer.echo(text)
+    except BrokenPipeError:  # the reader has gone, as `head` does: Typer ends quietly
+        raise
+    except OSError as error:
+        why = f"it cannot be written to ({error.strerror or error})"
+        raise InputError("standard output", why, "Send it elsewhere.") from error
+
+
 class _Rate(ProgressColumn):
     """Pictures a minute, or seconds a picture when they are slow."""
 
@@ -213,13 +228,7 @@ class BatchReport:
         return f"[{number}/{self._total}] {outcome.status} {one_line(outcome.source)}{arrow}{time_taken}"
 
     def _print_json(self, fields: dict[str, Any]) -> None:
-        try:
-            typer.echo(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
-        except BrokenPipeError:  # the reader has gone, as `head` does: Typer ends quietly
-            raise
-        except OSError as error:
-            why = f"it cannot be written to ({error.strerror or error})"
-            raise InputError("standard output", why, "Send it elsewhere.") from error
+        print_line(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
 
 
 class _LogHandler(logging.Handler):

@@ -73,7 +73,7 @@ def _cleaned(
     """The bytes of the cleaned picture, and what its owner should know."""
     from dpenet_cli.images import encode, format_for, read, with_pixels  # noqa: PLC0415
 
-    rainy = sys.stdin.buffer.read() if source == PIPE else Path(source)
+    rainy = sys.stdin.buffer if source == PIPE else Path(source)
     picture = read(rainy, max_pixels=options.max_pixels)
     image_format = options.image_format or (target and format_for(target)) or picture.format
     data, notices = encode(with_pixels(picture, derainer(picture.pixels)), image_format, options.save)

@@ -1,7 +1,7 @@
 """``dpenet train``: from folders of pictures to weights, resumable."""
 
+import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dpenet_cli.cli.console import Exit, duration
+from dpenet_cli.cli.console import Exit, duration, print_line
 from dpenet_cli.errors import OptionError
+from dpenet_cli.folders import cache_folder
 from dpenet_cli.options import Precision
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import Recipe, TrainOptions
@@ -154,6 +155,8 @@ def train(
     }
     _check(data, clean_side, resume=resume)
     given = {name: value for name, value in choices.items() if value is not None}
+    with contextlib.suppress(OptionError):  # no home: then torch takes the folder for temporary files
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))  # read as torch is imported
 
     from dpenet_cli.training.loop import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
     from dpenet_cli.training.loop import train as start  # noqa: PLC0415
@@ -211,8 +214,7 @@ class _Display:
         """Show one event."""
         if self._json:
             if not self._console.quiet:
-                sys.stdout.write(to_json(event) + "\n")
-                sys.stdout.flush()
+                print_line(to_json(event))
             return
         kind = type(event).__name__.lower()
         if kind == "progress":

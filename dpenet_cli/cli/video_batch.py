@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dpenet_cli.cli.console import BatchReport, Exit
 from dpenet_cli.errors import DpenetError
 from dpenet_cli.inputs import Batch, Job
-from dpenet_cli.jobs import Outcome, Status, is_done, write_error
+from dpenet_cli.jobs import Outcome, Status, error_of, is_done, write_error
 from dpenet_cli.options import EngineOptions, VideoOptions
 
 if TYPE_CHECKING:
@@ -49,10 +49,12 @@ class VideoBatch:
     def _one(self, job: Job, *, dry: bool) -> Outcome:
         """Clean one video; whatever is wrong with it is its own."""
         source, target = str(job.source), str(job.target)
-        if not self._options.overwrite and self._options.preview is None and is_done(job):
-            return Outcome(source, target, Status.SKIPPED)
-        from dpenet_cli.video import clean_video, damage, estimate, prepare  # noqa: PLC0415 - not for --help
+        from dpenet_cli.video import clean_video, damage, estimate, prepare, remove_remains  # noqa: PLC0415 - not for --help
 
+        if not self._options.overwrite and self._options.preview is None and is_done(job):
+            if not dry:
+                remove_remains(job.target)
+            return Outcome(source, target, Status.SKIPPED)
         started = time.perf_counter()
         try:
             self._report.stage("looking at every frame")
@@ -67,9 +69,9 @@ class VideoBatch:
             if error is None and (harm := damage(work)):
                 notices += (harm.why,)
         except DpenetError as failure:
-            return Outcome(source, target, Status.FAILED, failure)
+            return Outcome(source, target, Status.FAILED, error_of(job, failure))
         except OSError as failure:
-            return Outcome(source, target, Status.FAILED, write_error(job.target, failure))
+            return Outcome(source, target, Status.FAILED, error_of(job, write_error(job.target, failure)))
         taken = time.perf_counter() - started
         return Outcome(source, target, Status.DONE, error, (*work.notices, *notices), _size(work), taken)
 

@@ -1,7 +1,9 @@
 """Pixels out of Pillow and OpenCV, and what is done to them before anything else sees them."""
 
+import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -14,6 +16,13 @@ from dpenet_cli.images import colour
 from dpenet_cli.images.picture import Samples
 
 COPY_AGAIN = "Copy it again from its source, or save it anew with a picture editor."
+
+
+DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError),
+    *(AttributeError, AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow, its plugins and pillow-heif raise on damaged files; libraries that fail oddly fail one picture only."""
 
 
 class _Shared:

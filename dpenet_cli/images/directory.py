@@ -102,7 +102,8 @@ def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Dire
     """The directory at an offset. Never reads outside the data.
 
     Raises:
-        DamagedError: its table does not lie within the data, or is longer than MAX_ENTRIES.
+        DamagedError: its table does not lie within the data, is longer than MAX_ENTRIES, or its values, which cannot
+            overlap, are longer than the data.
     """
     order = header.order
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if header.big else ("H", "HHL", "L")
@@ -115,6 +116,7 @@ def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Dire
     if not 0 < count <= MAX_ENTRIES or table_end > len(data):
         raise DamagedError("a directory is cut off")
     entries = []
+    room = len(data)
     for position in range(offset + count_size, table_end, entry_size):
         tag, kind, values = struct.unpack_from(f"{order}{entry_format}", data, position)
         start = position + entry_size - inline
@@ -122,6 +124,9 @@ def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Dire
         if size > inline:
             start = struct.unpack_from(f"{order}{offset_format}", data, start)[0]
         inside = kind in _SIZES and start + size <= len(data)
+        room -= size if inside else 0
+        if room < 0:
+            raise DamagedError("a directory says the same bytes many times")
         entries.append(Entry(tag, kind, values, bytes(data[start : start + size]) if inside else None, position, start))
     following = 0
     if table_end + inline <= len(data):

@@ -1,6 +1,7 @@
 """What a JPEG file says beside its pixels: read from its segments, and put into them."""
 
 import dataclasses
+import re
 import struct
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ _APP0, _APP1, _APP2, _APP11, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xFE
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _PADDING = 64  # bytes behind the end that are no picture
+_MAX_SCANS = 200  # usual are 10
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # inside a scan FF is followed by 00 or by a restart marker
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -48,7 +51,7 @@ def parse(data: bytes, what: str) -> Contents:
     """Read the segments up to the first scan.
 
     Raises:
-        ImageReadError: the file ends before its pixels.
+        ImageReadError: the file ends before its pixels, or has too many scans.
         ImageRefused: more than 8 bits per channel.
     """
     contents = Contents()
@@ -66,6 +69,9 @@ def parse(data: bytes, what: str) -> Contents:
             contents.signed = True
         else:
             _sort_out(kept, marker, payload)
+    if _scans(data, scan) > _MAX_SCANS:
+        why = f"it is coded in more than {_MAX_SCANS} scans, each of which a decoder walks through as a whole"
+        raise ImageReadError(what, why, "If you trust it, save it anew with a picture editor.")
     contents.extras = contents.extras or _has_tail(data, scan)
     contents.metadata = Metadata(
         exif=b"".join(kept["exif"]) or None,
@@ -142,6 +148,15 @@ def _join_icc(parts: list[bytes]) -> bytes | None:
     if not numbered or [part[0] for part in numbered] != list(range(1, numbered[0][1] + 1)):
         return None
     return b"".join(part[2:] for part in numbered)
+
+
+def _scans(data: bytes, start: int) -> int:
+    """How many scans the picture has, from the first one on; counting stops beyond the limit."""
+    count, at = 0, start
+    while (marker := _MARKER.search(data, at)) and marker[0] != b"\xff\xd9" and count <= _MAX_SCANS:
+        count += marker[0] == b"\xff\xda"
+        at = marker.end() + max(int.from_bytes(data[marker.end() : marker.end() + 2], "big"), 2)
+    return count
 
 
 def _has_tail(data: bytes, start: int) -> bool:

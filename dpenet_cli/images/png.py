@@ -91,7 +91,7 @@ def _sort_out(contents: Contents, found: dict[str, bytes], kept: list[Chunk], pi
         contents.frames = int.from_bytes(body[:4], "big")
     elif kind == b"tRNS":
         contents.transparent = body
-    elif kind == b"iCCP":
+    elif kind == b"iCCP" and "icc" not in found:
         found["icc"] = _inflate(body.partition(b"\0")[2][1:]) or b""
     elif kind in (b"eXIf", b"pHYs"):
         found[kind.decode()] = body
@@ -153,6 +153,8 @@ def _special_text(kind: bytes, body: bytes, found: dict[str, bytes]) -> bool:
     """Take XMP and raw profiles out of the text; says whether this chunk was one."""
     keyword, _, rest = body.partition(b"\0")
     if kind == b"iTXt" and keyword == _XMP_KEYWORD and len(rest) >= 2:
+        if "xmp" in found:  # the first counts: thousands of them would take long to unfold
+            return True
         compressed = rest[0] == 1
         packet = rest[2:].split(b"\0", 2)[-1]
         found["xmp"] = (_inflate(packet) or b"") if compressed else packet
@@ -160,11 +162,15 @@ def _special_text(kind: bytes, body: bytes, found: dict[str, bytes]) -> bool:
     match = _RAW_PROFILE.fullmatch(keyword)
     if match is None or kind == b"iTXt":
         return False
+    name = "raw " + match[1].decode()
+    if name in found:
+        return True
+    found[name] = b""
     text = rest if kind == b"tEXt" else _inflate(rest[1:])
     lines = (text or b"").strip().split(b"\n", 2)  # name, length, hexadecimal digits
     if len(lines) == 3:
         try:
-            found["raw " + match[1].decode()] = bytes.fromhex(lines[2].decode("ascii"))
+            found[name] = bytes.fromhex(lines[2].decode("ascii"))
         except ValueError:
             return True
     return True

@@ -3,11 +3,9 @@
 import dataclasses
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -20,24 +18,26 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused
 from dpenet_cli.images import containers, exif, jpeg, png, tiff
-from dpenet_cli.images.decoding import COPY_AGAIN, PILLOW_RULES, decode, decode_deep, unmultiplied, upright
+from dpenet_cli.images.decoding import (
+    COPY_AGAIN,
+    DECODING_ERRORS,
+    PILLOW_RULES,
+    decode,
+    decode_deep,
+    unmultiplied,
+    upright,
+)
 from dpenet_cli.images.directory import DamagedError
 from dpenet_cli.images.formats import RAW_SUFFIXES, format_of, raw_refusal
 from dpenet_cli.images.picture import Coding, Metadata, Picture, Samples
 from dpenet_cli.options import MAX_PIXELS, ImageFormat
 
-_DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError),
-    *(AttributeError, AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
-)
-"""What Pillow, its plugins and pillow-heif raise on damaged files; libraries that fail oddly fail one picture only."""
 
-
-def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read one picture. May be called from several threads.
 
     Args:
-        source: a file, or its bytes.
+        source: a file's path, its bytes, or a stream such as standard input.
         max_pixels: width times height that is decoded at most; checked before anything is decoded.
 
     Returns:
@@ -48,17 +48,17 @@ def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         ImageRefused: reading it would silently lose something (frames, pages, sensor data, HDR).
         DpenetError: something that is needed for it is not installed.
     """
-    what = "the picture" if isinstance(source, bytes) else str(source)
+    what = str(source) if isinstance(source, Path) else "the picture"
     if isinstance(source, Path) and source.suffix.lower() in RAW_SUFFIXES:
         raise raw_refusal(what)
-    data = source if isinstance(source, bytes) else _content(source, max_pixels)
+    data = source if isinstance(source, bytes) else _content(source, what, max_pixels)
     image_format = format_of(data, what)
     try:
         with PILLOW_RULES:
             return _READERS[image_format](data, what, max_pixels)
     except DpenetError:
         raise
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         why = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise ImageReadError(what, f"cannot be decoded ({why})", COPY_AGAIN) from error
 
@@ -70,21 +70,31 @@ _BYTES_PER_PIXEL, _PLAIN_BYTES = 8, 2**26
 """A file of 16-bit RGBA without compression takes 8 bytes a pixel; previews and metadata come on top."""
 
 
-def _content(path: Path, max_pixels: int) -> bytes:
-    """The whole file, once its first bytes and its size are those of a picture of at most so many pixels."""
+def _content(source: Path | BinaryIO, what: str, max_pixels: int) -> bytes:
+    """All of it, once its first bytes and its size are those of a picture of at most so many pixels."""
+    largest = _PLAIN_BYTES + _BYTES_PER_PIXEL * max_pixels
     try:
-        with path.open("rb") as file:
-            format_of(file.read(_HEAD_BYTES), str(path))
-            largest = _PLAIN_BYTES + _BYTES_PER_PIXEL * max_pixels
-            if (size := os.fstat(file.fileno()).st_size) > largest:
-                why = f"{size:,} bytes are more than a picture of {max_pixels:,} pixels takes"
-                raise ImageReadError(str(path), why, "If you trust it, give a larger `--max-pixels`.")
-            file.seek(0)
-            return file.read()
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                format_of(file.read(_HEAD_BYTES), what)
+                file.seek(0)
+                _check_bytes(os.fstat(file.fileno()).st_size, largest, what, max_pixels)
+                return _content(file, what, max_pixels)
+        head = source.read(_HEAD_BYTES)
+        format_of(head, what)
+        data = head + source.read(largest + 1 - len(head))
     except OSError as error:
         raise ImageReadError(
-            str(path), f"cannot be read ({error.strerror or error})", "Check its name and permissions."
+            what, f"cannot be read ({error.strerror or error})", "Check its name and permissions."
         ) from error
+    _check_bytes(len(data), largest, what, max_pixels)
+    return data
+
+
+def _check_bytes(size: int, largest: int, what: str, max_pixels: int) -> None:
+    if size > largest:
+        why = f"{size:,} bytes are more than a picture of {max_pixels:,} pixels takes"
+        raise ImageReadError(what, why, "If you trust it, give a larger `--max-pixels`.")
 
 
 def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:

@@ -126,6 +126,8 @@ def _pages(data: bytes, header: Header) -> list[Directory]:
     while pages[-1].next and pages[-1].next not in seen and len(pages) < _MAX_PAGES:
         seen.add(pages[-1].next)
         pages.append(tags.read_directory(data, header, pages[-1].next))
+        if sum(len(entry.value or b"") for page in pages for entry in page.entries) > 2 * len(data):
+            raise DamagedError("its pages say the same bytes many times")
     return pages
 
 

@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +96,20 @@ def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: flo
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True  # crops have one size, so the search for the fastest kernel pays
-    with joined(resolve_device(options.device)) as processes:
+    with joined(resolve_device(options.device)) as processes, run.held() if processes.first else nullcontext():
         if processes.first and not resume:
             run.start(options)
         processes.wait()
         try:
             with Stop(deadline) as stop:
                 return Trainer(run, options, processes, report, resume=resume).run(stop)
+        except BrokenPipeError:  # whoever read the reports has gone
+            raise
         except OSError as error:  # what is read is checked where it is read; this is about the run's own files
             why = f"cannot be written to: {error.strerror or error}"
-            next_step = "Make room and go on with --resume; the last checkpoint is whole."
+            next_step = "Make room, or mend what it says, and go on with --resume; the last checkpoint is whole."
+            if not run.folder.is_dir():
+                why, next_step = "it was removed while the run was at work in it", "Start the run again."
             raise TrainingError(str(run.folder), why, next_step) from error
 
 
@@ -254,8 +259,8 @@ class Trainer:
 
     def _draw_curve(self) -> None:
         events = self._folder.events()
-        loss = [(e["step"], e["loss"]) for e in events if e["event"] == "progress" and e["loss"] is not None]
-        psnr = [(e["step"], e["psnr"]) for e in events if e["event"] == "evaluated"]
+        loss = [(e["step"], e["loss"]) for e in events if e.get("event") == "progress" and e.get("loss") is not None]
+        psnr = [(e["step"], e["psnr"]) for e in events if e.get("event") == "evaluated"]
         write_whole(self._folder.folder / "curve.png", draw_curve(loss, psnr))
 
     def _preparing(self, doing: str) -> None:

@@ -10,9 +10,12 @@ grid.png           validation pictures at the last evaluation: rainy, restored, 
 curve.png          loss and PSNR over the steps
 """
 
+import contextlib
 import dataclasses
 import io
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dpenet_cli.errors import TrainingError
-from dpenet_cli.storage import write_whole
+from dpenet_cli.storage import lock, remove_leftovers, write_whole
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import TrainOptions
 from dpenet_cli.training.pictures import Choice
@@ -82,20 +85,44 @@ class RunFolder:
         self.checkpoint = folder / "checkpoint.pt"
         self.log = folder / "log.jsonl"
 
-    def start(self, options: TrainOptions) -> None:
-        """Make the folder for a new run. What is left of one that never got its data together is replaced.
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder if need be, keep other runs out of it, and remove what killed ones left.
 
         Raises:
-            TrainingError: it holds a run already, or cannot be made.
+            TrainingError: another run is at work in it, or it cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            held = os.open(self.folder, os.O_RDONLY) if os.name == "posix" else None
+        except OSError as error:
+            raise self._unwritable(error, "Choose another folder.") from error
+        try:
+            if held is not None and lock(held) is False:
+                step = "Wait for it, or choose another folder."
+                raise TrainingError(str(self.folder), "another run is at work in it", step)
+            remove_leftovers(self.folder)
+            yield
+        finally:
+            if held is not None:
+                os.close(held)
+
+    def start(self, options: TrainOptions) -> None:
+        """Begin a new run. What is left of one that never got its data together is replaced.
+
+        Raises:
+            TrainingError: the folder holds a run already, or cannot be written to.
         """
         if (self.folder / "data.json").exists():
             raise TrainingError(str(self.folder), "it holds a run", "Go on with --resume, or choose another folder.")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self.log.unlink(missing_ok=True)
             self.write_options(options)
         except OSError as error:
-            raise TrainingError(str(self.folder), f"cannot be written to: {error}", "Choose another folder.") from error
+            raise self._unwritable(error, "Choose another folder.") from error
+
+    def _unwritable(self, error: OSError, next_step: str) -> TrainingError:
+        return TrainingError(str(self.folder), f"cannot be written to: {error.strerror or error}", next_step)
 
     def options(self) -> TrainOptions:
         """The options that the run was started with."""
@@ -124,14 +151,16 @@ class RunFolder:
             file.write(to_json(event) + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """The log; a last line that a kill cut short is left out."""
-        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        """The log; a line that a kill or a power cut left damaged is left out."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         found = []
-        for line in lines:
+        for line in text.splitlines():
             try:
-                found.append(json.loads(line))
-            except ValueError:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(event, dict) and isinstance(event.get("step"), int):
+                found.append(event)
         return found
 
     def forget_after(self, step: int) -> None:

@@ -8,6 +8,7 @@ containers, copies, mux (the final file); strands (one stream's plan), work, est
 
 from dpenet_cli.video.estimate import Estimate, estimate
 from dpenet_cli.video.frames import Frame, FrameSink, FrameSource, pump
+from dpenet_cli.video.segments import remove_remains
 from dpenet_cli.video.work import Work, clean_video, damage, prepare
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "estimate",
     "prepare",
     "pump",
+    "remove_remains",
 ]

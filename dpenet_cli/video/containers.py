@@ -1,7 +1,7 @@
 """Containers that results are written in: which there are, and what each can carry, tried before any work starts."""
 
+import io
 import shlex
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +114,14 @@ def _fits(template: Any, muxer_name: str) -> bool:
     """Whether a header with this stream alone can be written."""
     import av  # noqa: PLC0415 - not for --help
 
-    with tempfile.TemporaryDirectory() as folder:
-        output = av.open(str(Path(folder) / "trial"), "w", format=muxer_name)
-        try:
-            add_copy(output, template)
-            output.start_encoding()
-        except (av.FFmpegError, ValueError):
-            return False
-        finally:
-            output.close()
+    output = av.open(io.BytesIO(), "w", format=muxer_name)
+    try:
+        add_copy(output, template)
+        output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        output.close()
     return True
 
 

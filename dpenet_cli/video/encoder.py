@@ -1,11 +1,11 @@
 """The encoder: ffmpeg as a child process that reads raw RGB from a pipe, watched from start to exit code."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -140,13 +140,12 @@ def _tried(_ffmpeg: str, encoding: Encoding) -> str | None:
     if encoding.hardware and encoding.mastering:
         return "it is not told about mastering displays"
     black = np.zeros((encoding.height, encoding.width, 3), np.uint16 if encoding.deep else np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            process = EncoderProcess(encoding, Path(folder) / "trial.mkv")
-            process.write(black)
-            process.finish()
-        except VideoWriteError as error:
-            return error.why.split(" / ")[0]  # ffmpeg tells the cause first
+    try:
+        process = EncoderProcess(encoding, Path(os.devnull))
+        process.write(black)
+        process.finish()
+    except VideoWriteError as error:
+        return error.why.split(" / ")[0]  # ffmpeg tells the cause first
     return None
 
 
@@ -208,7 +207,8 @@ class EncoderProcess:
         code = self._process.wait()
         self._listener.join(_PATIENCE)
         if code != 0:
-            raise self._failure(f"ended with exit code {code}")
+            by = signal.strsignal(-code) if code < 0 else None
+            raise self._failure(f"was ended by the system ({by})" if by else f"ended with exit code {code}")
 
     def kill(self) -> None:
         """End it now; its file is worth nothing."""

@@ -49,7 +49,7 @@ def estimate(work: Work, clean: Clean) -> Estimate:
     folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
     free = shutil.disk_usage(folder).free
     if free < needed:
-        why = f"about {needed / 1e6:.0f} MB are needed while working, and {free / 1e6:.0f} MB are free"
+        why = f"about {needed / 1e6:.1f} MB are needed while working, and {free / 1e6:.1f} MB are free"
         raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
     return Estimate(seconds / max(work.frames, 1), seconds, needed, free)
 

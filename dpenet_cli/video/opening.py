@@ -45,6 +45,9 @@ def open_input(path: Path) -> "av.container.InputContainer":
 def open_capture(path: Path) -> Any:
     """Open a local file with OpenCV's capture, under the same rules, its own rotation switched off.
 
+    Args:
+        path: a file that `has_utf8_name`.
+
     Returns:
         A ``cv2.VideoCapture``; whether it is open must be asked.
     """
@@ -55,7 +58,7 @@ def open_capture(path: Path) -> Any:
         before = os.environ.get(name)
         os.environ[name] = "|".join(f"{key};{value}" for key, value in _options().items())
         try:
-            capture = cv2.VideoCapture(address(path), cv2.CAP_FFMPEG)
+            capture = cv2.VideoCapture(os.fsencode(address(path)).decode("utf-8"), cv2.CAP_FFMPEG)
         finally:
             if before is None:
                 del os.environ[name]
@@ -63,6 +66,15 @@ def open_capture(path: Path) -> Any:
                 os.environ[name] = before
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     return capture
+
+
+def has_utf8_name(path: Path) -> bool:
+    """Whether the bytes of a path are UTF-8. OpenCV 5.0 ends the whole process where they are not."""
+    try:
+        os.fsencode(address(path)).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def address(path: Path) -> str:

@@ -18,7 +18,7 @@ from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import Colour, Layout, is_full, layout, swscale_number
 from dpenet_cli.video.frames import Frame
-from dpenet_cli.video.opening import open_capture, open_input
+from dpenet_cli.video.opening import has_utf8_name, open_capture, open_input
 from dpenet_cli.video.orientation import Orientation
 from dpenet_cli.video.probe import Footage, Movie
 from dpenet_cli.video.scan import real_video
@@ -80,6 +80,7 @@ def _lost_by_opencv(movie: Movie, footage: Footage, pixels: Layout, *, deinterla
         "damage": movie.damaged,
         "recordings joined": bool(movie.timeline.joints),
         "deinterlacing": deinterlace and footage.interlaced,
+        "a name that is not UTF-8": not has_utf8_name(movie.path),
     }
     return ", ".join(reason for reason, given in reasons.items() if given)
 

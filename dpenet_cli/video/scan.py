@@ -222,8 +222,9 @@ def display_matrix(beside: dict[str, bytes]) -> Matrix | None:
 
 
 def real_video(container: "av.container.InputContainer") -> "list[VideoStream]":
-    """The moving pictures of a file: video streams that are no cover picture."""
+    """The moving pictures of a file: video streams that are no cover picture, and whose codec is known."""
     from av.stream import Disposition  # noqa: PLC0415 - not for --help
 
     still = Disposition.attached_pic | Disposition.timed_thumbnails
-    return [stream for stream in container.streams.video if not stream.disposition & still]
+    known = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return [stream for stream in known if not stream.disposition & still]

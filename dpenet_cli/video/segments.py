@@ -7,21 +7,34 @@ begin at the same frames, so that the result is the same as if there had been on
 
 import contextlib
 import json
-import shutil
+import re
+import stat
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dpenet_cli.errors import VideoError, VideoWriteError
-from dpenet_cli.storage import write_whole
+from dpenet_cli.storage import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, lock, remove_leftovers, write_whole
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.opening import open_input
 from dpenet_cli.video.orientation import Orientation
 
-_MANIFEST = "manifest.json"
-_LOCK = "lock"
+_MANIFEST, _LOCK, _STORED = "manifest.json", "lock", "stored"
+
+_SEGMENT = re.compile(r"\d{1,9}-\d{5,9}\.mkv")
+
+_OWN = re.compile(
+    rf"{re.escape(_MANIFEST)}|{_LOCK}|{_STORED}|{_SEGMENT.pattern}|result\.\w+"
+    rf"|{re.escape(TEMPORARY_PREFIX)}\w+{re.escape(TEMPORARY_SUFFIX)}"
+)
+"""Names of the files that are made, and removed, in the folder of unfinished work."""
+
+_LARGEST_MANIFEST = 2**24
+"""Bytes; a day of video needs a fifth of it."""
+
+_MAKE_ROOM = "Move it away, or name another output with -o."
 
 
 class Workplace:
@@ -46,24 +59,54 @@ class Workplace:
         self._lock: Any = None
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._enter_folder()
         self._keep_others_out()
-        try:
-            held = json.loads((self.folder / _MANIFEST).read_bytes())
-            known = held["identity"] == self._identity
-            finished = {str(name): int(count) for name, count in held["finished"].items()}
-        except FileNotFoundError:
+        remove_leftovers(self.folder)
+        (self.folder / _STORED).unlink(missing_ok=True)
+        manifest = self._read_manifest()
+        if manifest is None:
             return self
-        except (ValueError, KeyError, TypeError, AttributeError):
-            known, finished = False, {}
+        known, finished = manifest
         if known:
             self._finished = {name: count for name, count in finished.items() if self._holds(name, count)}
             self.resumed = bool(self._finished)
         else:
             self.restarted = True
-            for path in self.folder.glob("*.mkv"):
-                path.unlink()
+            for path in _own_files(self.folder):
+                if path.name != _LOCK:
+                    path.unlink()
         return self
+
+    def _enter_folder(self) -> None:
+        """Make the folder, for its owner alone; a stranger's one may lie there already, with links in it."""
+        if self.folder.is_symlink():
+            raise VideoWriteError(str(self.folder), "a link has the name of the folder for unfinished work", _MAKE_ROOM)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError as error:
+            why = "a file has the name of the folder for unfinished work"
+            raise VideoWriteError(str(self.folder), why, _MAKE_ROOM) from error
+        with contextlib.suppress(OSError):  # some file systems have no mode bits to set
+            self.folder.chmod(0o700)
+        for path in _own_files(self.folder):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise VideoWriteError(str(path), "a link, folder or pipe has the name of unfinished work", _MAKE_ROOM)
+
+    def _read_manifest(self) -> tuple[bool, dict[str, int]] | None:
+        """Whether the work that lies here is of this identity, and its segments; None if there is none.
+
+        Whatever the file holds, only names that segments have come out of it.
+        """
+        try:
+            with (self.folder / _MANIFEST).open("rb") as file:
+                held = json.loads(file.read(_LARGEST_MANIFEST))
+            found = held["finished"].items()
+            finished = {name: count for name, count in found if _SEGMENT.fullmatch(name) and isinstance(count, int)}
+            return held["identity"] == self._identity, finished
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return False, {}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -89,6 +132,9 @@ class Workplace:
         Raises:
             VideoWriteError: it does not hold that many frames.
         """
+        if not path.exists():
+            why = "it is gone: the folder for unfinished work was removed while it was needed"
+            raise VideoWriteError(str(path), why, "Run the command again.")
         if not self._holds(path.name, frames):
             why = f"the encoder was given {frames} frames and its file does not hold as many"
             raise VideoWriteError(str(path), why, "Check the disk, and run the command again.")
@@ -96,10 +142,18 @@ class Workplace:
         text = json.dumps({"identity": self._identity, "finished": self._finished}, indent=1)
         write_whole(self.folder / _MANIFEST, text.encode())
 
-    def remove(self) -> None:
-        """The output stands: the work is not needed any more."""
-        self.__exit__(None, None, None)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def store(self, result: Path, target: Path) -> None:
+        """Give the result its name. The work is not needed any more.
+
+        Raises:
+            VideoWriteError: the system refused.
+        """
+        try:
+            (self.folder / _STORED).touch()  # a run that is killed between the two next lines leaves a known state
+            result.replace(target)
+        except OSError as error:
+            raise VideoWriteError(str(target), f"it cannot be stored ({error.strerror})", "Name another.") from error
+        _remove(self.folder)
 
     def _holds(self, name: str, frames: int) -> bool:
         import av  # noqa: PLC0415 - not for --help
@@ -111,18 +165,34 @@ class Workplace:
             return False
 
     def _keep_others_out(self) -> None:
-        try:
-            import fcntl  # noqa: PLC0415 - not on Windows
-        except ImportError:
-            return
         self._lock = (self.folder / _LOCK).open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if lock(self._lock) is False:
             self._lock.close()
             self._lock = None
             why = "another run is working on this output"
-            raise VideoWriteError(str(self.folder), why, "Wait for it, or name another output with -o.") from error
+            raise VideoWriteError(str(self.folder), why, "Wait for it, or name another output with -o.")
+
+
+def remove_remains(target: Path) -> None:
+    """Remove unfinished work whose result was stored, if a run was killed between the two."""
+    folder = target.with_name(target.name + ".part")
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    names = {path.name for path in folder.iterdir()}
+    if not names or (_STORED in names and not any(name.startswith("result.") for name in names)):
+        _remove(folder)
+
+
+def _own_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _OWN.fullmatch(path.name)]
+
+
+def _remove(folder: Path) -> None:
+    """Remove our files, and the folder if nothing else is in it; the marker goes last."""
+    with contextlib.suppress(OSError):  # the output stands; this is only tidying up
+        for path in sorted(_own_files(folder), key=lambda path: path.name == _STORED):
+            path.unlink()
+        folder.rmdir()
 
 
 class SegmentSink:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dpenet_cli.backends import Pixels
-from dpenet_cli.errors import OptionError, VideoReadError, VideoWriteError
+from dpenet_cli.errors import OptionError, VideoReadError
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.video.containers import riders
@@ -40,6 +40,7 @@ class Work:
 
     Attributes:
         job: source and target.
+        seen: size, and time of the last change in nanoseconds, of the source before it was looked at.
         movie: the source.
         strands: the streams that are cleaned.
         carried: indexes of streams that are copied.
@@ -50,6 +51,7 @@ class Work:
     """
 
     job: Job
+    seen: tuple[int, int]
     movie: Movie
     strands: tuple[Strand, ...]
     carried: frozenset[int]
@@ -72,6 +74,7 @@ def prepare(job: Job, options: VideoOptions) -> Work:
         VideoRefused: it could not be cleaned as asked without losing something.
         OptionError: an option does not fit this video.
     """
+    seen = _seen(job.source)
     movie = probe(job.source)
     chosen = _chosen(movie, options.video_stream)
     carried, notices = riders(movie, job.target)
@@ -93,7 +96,16 @@ def prepare(job: Job, options: VideoOptions) -> Work:
     if movie.boxes:
         what = ", ".join(f"'{name}'" for name in movie.boxes)
         notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
-    return Work(job, movie, tuple(strands), carried | left, window, options, notices, tuple(details))
+    return Work(job, seen, movie, tuple(strands), carried | left, window, options, notices, tuple(details))
+
+
+def _seen(source: Path) -> tuple[int, int]:
+    try:
+        status = source.stat()
+    except OSError as error:
+        why = f"it cannot be reached ({error.strerror or error})"
+        raise VideoReadError(str(source), why, "Bring it back, and run the command again.") from error
+    return status.st_size, status.st_mtime_ns
 
 
 def _chosen(movie: Movie, wanted: int | None) -> tuple[Footage, ...]:
@@ -188,11 +200,10 @@ def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], 
         result = place.folder / f"result{target.suffix}"
         assemble(work.movie, tuple(pieces), work.carried, work.window, result)
         verify(work.movie, tuple(pieces), work.carried, work.window, result)
-        try:
-            result.replace(target)
-        except OSError as error:
-            raise VideoWriteError(str(target), f"it cannot be stored ({error.strerror})", "Name another.") from error
-        place.remove()
+        if _seen(work.job.source) != work.seen:
+            why = "it was replaced or changed while it was being cleaned"
+            raise VideoReadError(str(work.job.source), why, "Run the command again when nothing writes to it any more.")
+        place.store(result, target)
     return notices
 
 
@@ -264,7 +275,6 @@ def _frame_at(footage: Footage, time: Fraction) -> int:
 
 def identity(work: Work, engine: str) -> dict[str, Any]:
     """What the result depends on, as JSON values."""
-    status = work.job.source.stat()
     encoder = Path(find_ffmpeg())
     strands = [
         {
@@ -278,7 +288,7 @@ def identity(work: Work, engine: str) -> dict[str, Any]:
         for strand in work.strands
     ]
     known = {
-        "input": [str(work.job.source.absolute()), status.st_size, status.st_mtime_ns],
+        "input": [str(work.job.source.absolute()), *work.seen],
         "engine": engine,
         "encoder": [str(encoder), encoder.stat().st_size, encoder.stat().st_mtime_ns] if encoder.is_file() else [],
         "strands": strands,
