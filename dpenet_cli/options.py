@@ -24,6 +24,13 @@ class Runtime(StrEnum):
     OPENVINO = "openvino"
 
 
+class ExportFormat(StrEnum):
+    """Files that other runtimes read."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
 class ImageFormat(StrEnum):
     """The formats that pictures are written in; the values are Pillow's names in lower case."""
 

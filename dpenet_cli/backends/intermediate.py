@@ -8,10 +8,11 @@ import contextlib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from dpenet_cli.backends.kept import BandNetwork, Ledger, Place, first_rows
 from dpenet_cli.errors import DeviceError
@@ -42,21 +43,34 @@ def convert(model: DPENet, ledger: Ledger, place: Place) -> Any:
         DeviceError: OpenVINO is not there.
         RuntimeError: OpenVINO does not understand the graph.
     """
-    openvino = import_openvino()
     rows = first_rows(model, 1) if place is Place.FIRST else _TRACE_SIDE
     examples = [torch.zeros(1, rows, _TRACE_SIDE, 3)]
     if not place.is_top:
         examples += [torch.zeros(1, kept.rows, _TRACE_SIDE, kept.channels) for kept in ledger.kept]
-    # the trace is the step's very operations: kept.py computes no size from a size, so there is nothing to check twice
+    network = BandNetwork(model, ledger, place).eval()
+    return trace(network, examples, [[1, -1, -1, each.shape[3]] for each in examples])
+
+
+def trace(network: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:
+    """Turn a module into an ``openvino.Model``.
+
+    Args:
+        network: in eval mode; it may compute no size from a size, for a trace takes what it sees for constants.
+        examples: its inputs.
+        shapes: of the inputs, −1 for a size that is left open.
+
+    Raises:
+        DeviceError: OpenVINO is not there.
+        RuntimeError: OpenVINO does not understand the graph.
+    """
+    openvino = import_openvino()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO's own way is this one too
-        network = BandNetwork(model, ledger, place).eval()
         traced = torch.jit.trace(network, tuple(examples), check_trace=False)  # type: ignore[no-untyped-call]
     frontend = importlib.import_module("openvino.frontend").FrontEndManager().load_by_framework("pytorch")
     decoder = importlib.import_module("openvino.frontend.pytorch.ts_decoder").TorchScriptPythonDecoder(traced)
     converted = frontend.convert(frontend.load(decoder))
-    shapes = {index: openvino.PartialShape([1, -1, -1, each.shape[3]]) for index, each in enumerate(examples)}
-    converted.reshape(shapes)
+    converted.reshape({index: openvino.PartialShape(list(shape)) for index, shape in enumerate(shapes)})
     return converted
 
 
