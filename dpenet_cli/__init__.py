@@ -10,8 +10,9 @@ The modules stand in one order, which is also the order to read them in. Each im
     model        the network
     checkpoints  weights on disk: names, the one reader, the one writer
     tiling       how a picture is cut
-    backends     how the network is run (bands, torch)
+    backends     how the network is run (PyTorch, OpenVINO)
     derainer     the engine: pictures in, clean pictures out
+    export       the network as a file for other runtimes
     images       a picture on disk: pixels, depth, alpha, metadata
     inputs       what the user named: files, folders, patterns, and the outputs they get
     jobs         many pictures through one engine, and the outcome of each

@@ -10,8 +10,8 @@ from typing import Self, overload
 import numpy as np
 from PIL import Image
 
-from dpenet_cli.backends import Backend, NonFinite, OutOfMemory, Pixels, TileSize
-from dpenet_cli.backends.torch import TorchBackend
+from dpenet_cli.backends import Backend, BackendFailed, NonFinite, OutOfMemory, Pixels, TileSize
+from dpenet_cli.backends.choice import choose
 from dpenet_cli.checkpoints import load_model
 from dpenet_cli.errors import DeviceError, ImageError, WeightsError
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
@@ -33,10 +33,12 @@ class Derainer:
     Args:
         backend: the network on its device.
         options: tile and strength; device, precision and threads are the backend's.
+        fallback: makes the backend that takes over, for good, when the first one fails at its work.
     """
 
-    def __init__(self, backend: Backend, options: EngineOptions) -> None:
+    def __init__(self, backend: Backend, options: EngineOptions, fallback: Callable[[], Backend] | None = None) -> None:
         self._backend = backend
+        self._fallback = fallback
         self._strength = options.strength
         self._columns = options.tile
         self._limit: TileSize | None = None
@@ -49,11 +51,12 @@ class Derainer:
         Raises:
             WeightsError: the weights are missing or unusable.
             DeviceError: the device or precision is not available here.
-            OptionError: the device's name means nothing.
+            OptionError: the device's name means nothing, or the backend does not go with it.
         """
         options = options or EngineOptions()
         model = load_model(weights)
-        return cls(TorchBackend(model, options.device, options.precision, options.threads), options)
+        backend, fallback = choose(model, options)
+        return cls(backend, options, fallback)
 
     @property
     def description(self) -> str:
@@ -83,7 +86,7 @@ class Derainer:
 
         Raises:
             ImageError: another shape, dtype or mode.
-            DeviceError: the device's memory does not hold the smallest tile.
+            DeviceError: the device's memory does not hold the smallest tile, or the backend fails and none takes over.
             WeightsError: the weights give values that are not numbers, even in fp32.
         """
         if isinstance(rainy, Image.Image):
@@ -95,8 +98,20 @@ class Derainer:
             return rainy.copy()
         with self._lock:
             clean = np.empty_like(rainy, order="C")
-            self._clean_into(clean, rainy, self._backend.precision_for(rainy.dtype), progress or _no_progress)
+            try:
+                self._clean_into(clean, rainy, progress or _no_progress)
+            except BackendFailed as error:
+                self._take_over(error)
+                self._clean_into(clean, rainy, progress or _no_progress)
             return clean
+
+    def _take_over(self, error: BackendFailed) -> None:
+        """Let the fallback serve from now on."""
+        failed = self._backend.description
+        if self._fallback is None:
+            raise DeviceError(failed, str(error), "Use another --backend.") from error
+        self._backend, self._fallback, self._limit = self._fallback(), None, None
+        log.warning("%s failed (%s): going on with %s", failed, error, self._backend.description)
 
     def _tile_size(self, height: int, width: int, precision: Precision) -> TileSize:
         """What suits the backend, and no more than memory has been found to hold."""
@@ -128,9 +143,10 @@ class Derainer:
         while waiting:
             yield self(waiting.popleft())
 
-    def _clean_into(self, clean: Pixels, rainy: Pixels, precision: Precision, progress: Progress) -> None:
+    def _clean_into(self, clean: Pixels, rainy: Pixels, progress: Progress) -> None:
         """Fill `clean`; start over with half the tile when memory runs out."""
         height, width = rainy.shape[:2]
+        precision = self._backend.precision_for(rainy.dtype)
         size = self._tile_size(height, width, precision)
         while True:
             cut = plan(width, tile=size.columns, halo=self._backend.receptive_radius)

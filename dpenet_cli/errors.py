@@ -7,7 +7,8 @@
     ├── TrainingError    a training run that cannot start or go on
     ├── WeightsError     a weights file that is missing, foreign, damaged or hostile
     ├── DownloadError    published weights that could not be fetched, or are not what was published
-    ├── DeviceError      a device or precision that this machine does not have, or that ran out of memory
+    ├── ExportError      a file for another runtime that cannot be made, or is not what it should be
+    ├── DeviceError      a device, precision or runtime that this machine lacks, or that ran out of memory
     ├── ImageError       one picture
     │   ├── ImageReadError    cannot be decoded
     │   ├── ImageRefused      could be decoded, but not without losing something of it
@@ -64,8 +65,12 @@ class DownloadError(DpenetError):
     """Published weights that could not be fetched, or that are not what was published."""
 
 
+class ExportError(DpenetError):
+    """A file for another runtime that cannot be made or stored, or does not give what the network gives."""
+
+
 class DeviceError(DpenetError):
-    """A device or precision that is not available here, or a device that ran out of memory."""
+    """A device, precision or runtime that is not available here, or a device that ran out of memory."""
 
 
 class ImageError(DpenetError):

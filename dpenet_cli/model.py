@@ -51,8 +51,11 @@ class Stages(NamedTuple):
 class Flow(Protocol):
     """How rows reach a convolution. The order of the calls is the same in every forward pass."""
 
-    def conv(self, layer: nn.Conv2d, rows: Tensor) -> Tensor:
-        """Apply `layer` (stride 1, zero-padded to keep the size) to N×C×h×W; the rows that come out may lag behind."""
+    def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:
+        """Apply `layer` (stride 1, zero-padded to keep the size) to N×C×h×W; the rows that come out may lag behind.
+
+        With `rectify`, `rows` goes through a ReLU first; a flow may then keep one copy of what is also summed.
+        """
 
     def align(self, earlier: Tensor, like: Tensor) -> Tensor:
         """Give the rows of `earlier` that stand at the same place in the picture as those of `like`."""
@@ -61,8 +64,8 @@ class Flow(Protocol):
 class _Whole:
     """The whole picture at once: nothing lags."""
 
-    def conv(self, layer: nn.Conv2d, rows: Tensor) -> Tensor:
-        out: Tensor = layer(rows)
+    def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:
+        out: Tensor = layer(relu(rows) if rectify else rows)
         return out
 
     def align(self, earlier: Tensor, like: Tensor) -> Tensor:  # noqa: ARG002 - the protocol's signature
@@ -98,17 +101,17 @@ class DDRB(nn.Module):
         """Run the block. x: N×C×H×W."""
         x1 = _pair(self.dconv1, x, flow)
         sum1 = flow.align(x, x1) + x1
-        x2 = _pair(self.dconv2, relu(sum1), flow)
+        x2 = _pair(self.dconv2, sum1, flow, rectify=True)
         sum2 = flow.align(sum1, x2) + x2
-        x3 = _pair(self.dconv5, relu(sum2), flow)
+        x3 = _pair(self.dconv5, sum2, flow, rectify=True)
         return relu(flow.align(sum2, x3) + x3)
 
 
-def _pair(convs: nn.ModuleList, x: Tensor, flow: Flow) -> Tensor:
+def _pair(convs: nn.ModuleList, x: Tensor, flow: Flow, *, rectify: bool = False) -> Tensor:
     first, second = convs
     assert isinstance(first, nn.Conv2d)
     assert isinstance(second, nn.Conv2d)
-    return flow.conv(second, relu(flow.conv(first, x)))
+    return flow.conv(second, flow.conv(first, x, rectify=rectify), rectify=True)
 
 
 class PixelAttention(nn.Module):
@@ -123,7 +126,7 @@ class PixelAttention(nn.Module):
 
     def forward(self, features: Tensor, flow: Flow = WHOLE) -> Tensor:
         """Weigh the features. features: N×C×H×W."""
-        return torch.sigmoid(flow.conv(self.excite, relu(flow.conv(self.squeeze, features))))
+        return torch.sigmoid(flow.conv(self.excite, flow.conv(self.squeeze, features), rectify=True))
 
 
 class ERPAB(nn.Module):

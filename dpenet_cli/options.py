@@ -16,6 +16,21 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class Runtime(StrEnum):
+    """What runs the network; the results agree to fp32's rounding."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
+class ExportFormat(StrEnum):
+    """Files that other runtimes read."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
 class ImageFormat(StrEnum):
     """The formats that pictures are written in; the values are Pillow's names in lower case."""
 
@@ -52,6 +67,8 @@ class EngineOptions:
             at hand. It changes speed and memory, never the result.
         threads: CPU threads for the network, or None for PyTorch's choice.
         strength: 0..1; the result is ``input + strength · (restored − input)``.
+        backend: what runs the network; ``auto`` is OpenVINO on a CPU where it is installed and known to be faster,
+            PyTorch elsewhere.
     """
 
     device: str = "auto"
@@ -59,13 +76,16 @@ class EngineOptions:
     tile: int | None = None
     threads: int | None = None
     strength: float = 1.0
+    backend: Runtime = Runtime.AUTO
 
     def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "precision", Precision(self.precision))  # a plain string will do
-        except ValueError:
-            known = ", ".join(Precision)
-            raise OptionError(f"precision {self.precision!r}", "there is no such precision", f"Use {known}.") from None
+        for name, kind in (("precision", Precision), ("backend", Runtime)):
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, kind(value))  # a plain string will do
+            except ValueError:
+                known = ", ".join(kind)
+                raise OptionError(f"{name} {value!r}", f"there is no such {name}", f"Use {known}.") from None
         for name in ("tile", "threads"):
             if not isinstance(getattr(self, name), int | None):
                 raise OptionError(f"{name} {getattr(self, name)!r}", "a whole number is needed", "Give 512, say.")

@@ -7,6 +7,7 @@ after a warm-up. Useful operations are counted, two for a multiply-add; what a w
 """
 
 import contextlib
+import itertools
 import statistics
 import sys
 import time
@@ -18,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dpenet_cli.backends.choice import is_installed
 from dpenet_cli.backends.torch import cpu_has_bf16, resolve_device
 from dpenet_cli.benchmark import network_of
 from dpenet_cli.checkpoints import load_model
 from dpenet_cli.derainer import Derainer
 from dpenet_cli.errors import DeviceError, OptionError
-from dpenet_cli.options import EngineOptions, Precision
+from dpenet_cli.options import EngineOptions, Precision, Runtime
 
 PUBLISHED_WAY = "published way: torch, fp32, NCHW, eager, whole picture"
 
@@ -124,7 +126,7 @@ def describe_device(device: str) -> str:
 
 
 def time_ways(options: SpeedOptions) -> Iterator[Timing]:
-    """Time every way that this machine has, size by size, the published one first.
+    """Time every runtime and precision that this machine has, size by size, the published one first.
 
     Raises:
         DeviceError: the device is not there.
@@ -134,19 +136,19 @@ def time_ways(options: SpeedOptions) -> Iterator[Timing]:
     if options.threads:
         torch.set_num_threads(options.threads)
     macs = network_of(load_model(options.weights)).macs_per_pixel
-    engines = dict(_engines(options, device))
+    engines = list(_engines(options, device))
     for size in options.sizes:
         yield from _time_size(size, options, device, engines, macs)
 
 
 def _time_size(
-    size: Size, options: SpeedOptions, device: torch.device, engines: dict[Precision, Derainer], macs: int
+    size: Size, options: SpeedOptions, device: torch.device, engines: list[tuple[Precision, Derainer]], macs: int
 ) -> Iterator[Timing]:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)
     ways = [_published_way(options.weights, picture, device)]
-    ways += [_Way(f"dpenet: {e.description}", p, _call(e, picture)) for p, e in engines.items()]
-    products = {p: _matrix_product(p, device) for p in engines}
+    ways += [_Way(f"dpenet: {e.description}", p, _call(e, picture)) for p, e in engines]
+    products = {p: _matrix_product(p, device) for p, _ in engines}
     warm = [_warm_up(way, device) for way in ways]
     running = [way for way, (_, problem) in zip(ways, warm, strict=True) if not problem]
     seconds = _take_turns([*running, *products.values()], options.repeats)
@@ -164,12 +166,15 @@ def _time_size(
 
 
 def _engines(options: SpeedOptions, device: torch.device) -> Iterator[tuple[Precision, Derainer]]:
-    """The precisions that this device has in hardware, each at default settings."""
-    for precision in (Precision.FP32, Precision.BF16, Precision.FP16):
+    """The precisions that this device has in hardware, on each runtime that is here, each at default settings."""
+    runtimes = [Runtime.TORCH]
+    if device.type == "cpu" and is_installed():
+        runtimes.append(Runtime.OPENVINO)
+    for runtime, precision in itertools.product(runtimes, (Precision.FP32, Precision.BF16, Precision.FP16)):
         if device.type == "cpu" and precision is Precision.BF16 and not cpu_has_bf16():
             continue
         with contextlib.suppress(DeviceError):
-            engine = EngineOptions(str(device), precision, threads=options.threads)
+            engine = EngineOptions(str(device), precision, threads=options.threads, backend=runtime)
             yield precision, Derainer.load(options.weights, engine)
 
 

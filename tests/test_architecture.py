@@ -80,6 +80,7 @@ def test_public_names_are_there():
         ["weights", "pull", "--help"],
         ["benchmark", "--help"],
         ["doctor", "--help"],
+        ["export", "--help"],
     ],
 )
 def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
@@ -88,7 +89,7 @@ def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
         "from dpenet_cli.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'cv2', 'av', 'safetensors'} & set(sys.modules)\n"
+        "heavy = {'torch', 'cv2', 'av', 'safetensors', 'openvino', 'onnx'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     result = subprocess.run(

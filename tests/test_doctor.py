@@ -55,10 +55,22 @@ def test_it_survives_a_machine_without_ffmpeg(monkeypatch):
         ("mps, fp32", "Apple"),
         ("cpu, bf16", "multiplies bf16 in hardware"),
         ("cpu, fp32", "bf16 would be slower"),
+        ("cpu, OpenVINO, fp32", "OpenVINO is faster than PyTorch here"),
     ],
 )
 def test_the_precision_has_a_reason(description, part):
     assert part in doctor._reason(description)
+
+
+def test_advice_about_what_to_install(monkeypatch):
+    from dpenet_cli.backends import choice
+
+    monkeypatch.setattr(choice, "would_help", lambda _: True)
+    monkeypatch.setattr(choice, "is_installed", lambda: False)
+    assert any("dpenet[openvino]" in line for line in doctor._advice())
+    assert "openvino is not installed" in doctor.gather()["engine"]["backends"]
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    assert not any("dpenet[openvino]" in line for line in doctor._advice())
 
 
 def test_advice_about_threads(monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from conftest import TINY, dpenet, lively_model
 
 from dpenet_cli import speed
+from dpenet_cli.backends import choice
 from dpenet_cli.backends.torch import cpu_has_bf16
 from dpenet_cli.benchmark import network_of
 from dpenet_cli.errors import OptionError
@@ -24,7 +25,9 @@ def small_products(monkeypatch):
 def test_every_way_of_this_machine_is_timed_against_the_published_one(tiny_weights):
     sizes = (Size(40, 30), Size(32, 32))
     timings = list(time_ways(SpeedOptions(str(tiny_weights), sizes, "cpu", repeats=3)))
-    ways = [PUBLISHED_WAY, "dpenet: cpu, fp32"] + ["dpenet: cpu, bf16"] * cpu_has_bf16()
+    precisions = ["fp32"] + ["bf16"] * cpu_has_bf16()
+    runtimes = ["cpu"] + ["cpu, OpenVINO"] * choice.is_installed()
+    ways = [PUBLISHED_WAY, *(f"dpenet: {runtime}, {precision}" for runtime in runtimes for precision in precisions)]
     assert [(timing.way, timing.size) for timing in timings] == [(way, size) for size in sizes for way in ways]
     macs = network_of(lively_model(TINY)).macs_per_pixel
     for timing in timings:

@@ -31,6 +31,10 @@ class OutOfMemory(MemoryError):
     """The device has no memory left for a strip of this size."""
 
 
+class BackendFailed(RuntimeError):
+    """This runtime cannot make or run the network here; another one may."""
+
+
 class Backend(Protocol):
     """One network on one device.
 
@@ -56,4 +60,5 @@ class Backend(Protocol):
         Raises:
             NonFinite: a block holds values that are not numbers.
             OutOfMemory: the device's memory is exhausted.
+            BackendFailed: the runtime fails at a network that another one may run.
         """

@@ -8,7 +8,7 @@ would compute there is known to be padding, and is not computed.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, relu
 
 
 class BandFlow:
@@ -29,8 +29,10 @@ class BandFlow:
         """Announce the next forward pass."""
         self._step = -1
 
-    def conv(self, layer: nn.Conv2d, rows: Tensor) -> Tensor:
+    def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:
         """Convolve the rows whose context is complete: N×C×h×W in, N×C'×h'×W out, h' ≤ h."""
+        if rectify:
+            rows = relu(rows)
         radius, side = _padding(layer)
         kept = self._next_step()
         if radius:

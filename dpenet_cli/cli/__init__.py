@@ -11,6 +11,7 @@ from dpenet_cli.cli.benchmark import benchmark
 from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.doctor import doctor
+from dpenet_cli.cli.export import export
 from dpenet_cli.cli.train import train
 from dpenet_cli.cli.video import video
 from dpenet_cli.cli.weights import weights_app
@@ -27,6 +28,7 @@ app.command()(derain)
 app.command()(video)
 app.command()(benchmark)
 app.command()(train)
+app.command()(export)
 app.command()(doctor)
 app.add_typer(weights_app, name="weights")
 

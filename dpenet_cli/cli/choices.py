@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dpenet_cli.errors import OptionError
-from dpenet_cli.options import DEFAULT_WEIGHTS, FAST_WEIGHTS, Precision
+from dpenet_cli.options import DEFAULT_WEIGHTS, FAST_WEIGHTS, Precision, Runtime
 
 FILES, RESULT, ENGINE, SHOWN = "Files", "The result", "Speed and memory", "What is shown"
 """The panels of the help."""
@@ -46,6 +46,13 @@ EnginePrecision = Annotated[
     Precision,
     typer.Option(
         help="auto: fp16 on CUDA, bf16 on processors that have it, else fp32; fp32 for more than 8 bits.",
+        rich_help_panel=ENGINE,
+    ),
+]
+Backend = Annotated[
+    Runtime,
+    typer.Option(
+        help="What runs the network. auto: OpenVINO on a CPU where it is installed and known to be faster, else torch.",
         rich_help_panel=ENGINE,
     ),
 ]

@@ -152,6 +152,11 @@ class BatchReport:
         if self._verbosity >= 0:
             print_note(text, self._console)
 
+    def advice(self, text: str) -> None:
+        """Something that would help this person, if there is anything; a program that reads JSON is not told."""
+        if text and not self._json:
+            self.note(text)
+
     def detail(self, text: str) -> None:
         """Something for those who asked for everything."""
         if self._verbosity > 0:

@@ -12,6 +12,7 @@ from dpenet_cli.cli.choices import (
     RESULT,
     SHOWN,
     AsJson,
+    Backend,
     Device,
     DryRun,
     EnginePrecision,
@@ -110,6 +111,7 @@ def derain(
     ] = False,
     fast: Fast = False,
     device: Device = EngineOptions.device,
+    backend: Backend = EngineOptions.backend,
     precision: EnginePrecision = EngineOptions.precision,
     tile: Tile = "auto",
     threads: Threads = None,
@@ -128,7 +130,7 @@ def derain(
     Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
-    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength)
+    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend)
     options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
     end_on_signals()
@@ -160,6 +162,7 @@ def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: Engin
             options = replace(options, workers=_workers(derainer))
             description = derainer.description
             report.detail(f"{weights} on {description}")
+            report.advice(_missing_extra(engine))
             outcomes = run(batch.jobs, lambda rainy: derainer(rainy, report.share), options)
         else:  # nothing to clean: torch is not worth waiting for
             outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in batch.jobs)
@@ -174,6 +177,12 @@ def _load(weights: str, engine: EngineOptions) -> "Derainer":
     from dpenet_cli.derainer import Derainer  # noqa: PLC0415 - torch: not for --help
 
     return Derainer.load(weights, engine)
+
+
+def _missing_extra(engine: EngineOptions) -> str:
+    from dpenet_cli.backends.choice import missing_extra  # noqa: PLC0415 - torch: not for --help
+
+    return missing_extra(engine)
 
 
 def _workers(derainer: "Derainer") -> int:

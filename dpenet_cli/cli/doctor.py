@@ -18,6 +18,7 @@ from rich.table import Table
 from dpenet_cli import __version__
 from dpenet_cli.cli.console import one_line, table_console
 from dpenet_cli.errors import DpenetError
+from dpenet_cli.options import EngineOptions
 
 _PACKAGES = (
     "torch",
@@ -30,6 +31,8 @@ _PACKAGES = (
     "typer",
     "rich",
     "openvino",
+    "onnx",
+    "onnxruntime",
 )
 
 _ENCODERS = (
@@ -129,6 +132,7 @@ def _processor() -> str:
 def _device() -> Facts:
     import torch  # noqa: PLC0415 - not for --help
 
+    from dpenet_cli.backends.choice import is_installed  # noqa: PLC0415
     from dpenet_cli.derainer import Derainer  # noqa: PLC0415
 
     cuda = [
@@ -140,7 +144,7 @@ def _device() -> Facts:
         "CUDA devices": cuda or ["none" + ("; this PyTorch is built without CUDA" if not torch.version.cuda else "")],
         "Apple GPU": "yes" if torch.backends.mps.is_available() else "no",
         "threads": str(torch.get_num_threads()),
-        "backend": "torch",
+        "backends": ["torch", "openvino" if is_installed() else "openvino is not installed"],
     }
     try:
         engine = Derainer.load()
@@ -155,9 +159,15 @@ def _reason(description: str) -> str:
         return "the first CUDA device, in half precision, which its tensor cores are made for"
     if description.startswith("mps"):
         return "no CUDA device; the Apple GPU, in fp32"
+    if "OpenVINO" in description:
+        return f"no GPU; OpenVINO is faster than PyTorch here, and {_reason_of_precision(description)}"
+    return f"no GPU; {_reason_of_precision(description)}"
+
+
+def _reason_of_precision(description: str) -> str:
     if description.endswith("bf16"):
-        return "no GPU; this processor multiplies bf16 in hardware, which is faster than fp32"
-    return "no GPU, and no bf16 in this processor's hardware, so that bf16 would be slower than fp32"
+        return "this processor multiplies bf16 in hardware, which is faster than fp32"
+    return "this processor has no bf16 in hardware, so that bf16 would be slower than fp32"
 
 
 def _ffmpeg() -> Facts:
@@ -218,7 +228,9 @@ def _variables() -> list[str]:
 def _advice() -> list[str]:
     import torch  # noqa: PLC0415
 
-    advice = []
+    from dpenet_cli.backends.choice import missing_extra  # noqa: PLC0415
+
+    advice = [text] if (text := missing_extra(EngineOptions())) else []
     if shutil.which("nvidia-smi") and not torch.version.cuda:
         advice.append("there is an NVIDIA driver, but this PyTorch is built without CUDA: install PyTorch's CUDA build")
     if torch.version.cuda and not torch.cuda.is_available():

@@ -12,6 +12,7 @@ from dpenet_cli.cli.choices import (
     RESULT,
     SHOWN,
     AsJson,
+    Backend,
     Device,
     DryRun,
     EnginePrecision,
@@ -159,6 +160,7 @@ def video(
     ] = False,
     fast: Fast = False,
     device: Device = EngineOptions.device,
+    backend: Backend = EngineOptions.backend,
     precision: EnginePrecision = EngineOptions.precision,
     tile: Tile = "auto",
     threads: Threads = None,
@@ -185,7 +187,7 @@ def video(
     Exit code: 0 all done, 1 some failed or damaged, 2 wrong usage, 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
-    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength)
+    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend)
     options = VideoOptions(
         codec=codec,
         crf=crf,

@@ -88,6 +88,7 @@ class VideoBatch:
         if self._derainer is None:
             import hashlib  # noqa: PLC0415 - with torch
 
+            from dpenet_cli.backends.choice import missing_extra  # noqa: PLC0415 - torch: not for --help
             from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
             from dpenet_cli.derainer import Derainer  # noqa: PLC0415 - torch: not for --help
 
@@ -96,6 +97,7 @@ class VideoBatch:
             kind = "gpu" if self._derainer.on_gpu else "cpu"
             self._engine = f"{content} {kind} {self._derainer.description} strength {self._engine_options.strength}"
             self._report.detail(f"{self._weights} on {self._derainer.description}")
+            self._report.advice(missing_extra(self._engine_options))
         return self._derainer
 
 

@@ -1,0 +1,369 @@
+"""OpenVINO: equal to PyTorch and to itself at any cut, silent towards its makers, kept in the cache, replaceable."""
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, dpenet, lively_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dpenet_cli import EngineOptions, Precision
+from dpenet_cli.backends import BackendFailed, TileSize, choice, compiled
+from dpenet_cli.backends.kept import BandNetwork, Place, first_rows, ledger_of
+from dpenet_cli.backends.torch import TorchBackend, cpu_has_bf16
+from dpenet_cli.derainer import Derainer
+from dpenet_cli.errors import DeviceError, OptionError, WeightsError
+from dpenet_cli.model import DPENetConfig
+from dpenet_cli.options import Runtime
+
+MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
+LEDGER = ledger_of(MODEL)
+GREY_LEVEL = 1 / 255
+
+
+def picture(height, width, dtype=np.uint8, seed=0):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True)
+
+
+def whole(model, rainy):
+    """The untiled result by PyTorch, in levels, float."""
+    peak = np.iinfo(rainy.dtype).max
+    tensor = torch.from_numpy(rainy.astype(np.float32) / peak).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        return model(tensor).restored[0].permute(1, 2, 0).clamp(0, 1).numpy().astype(np.float64) * peak
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(1, 130), width=st.integers(1, 20), rows=st.integers(1, 70))
+def test_kept_rows_equal_the_whole_in_floats(height, width, rows):
+    picture = torch.rand(1, height, width, 3)
+    tensor = picture.permute(0, 3, 1, 2)
+    first = first_rows(MODEL, rows)
+    with torch.inference_mode():
+        residual = (MODEL(tensor).restored - tensor).permute(0, 2, 3, 1)
+        (at_once,) = BandNetwork(MODEL, LEDGER, Place.WHOLE)(picture)
+        assert (at_once - residual).abs().max() <= 1e-3 * GREY_LEVEL
+        if first >= height:
+            return
+        out, *kept = BandNetwork(MODEL, LEDGER, Place.FIRST)(picture[:, :first])
+        assert out.shape[1] >= rows
+        blocks, top = [out], first
+        while top + rows < height:
+            out, *kept = BandNetwork(MODEL, LEDGER, Place.BETWEEN)(picture[:, top : top + rows], *kept)
+            assert out.shape[1] == rows
+            assert [(each.shape[1], each.shape[3]) for each in kept] == [tuple(each) for each in LEDGER.kept]
+            blocks, top = [*blocks, out], top + rows
+        (out,) = BandNetwork(MODEL, LEDGER, Place.LAST)(picture[:, top:], *kept)
+        banded = torch.cat([*blocks, out], dim=1)
+    assert banded.shape == residual.shape
+    assert (banded - residual).abs().max() <= 1e-3 * GREY_LEVEL
+
+
+openvino = pytest.mark.skipif(not choice.is_installed(), reason="OpenVINO is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def private_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def fixed_tiles(model, size, precision=Precision.FP32):
+    """The real backend with tiles of a given size."""
+    from dpenet_cli.backends.openvino import OpenVINOBackend
+
+    class FixedTiles(OpenVINOBackend):
+        def tile_size(self, height, width, precision, columns):
+            return TileSize(min(columns or self.size.columns, width), self.size.band_rows)
+
+    backend = FixedTiles(model, precision)
+    backend.size = size
+    return backend
+
+
+@pytest.fixture(scope="module")
+def backend(private_cache):
+    return fixed_tiles(MODEL, TileSize(64, 16))
+
+
+@openvino
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 130),
+    width=st.integers(1, 130),
+    columns=st.integers(1, 140),
+    rows=st.integers(1, 140),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+)
+def test_tiled_equals_pytorch_untiled(backend, height, width, columns, rows, dtype):
+    rainy = picture(height, width, dtype)
+    backend.size = TileSize(columns, rows)
+    tiled = Derainer(backend, EngineOptions())(rainy)
+    slack = 1e-3 * np.iinfo(dtype).max / 255  # a thousandth of an 8-bit grey level
+    assert np.abs(tiled - whole(MODEL, rainy)).max() <= 0.5 + slack
+
+
+@openvino
+def test_odd_shapes_at_the_papers_depth():
+    deep = lively_model(DPENetConfig(channels=3))
+    backend = fixed_tiles(deep, TileSize(300, 33))
+    for height, width in ((1, 1), (1, 700), (700, 1), (230, 30)):
+        rainy = picture(height, width)
+        tiled = Derainer(backend, EngineOptions())(rainy)
+        assert np.abs(tiled - whole(deep, rainy)).max() <= 0.5 + 1e-3
+
+
+@openvino
+def test_strength(backend):
+    rainy = picture(90, 70)
+    backend.size = TileSize(99, 16)
+    full = Derainer(backend, EngineOptions())(rainy)
+    half = Derainer(backend, EngineOptions(strength=0.5))(rainy)
+    almost = Derainer(backend, EngineOptions(strength=1e-9))(rainy)
+    assert np.array_equal(almost, rainy)
+    inside = (full > 0) & (full < 255)  # elsewhere the float was clamped
+    assert np.abs(half.astype(float) - (full.astype(float) + rainy) / 2)[inside].max() <= 1.0
+
+
+@openvino
+def test_weights_that_give_no_numbers_are_an_error():
+    model = lively_model(TINY)
+    model.r2net.outconv.weight.fill_(float("nan"))
+    with pytest.raises(WeightsError, match="not numbers"):
+        Derainer(fixed_tiles(model, TileSize(64, 64)), EngineOptions())(picture(20, 20))
+
+
+@openvino
+def test_precisions_are_those_that_the_processor_has():
+    from dpenet_cli.backends.openvino import OpenVINOBackend
+
+    chosen = OpenVINOBackend(lively_model(TINY), Precision.AUTO)
+    assert chosen.precision_for(np.dtype(np.uint16)) is Precision.FP32
+    forced = OpenVINOBackend(lively_model(TINY), Precision.FP32, threads=1)
+    (request,) = forced._requests_for(Place.WHOLE, Precision.FP32)
+    network = request.get_compiled_model()
+    assert network.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+    assert network.get_property("INFERENCE_NUM_THREADS") == 1
+    with pytest.raises(DeviceError, match="needs a CUDA device"):
+        OpenVINOBackend(lively_model(TINY), Precision.FP16)
+    if not cpu_has_bf16():
+        with pytest.raises(DeviceError, match="processor"):
+            OpenVINOBackend(lively_model(TINY), Precision.BF16)
+
+
+@openvino
+def test_the_cache_serves_and_never_harms(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rainy = picture(30, 40)
+    expected = Derainer(fixed_tiles(MODEL, TileSize(64, 64)), EngineOptions())(rainy)
+    (file,) = (tmp_path / "dpenet" / "openvino").iterdir()
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+    def again():
+        return Derainer(fixed_tiles(MODEL, TileSize(64, 64)), EngineOptions())(rainy)
+
+    with monkeypatch.context() as patch:  # it is read, not made again
+        patch.setattr("dpenet_cli.backends.openvino.convert", None)
+        assert np.array_equal(again(), expected)
+    for damage in (b"", b"short", file.read_bytes()[:-1], file.read_bytes()[:-1] + b"\0"):
+        file.write_bytes(damage)
+        assert np.array_equal(again(), expected)
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.write_text("no folder")  # nothing can be written there, whoever we are
+    assert np.array_equal(again(), expected)
+    monkeypatch.setattr(compiled, "cache_folder", lambda: (_ for _ in ()).throw(OptionError("home", "none", "Set it.")))
+    assert np.array_equal(again(), expected)
+
+
+def test_the_fingerprint_depends_on_all_that_counts(monkeypatch):
+    first = compiled.fingerprint(MODEL, "a", "fp32")
+    assert first == compiled.fingerprint(lively_model(MODEL.config), "a", "fp32")
+    others = [
+        compiled.fingerprint(lively_model(MODEL.config, seed=1), "a", "fp32"),
+        compiled.fingerprint(MODEL, "a", "bf16"),
+        compiled.fingerprint(MODEL, "b", "fp32"),
+    ]
+    monkeypatch.setattr(compiled, "__version__", "next")
+    others.append(compiled.fingerprint(MODEL, "a", "fp32"))
+    assert len({first, *others}) == 5
+
+
+TRAPPED = """
+import pathlib, socket, sys
+def trap(*arguments, **options):
+    with pathlib.Path(sys.argv[1]).open("a") as file:  # reports are sent by a process of their own
+        file.write("connection")
+    raise OSError("trapped")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = trap
+"""
+OURS = """
+import numpy as np
+from conftest import TINY, lively_model
+from dpenet_cli import EngineOptions, Precision
+from dpenet_cli.backends.openvino import OpenVINOBackend
+from dpenet_cli.derainer import Derainer
+engine = Derainer(OpenVINOBackend(lively_model(TINY), Precision.FP32), EngineOptions())
+engine(np.zeros((8, 8, 3), np.uint8))
+assert "openvino" in sys.modules and "openvino_telemetry" not in sys.modules
+"""
+THEIRS = """
+import openvino, openvino_telemetry
+openvino_telemetry.Telemetry().force_shutdown(10)
+"""
+
+
+@openvino
+def test_nothing_is_sent_and_nothing_is_written_to_the_home_folder(tmp_path):
+    """In a child with sockets trapped, consent given, and no CI; OpenVINO by itself shows that the trap works."""
+    home = tmp_path / "home"
+    consent = home / "intel" / "openvino_telemetry"
+    consent.parent.mkdir(parents=True)
+    consent.write_text("1")
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    environment |= {"HOME": str(home), "USERPROFILE": str(home), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment["PYTHONPATH"] = os.path.dirname(__file__)
+    sent = tmp_path / "sent"
+
+    def run(code):
+        arguments = [sys.executable, "-c", TRAPPED + code, str(sent)]
+        result = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+    run(OURS)
+    assert not sent.exists()
+    assert [path for path in home.rglob("*") if path.is_file()] == [consent]
+    assert consent.read_text() == "1"
+    run(THEIRS)
+    assert sent.exists()
+
+
+@openvino
+def test_auto_takes_openvino_where_it_was_measured_to_be_faster(monkeypatch):
+    from dpenet_cli.backends.openvino import OpenVINOBackend
+
+    monkeypatch.setattr(choice.platform, "machine", lambda: "x86_64")
+    model = lively_model(TINY)
+
+    def chosen(**options):
+        return type(choice.choose(model, EngineOptions(**{"device": "cpu"} | options))[0])
+
+    assert chosen() is OpenVINOBackend
+    assert chosen(backend="torch") is TorchBackend
+    assert chosen(backend="openvino") is OpenVINOBackend
+    if not cpu_has_bf16():
+        assert chosen(precision="bf16") is TorchBackend
+    monkeypatch.setattr(choice.platform, "machine", lambda: "arm64")
+    assert chosen() is TorchBackend
+    assert chosen(backend="openvino") is OpenVINOBackend
+    monkeypatch.setattr(choice, "resolve_device", lambda _: torch.device("cuda:0"))
+    with pytest.raises(OptionError, match="--device cpu"):
+        choice.choose(model, EngineOptions(device="cuda", backend="openvino"))
+
+
+def test_the_missing_extra_is_named_where_it_would_help(monkeypatch):
+    monkeypatch.setattr(choice.platform, "machine", lambda: "x86_64")
+    options = EngineOptions(device="cpu")
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    assert choice.missing_extra(options) == ""
+    monkeypatch.setattr(choice, "is_installed", lambda: False)
+    assert "dpenet[openvino]" in choice.missing_extra(options)
+    assert choice.missing_extra(EngineOptions(device="cpu", backend="torch")) == ""
+    monkeypatch.setattr(choice.platform, "machine", lambda: "arm64")
+    assert choice.missing_extra(options) == ""
+
+
+def test_openvino_that_does_not_load_is_no_reason_to_stop(monkeypatch, caplog):
+    monkeypatch.setattr(choice.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with caplog.at_level(logging.WARNING, "dpenet_cli"):
+        backend, fallback = choice.choose(lively_model(TINY), EngineOptions(device="cpu"))
+    assert (type(backend), fallback) == (TorchBackend, None)
+    assert "PyTorch serves" in caplog.text
+    with pytest.raises(DeviceError, match=r"dpenet\[openvino\]"):
+        choice.choose(lively_model(TINY), EngineOptions(device="cpu", backend="openvino"))
+
+
+class Failing(TorchBackend):
+    """A backend that fails after its first rows."""
+
+    def tile_size(self, height, width, precision, columns):
+        return TileSize(width, 8)
+
+    def clean(self, strip, band_rows, precision, strength):
+        yield next(super().clean(strip, band_rows, precision, strength)) // 2  # wrong pixels that must not survive
+        raise BackendFailed("it broke")
+
+
+def test_a_backend_that_fails_is_replaced_for_good(caplog):
+    rainy = picture(60, 30)
+    failing = Failing(MODEL, "cpu", Precision.FP32)
+    engine = Derainer(failing, EngineOptions(), lambda: TorchBackend(MODEL, "cpu", Precision.FP32))
+    with caplog.at_level(logging.WARNING, "dpenet_cli"):
+        for _ in range(2):
+            assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+    assert len(caplog.records) == 1
+    with pytest.raises(DeviceError, match=r"it broke.*--backend"):
+        Derainer(failing, EngineOptions())(rainy)
+
+
+@openvino
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [("std::bad_alloc", "OutOfMemory"), ("Check failed at a.cpp:1:\nno such kernel", "BackendFailed")],
+)
+def test_what_openvino_says_is_understood(backend, monkeypatch, message, expected):
+    def fail(*_):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(backend, "_requests_for", fail)
+    with pytest.raises(Exception, match=message.splitlines()[-1]) as caught:
+        list(backend.clean(picture(20, 20), 8, Precision.FP32, 1.0))
+    assert type(caught.value).__name__ == expected
+
+
+@pytest.mark.skipif(not choice.is_installed() or not choice.would_help(EngineOptions()), reason="torch serves here")
+def test_the_command_uses_it_and_does_as_told(tmp_path, tiny_weights):
+    Image.fromarray(picture(40, 60)).save(tmp_path / "a.png")
+    results = []
+    for backend in Runtime:
+        run = dpenet("derain", "a.png", "-o", f"{backend}.png", "--backend", backend, "--weights", tiny_weights,
+                     "--precision", "fp32", cwd=tmp_path)  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        assert ("OpenVINO" in run.stderr) == (backend is not Runtime.TORCH)
+        results.append(np.asarray(Image.open(tmp_path / f"{backend}.png")).astype(int))
+    assert np.array_equal(results[0], results[2])
+    assert np.abs(results[0] - results[1]).max() <= 1  # fp32's rounding, at a half
+
+
+def test_the_line_about_the_missing_extra_is_one_and_can_be_silenced(tmp_path, tiny_weights):
+    """A folder that hides OpenVINO stands for a machine without it."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util, platform\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'openvino' else find(name, *rest)\n"
+        "platform.machine = lambda: 'x86_64'\n"
+    )
+    for name in "ab":
+        Image.fromarray(picture(20, 30)).save(tmp_path / f"{name}.png")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def told(*options):
+        common = ("--weights", tiny_weights, "--device", "cpu", "--overwrite")
+        run = dpenet("derain", "a.png", "b.png", "-o", "out", *common, *options, cwd=tmp_path, env=environment)
+        assert run.returncode == 0, run.stderr
+        return (run.stdout + run.stderr).count("dpenet[openvino]")
+
+    assert told() == 1
+    assert told("-q") == 0
+    assert told("--json") == 0
+    assert importlib.util.find_spec("conftest")  # this process is as it was
