@@ -23,7 +23,7 @@ def export(
             show_default=False,
         ),
     ],
-    weights: Weights = DEFAULT_WEIGHTS,
+    weights: Weights = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Write the network with its weights for another runtime.
@@ -36,6 +36,6 @@ def export(
     """
     from dpenet_cli.export import export as write  # noqa: PLC0415 - torch: not for --help
 
-    written = write(weights, output, file_format, overwrite=overwrite)
+    written = write(weights or DEFAULT_WEIGHTS, output, file_format, overwrite=overwrite)
     names = " and ".join(one_line(path) for path in written)
     Console(stderr=True, highlight=False).print(f"wrote {names}; equal to PyTorch at three sizes", soft_wrap=True)
