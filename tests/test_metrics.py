@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, relu
 
 from dpenet_cli import EngineOptions, Precision, load
 from dpenet_cli.checkpoints import load_model
@@ -134,7 +134,8 @@ class Rounded:
     def __init__(self, dtype):
         self._dtype = dtype
 
-    def conv(self, layer, rows):
+    def conv(self, layer, rows, *, rectify=False):
+        rows = relu(rows) if rectify else rows
         rows, weight, bias = (
             None if t is None else t.to(self._dtype).float() for t in (rows, layer.weight, layer.bias)
         )
