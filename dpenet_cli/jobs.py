@@ -202,7 +202,7 @@ def _date(job: Job, changed: int) -> None:
         now = changed
     for path in (job.target, job.compare):
         if path is not None and now != changed:
-            os.utime(path, ns=(min(now, changed) - _CLEARLY_OLDER,) * 2)
+            os.utime(path, ns=(max(min(now, changed) - _CLEARLY_OLDER, 0),) * 2)
         elif path is not None and path.stat().st_mtime_ns < changed:
             os.utime(path, ns=(changed, changed))
     if now != changed:

@@ -90,5 +90,7 @@ def remove_leftovers(folder: Path) -> None:
                 continue
             with path.open("rb") as file:
                 free = lock(file)
-                if free or (free is None and os.fstat(file.fileno()).st_mtime < long_ago):
+                if free:
                     path.unlink()
+            if free is None and path.stat().st_mtime < long_ago:
+                path.unlink()

@@ -1,6 +1,7 @@
 """``kill -9`` at any moment of any command: what has its final name is whole, inputs are untouched, the rerun is exact.
 
-Each command is killed at random moments, and before each of its changes to the file system in turn.
+Each command is killed at random moments, and before each of its changes to the file system in turn: a few of them in
+every test run, all of them behind the marker ``long``, where DPENET_KILL_ROUNDS says how many random moments there are.
 """
 
 import hashlib

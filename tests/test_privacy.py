@@ -29,8 +29,7 @@ def inputs(tmp_path: Path) -> Path:
     (folder / "a.jpg").write_bytes(camera_jpeg(6))
     (folder / "b.png").write_bytes(deep_png(photo(deep=True)))
     Image.fromarray(photo()).save(folder / "c.webp")
-    if pytest.importorskip("pillow_heif"):
-        pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(photo())).save(folder / "d.heic")
+    pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(photo())).save(folder / "d.heic")
     for index in range(4):
         Image.fromarray(photo(54, 72, seed=index)).save(folder / f"clean/{index}.png")
     ffmpeg(

@@ -1,4 +1,7 @@
-"""Long runs: memory, open files and threads stay flat however much there is to do."""
+"""Long runs: memory, open files and threads stay flat however much there is to do.
+
+DPENET_SOAK_PICTURES and DPENET_SOAK_FRAMES say how much that is.
+"""
 
 import logging
 import os

@@ -17,7 +17,6 @@ from dpenet_cli.images.picture import Samples
 
 COPY_AGAIN = "Copy it again from its source, or save it anew with a picture editor."
 
-
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError),
     *(AttributeError, AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),

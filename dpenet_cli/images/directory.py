@@ -102,8 +102,8 @@ def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Dire
     """The directory at an offset. Never reads outside the data.
 
     Raises:
-        DamagedError: its table does not lie within the data, is longer than MAX_ENTRIES, or its values, which cannot
-            overlap, are longer than the data.
+        DamagedError: its table does not lie within the data, is longer than MAX_ENTRIES, or its values together are
+            longer than the data.
     """
     order = header.order
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if header.big else ("H", "HHL", "L")

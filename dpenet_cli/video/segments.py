@@ -166,9 +166,11 @@ class Workplace:
 
     def _keep_others_out(self) -> None:
         self._lock = (self.folder / _LOCK).open("w")
-        if lock(self._lock) is False:
+        taken = lock(self._lock)
+        if not taken:
             self._lock.close()
             self._lock = None
+        if taken is False:
             why = "another run is working on this output"
             raise VideoWriteError(str(self.folder), why, "Wait for it, or name another output with -o.")
 
@@ -178,9 +180,10 @@ def remove_remains(target: Path) -> None:
     folder = target.with_name(target.name + ".part")
     if folder.is_symlink() or not folder.is_dir():
         return
-    names = {path.name for path in folder.iterdir()}
-    if not names or (_STORED in names and not any(name.startswith("result.") for name in names)):
-        _remove(folder)
+    with contextlib.suppress(OSError):  # what cannot be looked at stays
+        names = {path.name for path in folder.iterdir()}
+        if not names or (_STORED in names and not any(name.startswith("result.") for name in names)):
+            _remove(folder)
 
 
 def _own_files(folder: Path) -> list[Path]:
