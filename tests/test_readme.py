@@ -56,7 +56,9 @@ def test_usage_lines(line, folder):
 
 def test_the_first_command_cleans_the_sample(tmp_path):
     """The installing half is what CI and new users do; the other half runs here as it stands."""
-    install, _, run = next(line for line in SHELL if line.startswith("pip install") and "derain" in line).partition(" && ")
+    install, _, run = next(line for line in SHELL if line.startswith("pip install") and "derain" in line).partition(
+        " && "
+    )
     assert install == 'pip install ".[openvino]"'
     run = run.replace("dpenet ", f"{command()} ", 1).replace("-o clean.jpg", f"-o {tmp_path}/clean.jpg")
     subprocess.run(["bash", "-c", run], cwd=ROOT, check=True)
