@@ -55,7 +55,7 @@ def test_it_survives_a_machine_without_ffmpeg(monkeypatch):
         ("mps, fp32", "Apple"),
         ("cpu, bf16", "multiplies bf16 in hardware"),
         ("cpu, fp32", "bf16 would be slower"),
-        ("cpu, OpenVINO, fp32", "OpenVINO is faster than PyTorch here"),
+        ("cpu, OpenVINO, fp32", "OpenVINO is faster than PyTorch"),
     ],
 )
 def test_the_precision_has_a_reason(description, part):

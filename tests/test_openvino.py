@@ -256,7 +256,7 @@ def test_auto_takes_openvino_where_it_was_measured_to_be_faster(monkeypatch):
     def chosen(**options):
         return type(choice.choose(model, EngineOptions(**{"device": "cpu"} | options))[0])
 
-    assert chosen() is OpenVINOBackend
+    assert chosen() is choice.BySize
     assert chosen(backend="torch") is TorchBackend
     assert chosen(backend="openvino") is OpenVINOBackend
     if not cpu_has_bf16():
@@ -267,6 +267,22 @@ def test_auto_takes_openvino_where_it_was_measured_to_be_faster(monkeypatch):
     monkeypatch.setattr(choice, "resolve_device", lambda _: torch.device("cuda:0"))
     with pytest.raises(OptionError, match="--device cpu"):
         choice.choose(model, EngineOptions(device="cuda", backend="openvino"))
+
+
+def test_small_pictures_and_large_ones_go_to_their_backends(monkeypatch):
+    class Noting(TorchBackend):
+        def clean(self, strip, band_rows, precision, strength):
+            taken.append((self, strip.shape[:2]))
+            return super().clean(strip, band_rows, precision, strength)
+
+    taken = []
+    small, large = (Noting(MODEL, "cpu", Precision.FP32) for _ in range(2))
+    monkeypatch.setattr(choice, "WHOLE_PIXELS", 900)
+    engine = Derainer(choice.BySize(small, large), EngineOptions())
+    for height, width in ((30, 30), (30, 31)):
+        rainy = picture(height, width)
+        assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+    assert taken == [(small, (30, 30)), (large, (30, 31))]
 
 
 def test_the_missing_extra_is_named_where_it_would_help(monkeypatch):

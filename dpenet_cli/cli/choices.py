@@ -52,7 +52,8 @@ EnginePrecision = Annotated[
 Backend = Annotated[
     Runtime,
     typer.Option(
-        help="What runs the network. auto: OpenVINO on a CPU where it is installed and known to be faster, else torch.",
+        help="What runs the network. auto: OpenVINO for pictures of up to half a megapixel on a CPU, if installed; "
+        "torch for others. OpenVINO is faster, but takes gigabytes for large pictures.",
         rich_help_panel=ENGINE,
     ),
 ]
