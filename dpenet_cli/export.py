@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpenet_cli import __version__
-from dpenet_cli.backends.intermediate import import_openvino, trace
+from dpenet_cli.backends.intermediate import import_openvino, one_core, trace
 from dpenet_cli.checkpoints import load_model, read_card
 from dpenet_cli.errors import ExportError
 from dpenet_cli.model import DPENet
@@ -143,8 +143,8 @@ def _openvino(model: DPENet, description: dict[str, str]) -> tuple[tuple[bytes, 
         xml = Path(folder) / "network.xml"
         openvino.save_model(graph, xml, compress_to_fp16=False)
         contents = xml.with_suffix(".bin").read_bytes(), xml.read_bytes()
-    read = openvino.Core().read_model(contents[1], contents[0])
-    compiled = openvino.Core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    read = one_core().read_model(contents[1], contents[0])
+    compiled = one_core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return contents, lambda rainy: compiled({INPUT: rainy})[OUTPUT]
 
 

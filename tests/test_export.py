@@ -43,9 +43,9 @@ def test_openvino_end_to_end(tmp_path, tiny_weights):
     run = dpenet("export", "--format", "openvino", "-o", "net.xml", "--weights", tiny_weights, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"net.xml", "net.bin"}
-    from dpenet_cli.backends.intermediate import import_openvino
+    from dpenet_cli.backends.intermediate import one_core
 
-    core = import_openvino().Core()
+    core = one_core()
     graph = core.read_model(tmp_path / "net.xml")
     assert graph.get_rt_info(["dpenet", "weights"]).astype(str) == "tiny"
     compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -383,3 +383,29 @@ def test_the_line_about_the_missing_extra_is_one_and_can_be_silenced(tmp_path, t
     assert told("-q") == 0
     assert told("--json") == 0
     assert importlib.util.find_spec("conftest")  # this process is as it was
+
+
+SIGNALLED = """
+import gc, signal
+import numpy as np
+from dpenet_cli.backends.openvino import OpenVINOBackend
+from dpenet_cli.derainer import Derainer
+from dpenet_cli.model import DPENet, DPENetConfig
+from dpenet_cli.options import EngineOptions, Precision
+
+model = DPENet(DPENetConfig(4, 1, 1)).eval().requires_grad_(False)
+engines = [Derainer(OpenVINOBackend(model, Precision.FP32), EngineOptions()) for _ in range(3)]
+for engine in engines:
+    engine(np.zeros((32, 32, 3), np.uint8))
+del engine
+while engines:
+    engines.pop(0)
+    gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("told"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_engines_have_gone_is_survived():
+    result = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "told\n"), result.stderr

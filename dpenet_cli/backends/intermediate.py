@@ -5,6 +5,7 @@ door, to its makers; neither happens here.
 """
 
 import contextlib
+import functools
 import importlib
 import sys
 import warnings
@@ -34,6 +35,19 @@ def import_openvino() -> Any:
     except (ImportError, OSError) as error:
         why = f"it cannot be imported ({error})"
         raise DeviceError("OpenVINO", why, 'Run: pip install "dpenet[openvino]", or use --backend torch.') from error
+
+
+@functools.cache
+def one_core() -> Any:
+    """The one ``openvino.Core`` of this process, which is never given back.
+
+    A Core gives its thread another stack for signals, and takes it away when it goes. After two of them a thread is
+    left with a stack that is no more, and the next signal, Ctrl-C say, ends the process with a segmentation fault.
+
+    Raises:
+        DeviceError: OpenVINO is not there.
+    """
+    return import_openvino().Core()
 
 
 def convert(model: DPENet, ledger: Ledger, place: Place) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dpenet_cli.backends import BackendFailed, NonFinite, OutOfMemory, Pixels, TileSize
 from dpenet_cli.backends.compiled import compiled_network, fingerprint
-from dpenet_cli.backends.intermediate import convert, import_openvino
+from dpenet_cli.backends.intermediate import convert, import_openvino, one_core
 from dpenet_cli.backends.kept import Place, first_rows, ledger_of
 from dpenet_cli.errors import DeviceError
 from dpenet_cli.model import DPENet
@@ -52,7 +52,7 @@ class OpenVINOBackend:
         self._model = model
         self._ledger = ledger_of(model)
         self._openvino = openvino
-        self._core = openvino.Core()
+        self._core = one_core()
         self._wanted = precision
         self._chosen = self._resolve(precision)
         self._threads = threads
