@@ -10,6 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn.functional import conv2d, relu
 
 from dpenet_cli import EngineOptions, Precision, load
+from dpenet_cli.backends.torch import cpu_has_bf16
 from dpenet_cli.checkpoints import load_model
 from dpenet_cli.metrics import PROTOCOL, Protocol, Score, luma, mean, score
 from dpenet_cli.model import WHOLE
@@ -117,12 +118,19 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_weights_score_as_known(data, name):
+    """And, on hardware that has bf16, that bf16 stays close."""
     checkpoint, inputs, targets, psnr, ssim, ssim_tolerance = PUBLISHED[name]
-    derain = load(data / f"published/{checkpoint}.pth", EngineOptions(precision=Precision.FP32))
-    scores = [score(derain(rainy), clean) for rainy, clean in pairs_of(data, name, inputs, targets)]
-    means = np.mean(scores, axis=0)
-    assert means[0] == pytest.approx(psnr, abs=0.02)
-    assert means[1] == pytest.approx(ssim, abs=ssim_tolerance)
+    pairs = pairs_of(data, name, inputs, targets)
+
+    def means(precision):
+        derain = load(data / f"published/{checkpoint}.pth", EngineOptions(precision=precision))
+        return np.mean([score(derain(rainy), clean) for rainy, clean in pairs], axis=0)
+
+    exact = means(Precision.FP32)
+    assert exact[0] == pytest.approx(psnr, abs=0.02)
+    assert exact[1] == pytest.approx(ssim, abs=ssim_tolerance)
+    if cpu_has_bf16():
+        assert abs(means(Precision.BF16)[0] - exact[0]) <= (0.15 if name == "rain100l" else 0.03)
 
 
 class Rounded:
@@ -158,7 +166,7 @@ def test_reduced_precision_scores_as_fp32(data, name):
             psnr.setdefault(getattr(flow, "_dtype", None), []).append(score(restored, clean).psnr)
     exact, half, brain = (np.mean(values) for values in psnr.values())
     assert abs(half - exact) <= 0.02
-    assert abs(brain - exact) <= (0.15 if name == "rain100l" else 0.03)
+    assert abs(brain - exact) <= 0.15  # one picture in three may lose as much; whole sets lose .03 at most, see above
     assert half != exact  # the rounding took place
     assert brain != exact
 
