@@ -110,6 +110,8 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path: Path, clean: str, pa
     before = signal.getsignal(signal.SIGTERM)
     assert train(tmp_path / "parts", options, ignore, max_minutes=0) == "out of time"
     assert stored(tmp_path / "parts")["position"]["step"] == 1
+    assert read_card(tmp_path / "parts/last.safetensors").provenance["step"] == 1
+    assert load_model(tmp_path / "parts/last.safetensors").config == LIGHT
     assert resume(tmp_path / "parts", {}, interrupt) == "interrupted"
     assert stored(tmp_path / "parts")["position"]["step"] == 4
     assert resume(tmp_path / "parts", {}, ignore) == "done"

@@ -175,6 +175,8 @@ class Trainer:
         if reason == "done" and position.evaluated != position.step:
             self._evaluate()
             self._save()
+        if reason != "done" and self._processes.first:  # whoever stops early wants to see what came of it
+            save_model(self._kept(), self._folder.folder / "last.safetensors", self._card())
         self._tell(Finished(position.step, reason, position.seconds))
         if self._processes.first:
             self._draw_curve()
@@ -236,12 +238,11 @@ class Trainer:
         if not self._processes.first:
             return
         started = time.monotonic()
-        model = DPENet(self.model.config)
-        model.load_state_dict(self.average.state() if self.average else self.model.state_dict())
+        model = self._kept()
         verdict = validate(model, self._checks, self._device)
         best = verdict is None or verdict.psnr > position.best_psnr
         scores = {"validation": {"protocol": PROTOCOL, **verdict.numbers()}} if verdict else {}
-        card = dataclasses.replace(_card(self._options, position, self.steps, self._hardware()), scores=scores)
+        card = dataclasses.replace(self._card(), scores=scores)
         save_model(model, folder / "last.safetensors", card)
         if best:
             save_model(model, folder / "best.safetensors", card)
@@ -250,6 +251,15 @@ class Trainer:
             write_whole(folder / "grid.png", verdict.grid)
             seconds = round(time.monotonic() - started, 1)
             self._tell(Evaluated(position.step, verdict.psnr, verdict.ssim, verdict.input_psnr, best, seconds))
+
+    def _kept(self) -> DPENet:
+        """The weights that are validated and kept, on the CPU."""
+        model = DPENet(self.model.config)
+        model.load_state_dict(self.average.state() if self.average else self.model.state_dict())
+        return model
+
+    def _card(self) -> WeightsCard:
+        return _card(self._options, self.position, self.steps, self._hardware())
 
     def _save(self) -> None:
         if self._processes.first:

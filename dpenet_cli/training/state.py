@@ -4,7 +4,7 @@ options.json       the resolved options
 data.json          what was left out of the data, and why
 log.jsonl          every event, one JSON object a line
 checkpoint.pt      all that is needed to go on: weights, average, optimiser, step, best score
-last.safetensors   the weights at the last evaluation
+last.safetensors   the weights at the last evaluation, or where the run was stopped
 best.safetensors   the weights at the best evaluation
 grid.png           validation pictures at the last evaluation: rainy, restored, clean
 curve.png          loss and PSNR over the steps
