@@ -131,6 +131,18 @@ def test_colours_and_their_tags_come_back(tmp_path, matrix, levels):
     assert {key: after.get(key) for key in keys} == {key: before.get(key) for key in keys}
 
 
+@pytest.mark.parametrize("codec", [VideoCodec.H264, VideoCodec.HEVC, VideoCodec.AV1])
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_range_stays_as_the_only_tag(tmp_path, codec, ending):
+    tagged = "h264_metadata=video_full_range_flag=0"
+    source = clip(tmp_path / "a.mp4", "-bsf:v", tagged, frames=3)
+    target = tmp_path / f"b.{ending}"
+    clean(source, target, codec=codec)
+    (before,), (after,) = probe(source)["streams"], probe(target)["streams"]
+    assert before["color_range"] == after["color_range"] == "tv"
+    assert after.get("color_space", "unknown") == "unknown"
+
+
 def test_untagged_stays_untagged(tmp_path):
     source = clip(tmp_path / "a.mp4")
     clean(source, tmp_path / "b.mp4")
@@ -224,11 +236,17 @@ def test_orientations_go_there_and_back():
     assert orientation((one, one, 0, -one, one, 0, 0, 0, 1 << 30)) is None  # 45°
 
 
-def test_pixel_shape_stays(tmp_path):
-    source = clip(tmp_path / "a.mp4", "-vf", "setsar=16/11")
-    for ending in ("mp4", "mkv"):
-        clean(source, tmp_path / f"b.{ending}")
-        assert probe(tmp_path / f"b.{ending}")["streams"][0]["sample_aspect_ratio"] == "16:11"
+@pytest.mark.parametrize("shape", ["16:11", "188:189"])
+def test_pixel_shape_stays(tmp_path, shape):
+    source = clip(tmp_path / "a.mp4", "-vf", f"setsar={shape.replace(':', '/')}:max=1000")
+    kept = [(VideoCodec.H264, "mp4"), (VideoCodec.H264, "mkv"), (VideoCodec.HEVC, "mkv"), (VideoCodec.AV1, "mp4")]
+    for codec, ending in kept:
+        target = tmp_path / f"{codec}.{ending}"
+        work = clean(source, target, codec=codec)
+        assert probe(target)["streams"][0]["sample_aspect_ratio"] == shape
+        assert not any("squares" in notice for notice in work.notices)
+    work = clean(source, tmp_path / "c.mkv", codec=VideoCodec.FFV1)
+    assert any("squares" in notice for notice in work.notices)
 
 
 def test_interlaced_is_refused_or_made_whole(tmp_path):

@@ -152,6 +152,7 @@ def test_the_same_command_goes_on_after_a_crash(tmp_path, tiny_weights, how):
     result = dpenet(*run, tmp_path / "b.mp4", "-v")
     assert result.returncode == 0, result.stderr
     assert "goes on at frame" in result.stderr
+    assert " of them done, " in result.stderr
     assert times(tmp_path / "b.mp4") == times(source)
     if how is signal.SIGKILL:
         for one, other in zip(planes(tmp_path / "whole.mp4"), planes(tmp_path / "b.mp4"), strict=True):

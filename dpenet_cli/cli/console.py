@@ -170,10 +170,11 @@ class BatchReport:
     def frames(self, done: int, total: int, speed: float) -> None:
         """How far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
         self.share(done / total)
-        if self._bar and speed:
+        if done == total:
+            self.stage("cleaning: finishing")
+        elif speed:
             left = duration((total - done) / speed)
-            stage = "finishing" if done == total else f"frame {done} of {total}, {speed:.1f} fps, {left} left"
-            self._bar.update(self._task, description=f"cleaning: {stage}")
+            self.stage(f"cleaning: frame {done} of {total}, {speed:.1f} fps, {left} left")
 
     def stage(self, text: str) -> None:
         """What is going on now, where nothing is counted."""

@@ -63,7 +63,7 @@ class VideoBatch:
             if dry:
                 return Outcome(source, target, Status.PLANNED, None, work.notices, _size(work))
             derainer = self._load()
-            self._report.note(_outlook(work, estimate(work, derainer.stream)))
+            self._report.note(_outlook(work, estimate(work, derainer.stream, self._engine)))
             notices = clean_video(work, derainer.stream, self._engine, _Progress(self._report, work))
             error = None if self._options.allow_damaged else damage(work)
             if error is None and (harm := damage(work)):
@@ -120,9 +120,12 @@ class _Progress:
 
 def _outlook(work: "Work", expected: "Estimate") -> str:
     """What the work will take, before it starts."""
+    done = work.frames - expected.frames
+    frames = f"{work.frames} frames" + (f", {done} of them done" if done else "")
     finish = time.strftime("%H:%M", time.localtime(time.time() + expected.seconds))
+    pace = f", {expected.seconds_a_frame:.2f} s each: done by about {finish}" if expected.frames else ""
     return (
-        f"{work.job.source}: {work.frames} frames, {expected.seconds_a_frame:.2f} s each: done by about {finish}; "
+        f"{work.job.source}: {frames}{pace}; "
         f"needs up to {expected.bytes_needed / 1e6:.1f} MB of the {expected.bytes_free / 1e9:.1f} GB that are free"
     )
 

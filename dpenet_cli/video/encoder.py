@@ -58,6 +58,8 @@ class Encoding:
         half_level: half a level is added to uint8 frames: OpenCV rounds down, which would darken by one level.
         pixel_format: that is encoded.
         filters: ffmpeg's, from RGB to it.
+        aspect: width of a pixel over its height; 0 where it is not to be said.
+        limited: the stream is to say that its range is limited.
         mastering: static HDR metadata that the stream is to carry, or None.
     """
 
@@ -72,6 +74,8 @@ class Encoding:
     half_level: bool
     pixel_format: str
     filters: str
+    aspect: Fraction = Fraction(0)
+    limited: bool = False
     mastering: Mastering | None = None
 
     @property
@@ -85,9 +89,10 @@ class Encoding:
         rate = self.rate.limit_denominator(1_001_000)
         size = f"{self.width}x{self.height}"
         given = ["-f", "rawvideo", "-pixel_format", raw, "-video_size", size, "-framerate", str(rate), "-i", "pipe:0"]
+        shape = f",setsar={self.aspect.numerator}/{self.aspect.denominator}:max=65535" if self.aspect else ""
         return [
             *("-hide_banner", "-nostats", "-loglevel", "warning", "-y", *given),
-            *("-vf", self.filters, "-fps_mode", "passthrough", *self._codec_arguments()),
+            *("-vf", self.filters + shape, "-fps_mode", "passthrough", *self._codec_arguments()),
             *("-f", "matroska", address(target)),
         ]
 
@@ -102,6 +107,8 @@ class Encoding:
             own = ["log-level=error"] if self.codec is VideoCodec.HEVC else []
             own += self.mastering.parameters(self.codec) if self.mastering else []
             chosen += [_OWN_PARAMETERS[self.codec], ":".join(own)] if own else []
+        if self.limited and self.codec is VideoCodec.H264:  # unsaid by x264 where it is the only tag
+            chosen += ["-bsf:v", "h264_metadata=video_full_range_flag=0"]
         return chosen + (["-preset", self.preset] if self.preset else [])
 
     def raw(self, image: Pixels) -> bytes:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.segments import Workplace
 from dpenet_cli.video.strands import Strand
-from dpenet_cli.video.work import Clean, Work, source
+from dpenet_cli.video.work import Clean, Work, identity, source
 
 _TRIED_FRAMES = 2
 """Frames on which the network's speed is measured before the work starts."""
@@ -15,43 +16,48 @@ _TRIED_FRAMES = 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a video will take, at most: finished segments of an earlier run come off.
+    """What a video will take.
 
     Attributes:
         seconds_a_frame: measured, of the network.
-        seconds: for all frames.
+        frames: that are still to be cleaned.
+        seconds: for them.
         bytes_needed: on the output's disk while working: the segments and the file that is made of them.
         bytes_free: there now.
     """
 
     seconds_a_frame: float
+    frames: int
     seconds: float
     bytes_needed: int
     bytes_free: int
 
 
-def estimate(work: Work, clean: Clean) -> Estimate:
-    """Clean the first frames of each stream and throw them away.
+def estimate(work: Work, clean: Clean, engine: str) -> Estimate:
+    """Clean the first frames of each stream and throw them away. Arguments as `clean_video`'s.
 
     Raises:
         VideoWriteError: the disk does not have the space.
         DpenetError: reading or cleaning failed.
     """
-    seconds = 0.0
+    seconds, left = 0.0, 0
+    place = Workplace(work.job.target, identity(work, engine))
     for strand in work.strands:
         wanted = range(strand.first, min(strand.first + _TRIED_FRAMES, strand.stop))
         frames = [frame.image for frame in source(work, strand, wanted)]
         list(clean(frames[:1]))  # the first takes longer than those that follow
         started = time.perf_counter()
         list(clean(frames))
-        seconds += (time.perf_counter() - started) / len(frames) * strand.frames
+        each = (time.perf_counter() - started) / len(frames)
+        remaining = max(strand.frames - place.promised(strand.footage.index), 0)
+        seconds, left = seconds + each * remaining, left + remaining
     needed = sum(2 * _guess_bytes(strand) for strand in work.strands) + work.job.source.stat().st_size
     folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
     free = shutil.disk_usage(folder).free
     if free < needed:
         why = f"about {needed / 1e6:.1f} MB are needed while working, and {free / 1e6:.1f} MB are free"
         raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
-    return Estimate(seconds / max(work.frames, 1), seconds, needed, free)
+    return Estimate(seconds / max(left, 1), left, seconds, needed, free)
 
 
 def _guess_bytes(strand: Strand) -> int:

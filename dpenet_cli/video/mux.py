@@ -38,6 +38,7 @@ class Piece:
         first, stop: the frames that they hold.
         codec: of the segments.
         colour: tags to write.
+        aspect: width of a pixel over its height, or 0.
         matrix: display matrix to write, or None.
     """
 
@@ -47,6 +48,7 @@ class Piece:
     stop: int
     codec: VideoCodec
     colour: Colour
+    aspect: Fraction
     matrix: Matrix | None
 
 
@@ -102,6 +104,8 @@ def _add_clean(output: Any, piece: Piece, original: Any, target: Path) -> Any:
     with open_input(piece.segments[0]) as encoded:
         stream = output.add_stream_from_template(encoded.streams.video[0], opaque=True)
     context = stream.codec_context
+    if piece.aspect:
+        context.sample_aspect_ratio = piece.aspect  # AV1 does not hold it, and Matroska's segments round it
     context.color_range = piece.colour.range
     context.colorspace = piece.colour.matrix
     context.color_primaries = piece.colour.primaries

@@ -126,6 +126,11 @@ class Workplace:
             number += 1
         return number
 
+    def promised(self, stream: int) -> int:
+        """Frames of a stream that the manifest says are done; this may be asked before the folder is entered."""
+        known, finished = self._read_manifest() or (False, {})
+        return sum(count for name, count in finished.items() if known and name.startswith(f"{stream}-"))
+
     def record(self, path: Path, frames: int) -> None:
         """Count a segment, after looking at its file.
 

@@ -9,7 +9,7 @@ from dpenet_cli.errors import OptionError, VideoRefused
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
 from dpenet_cli.video.colour import Layout, layout, output_format, to_yuv
-from dpenet_cli.video.containers import codec_for, keeps_matrix
+from dpenet_cli.video.containers import codec_for, keeps_matrix, muxer
 from dpenet_cli.video.encoder import Encoding, cannot_encode
 from dpenet_cli.video.orientation import Orientation, orientation
 from dpenet_cli.video.probe import Footage, Movie
@@ -88,7 +88,7 @@ def plan_strand(job: Job, movie: Movie, footage: Footage, options: VideoOptions)
             f"its size or pixel format changes on the way: all of it becomes {size}, {encoding.pixel_format}"
         )
     notices += _changes(layout(footage.pixel_format), encoding)
-    notices += _not_carried(footage, encoding)
+    notices += _not_carried(job.target, footage, encoding)
     encoding, more = _with_encoder(job.target, encoding, options)
     first, stop = _frames_wanted(movie, footage, options)
     strand = Strand(
@@ -144,7 +144,9 @@ def _encoding(target: Path, footage: Footage, reading: Reading, options: VideoOp
         deep=reading.deep,
         half_level=reading.through_opencv,
         pixel_format=form,
-        filters=filters + (f",setsar={aspect.numerator}/{aspect.denominator}" if aspect else ""),
+        filters=filters,
+        aspect=aspect,
+        limited=reading.colour.range == 1,
         mastering=footage.mastering,
     )
 
@@ -165,12 +167,18 @@ def _changes(pixels: Layout, encoding: Encoding) -> list[str]:
     return notices
 
 
-def _not_carried(footage: Footage, encoding: Encoding) -> list[str]:
+def _not_carried(target: Path, footage: Footage, encoding: Encoding) -> list[str]:
     """What the source's frames carry beside their pixels, and the result's do not."""
     lost = dict.fromkeys(what for kind, what in _BESIDE.items() if kind in footage.beside)
     notices = [f"{what} inside the picture's stream are not carried; keep the original" for what in lost]
     if encoding.mastering and not encoding.mastering.parameters(encoding.codec):
         notices.append(f"{encoding.codec} holds no mastering display and light levels: they are not carried")
+    in_codec = encoding.codec in {VideoCodec.H264, VideoCodec.HEVC}
+    if encoding.aspect not in {0, 1} and muxer(target) in {"matroska", "webm"} and not in_codec:
+        shape = f"pixels of {encoding.aspect.numerator}:{encoding.aspect.denominator}"
+        notices.append(
+            f"{encoding.codec} in {target.suffix} shows {shape} as squares: use --codec h264, or an .mp4 file"
+        )
     return notices
 
 

@@ -248,6 +248,7 @@ def _piece(strand: Strand, place: Workplace) -> Piece:
         stop=strand.stop,
         codec=strand.encoding.codec,
         colour=strand.reading.colour,
+        aspect=strand.encoding.aspect,
         matrix=strand.matrix,
     )
 
