@@ -1,16 +1,18 @@
 """The engine that every command shares: pictures in, clean pictures out, exact at any size."""
 
+import contextlib
+import itertools
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Self, overload
+from typing import Self, TypeAlias, overload
 
 import numpy as np
 from PIL import Image
 
-from dpenet_cli.backends import Backend, BackendFailed, NonFinite, OutOfMemory, Pixels, TileSize
+from dpenet_cli.backends import Backend, BackendFailed, BatchBackend, Landing, NonFinite, OutOfMemory, Pixels, TileSize
 from dpenet_cli.backends.choice import choose
 from dpenet_cli.checkpoints import load_model
 from dpenet_cli.errors import DeviceError, ImageError, WeightsError
@@ -21,6 +23,12 @@ Progress = Callable[[float], None]
 
 LOOK_AHEAD = 2
 """Frames of a video that are known before one is cleaned, so that a network may use its neighbours one day."""
+
+IN_FLIGHT = 2
+"""Batches of frames that a device has been given beyond the one that is waited for: one to work on, one on its way."""
+
+_Kind: TypeAlias = tuple[tuple[int, ...], np.dtype[np.generic]]
+"""Shape and dtype of a frame: frames of a batch have them in common."""
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +50,7 @@ class Derainer:
         self._strength = options.strength
         self._columns = options.tile
         self._limit: TileSize | None = None
+        self._together: dict[_Kind, int] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -111,6 +120,7 @@ class Derainer:
         if self._fallback is None:
             raise DeviceError(failed, str(error), "Use another --backend.") from error
         self._backend, self._fallback, self._limit = self._fallback(), None, None
+        self._together.clear()
         log.warning("%s failed (%s): going on with %s", failed, error, self._backend.description)
 
     def _tile_size(self, height: int, width: int, precision: Precision) -> TileSize:
@@ -124,7 +134,8 @@ class Derainer:
     def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         """Clean a video's frames, in order.
 
-        At most `LOOK_AHEAD` frames are taken from `frames` beyond the one that is being cleaned.
+        Where the device likes batches, as a GPU does, the next are prepared while one is cleaned: at most
+        `IN_FLIGHT` of them, and `LOOK_AHEAD` frames, are taken from `frames` beyond the batch that is waited for.
 
         Args:
             frames: H×W×3 RGB arrays, uint8 or uint16.
@@ -135,13 +146,80 @@ class Derainer:
         Raises:
             DpenetError: as a call does.
         """
+        flying: deque[tuple[list[Pixels], Landing]] = deque()
+        try:
+            for batch in self._batches(frames):
+                landing = self._submit(batch)
+                if landing is not None:
+                    flying.append((batch, landing))
+                while len(flying) > (IN_FLIGHT if landing is not None else 0):
+                    yield from self._land(*flying.popleft())
+                if landing is None:
+                    yield from map(self, batch)
+            while flying:
+                yield from self._land(*flying.popleft())
+        finally:
+            for _, landing in flying:  # nobody wants them any more, but their memory is wanted again
+                with self._lock, contextlib.suppress(OutOfMemory, NonFinite, DeviceError):
+                    landing()
+
+    def _batches(self, frames: Iterable[Pixels]) -> Iterator[list[Pixels]]:
+        """Frames of one shape and dtype that go together, in order, with the look-ahead."""
         waiting: deque[Pixels] = deque()
         for frame in frames:
+            _check(frame)
             waiting.append(frame)
-            if len(waiting) > LOOK_AHEAD:
-                yield self(waiting.popleft())
+            if len(waiting) >= LOOK_AHEAD + max(self._frames_together(waiting[0]), 1):
+                yield self._next_batch(waiting)
         while waiting:
-            yield self(waiting.popleft())
+            yield self._next_batch(waiting)
+
+    def _next_batch(self, waiting: deque[Pixels]) -> list[Pixels]:
+        kind = _kind(waiting[0])
+        alike = itertools.takewhile(lambda frame: _kind(frame) == kind, waiting)
+        count = sum(1 for _ in itertools.islice(alike, max(self._frames_together(waiting[0]), 1)))
+        return [waiting.popleft() for _ in range(count)]
+
+    def _frames_together(self, frame: Pixels) -> int:
+        """How many frames like this the backend wants in a batch; 0 if it takes them one by one."""
+        kind = _kind(frame)
+        if kind not in self._together:
+            count = 0
+            if self._strength != 0.0 and frame.size and isinstance(self._backend, BatchBackend):
+                height, width = frame.shape[:2]
+                precision = self._backend.precision_for(frame.dtype)
+                size = self._tile_size(height, width, precision)
+                if size.columns >= width and size.band_rows >= height:
+                    count = self._backend.frames_at_once(height, width, precision)
+            self._together[kind] = count
+        return self._together[kind]
+
+    def _submit(self, batch: list[Pixels]) -> Landing | None:
+        """Send a batch to the device, if it takes batches and has the memory."""
+        if not self._frames_together(batch[0]) or not isinstance(self._backend, BatchBackend):
+            return None
+        with self._lock:
+            try:
+                return self._backend.submit(batch, self._backend.precision_for(batch[0].dtype), self._strength)
+            except OutOfMemory as error:
+                self._go_singly(batch, error)
+                return None
+
+    def _land(self, batch: list[Pixels], landing: Landing) -> list[Pixels]:
+        """The clean frames of a batch; one by one if something was wrong with it."""
+        try:
+            with self._lock:
+                return landing()
+        except OutOfMemory as error:
+            self._go_singly(batch, error)
+        except NonFinite:
+            log.info("not finite: the frames of a batch are run again one by one")
+        return [self(frame) for frame in batch]
+
+    def _go_singly(self, batch: list[Pixels], error: OutOfMemory) -> None:
+        """No batches of such frames from now on; a frame by itself may be cut as far as memory needs."""
+        log.warning("out of memory (%s): going on with frames one by one", error)
+        self._together[_kind(batch[0])] = 0
 
     def _clean_into(self, clean: Pixels, rainy: Pixels, progress: Progress) -> None:
         """Fill `clean`; start over with half the tile when memory runs out."""
@@ -188,6 +266,10 @@ class Derainer:
             done -= len(rows)
             if len(fresh):
                 yield fresh
+
+
+def _kind(frame: Pixels) -> _Kind:
+    return frame.shape, frame.dtype
 
 
 def _no_progress(share: float) -> None:

@@ -8,6 +8,7 @@
 Nothing is created here.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,18 @@ def data_folder() -> Path:
     if sys.platform == "darwin":
         return _home() / "Library" / "Application Support" / "dpenet"
     return (_absolute("XDG_DATA_HOME") or _home() / ".local" / "share") / "dpenet"
+
+
+def keep_compilers_tidy() -> None:
+    """Let PyTorch's compilers store things in the cache folder, and not in the system's folder for temporary files.
+
+    It has to be called before they are imported. A user who chose other folders, by the compilers' own variables,
+    keeps them; without a home nothing changes.
+    """
+    with contextlib.suppress(OptionError):
+        folder = cache_folder() / "compiled"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
+        os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
 
 
 def _absolute(variable: str) -> Path | None:

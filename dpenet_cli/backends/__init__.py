@@ -4,8 +4,8 @@ A backend cleans strips of a picture, from its first row to its last, and says h
 (`dpenet_cli.derainer`) cuts the strips, puts the results together, and decides what to do when one fails.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from dpenet_cli.options import Precision
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 """H×W×3, RGB, uint8 (0..255) or uint16 (0..65535)."""
+
+
+Landing: TypeAlias = Callable[[], list[Pixels]]
+"""Waits for a batch of frames and gives them clean. It is called once, and raises as `Backend.clean` does."""
 
 
 class TileSize(NamedTuple):
@@ -61,4 +65,19 @@ class Backend(Protocol):
             NonFinite: a block holds values that are not numbers.
             OutOfMemory: the device's memory is exhausted.
             BackendFailed: the runtime fails at a network that another one may run.
+        """
+
+
+@runtime_checkable
+class BatchBackend(Backend, Protocol):
+    """A backend that takes the frames of a video in batches, and works on one while the next is on its way."""
+
+    def frames_at_once(self, height: int, width: int, precision: Precision) -> int:
+        """Frames of this size that are best cleaned together; 0 where they are best cleaned one by one."""
+
+    def submit(self, frames: Sequence[Pixels], precision: Precision, strength: float) -> Landing:
+        """Begin to clean whole frames of one shape and dtype, no more than `frames_at_once` said.
+
+        Raises:
+            OutOfMemory: the device's memory is exhausted.
         """

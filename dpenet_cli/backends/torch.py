@@ -1,15 +1,18 @@
 """The network through PyTorch: CUDA in fp16 autocast, CPU in bf16 where the hardware has it, fp32 everywhere."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpenet_cli.backends import NonFinite, OutOfMemory, Pixels, TileSize
+from dpenet_cli.backends import Landing, NonFinite, OutOfMemory, Pixels, TileSize
 from dpenet_cli.backends.bands import BandFlow
+from dpenet_cli.backends.cuda import CudaDevice
+from dpenet_cli.backends.pipeline import FramePipeline, QueuedDevice
 from dpenet_cli.errors import DeviceError, OptionError
 from dpenet_cli.model import WHOLE, DPENet, Flow
 from dpenet_cli.options import Precision
@@ -32,6 +35,11 @@ _KEPT_ROWS_PER_BLOCK = 48
 
 _MEMORY_SHARE = 0.6
 """Share of a GPU's free memory that is planned for; fragmentation and other programs get the rest."""
+
+
+_BATCH_PIXELS, _BATCH_FRAMES = 2**21, 16
+"""Pixels in a batch of video frames on a GPU, and most frames in it: about one frame of 1920×1080, or sixteen small
+ones, which keep every multiprocessor of a large GPU busy for some milliseconds."""
 
 
 class TorchBackend:
@@ -59,6 +67,8 @@ class TorchBackend:
             self._model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         except RuntimeError as error:
             raise DeviceError(str(self.device), _first_line(error), "Use another device, or --device cpu.") from error
+        self._queued: Callable[[torch.device], QueuedDevice] = CudaDevice
+        self._pipeline: tuple[FramePipeline, Precision, float] | None = None
         self.receptive_radius = model.receptive_radius
         self.description = f"{_device_name(self.device)}, {self._chosen}"
 
@@ -70,15 +80,13 @@ class TorchBackend:
 
     def tile_size(self, height: int, width: int, precision: Precision, columns: int | None) -> TileSize:
         """On a CPU, by its caches; on CUDA the whole picture where the free memory holds it, else wide bands."""
-        value_bytes = 4 if precision is Precision.FP32 else 2
         if self.device.type != "cuda":
+            value_bytes = 4 if precision is Precision.FP32 else 2
             widest = min(columns or _CPU_STRIP_BYTES // value_bytes, width)
             fewest, most = _CPU_BAND_ROWS
             return TileSize(widest, min(max(_CPU_BAND_PIXELS // widest, fewest), most))
         config = self._model.config
-        free, _ = torch.cuda.mem_get_info(self.device)
-        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        rows = int(free * _MEMORY_SHARE) // (config.channels * value_bytes)  # rows of feature maps, 1 column wide
+        rows = self._map_pixels(precision)  # of feature maps that are 1 column wide
         kept = _KEPT_ROWS_PER_BLOCK * (config.n_ddrb + config.n_erpab)
         fewest = 64  # shorter bands leave a GPU waiting for kernel launches
         widest = min(columns or width, width, max(rows // (_FEATURE_MAPS * fewest + kept), 1))
@@ -87,18 +95,21 @@ class TorchBackend:
             return TileSize(widest, height)
         return TileSize(widest, max((rows // span - kept) // _FEATURE_MAPS, fewest))
 
+    def _map_pixels(self, precision: Precision) -> int:
+        """Pixels of feature maps that the GPU's free memory holds."""
+        free = int(torch.cuda.mem_get_info(self.device)[0])
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        value_bytes = 4 if precision is Precision.FP32 else 2
+        return int(free * _MEMORY_SHARE / (self._model.config.channels * value_bytes))
+
     def clean(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
         """Slide down the strip, or take it whole if one band holds it."""
-        height = strip.shape[0]
-        try:
-            if band_rows >= height:
+        self._pipeline = None
+        with self._told():
+            if band_rows >= len(strip):
                 yield self._forward(strip, strip, WHOLE, precision, strength)
             else:
                 yield from self._slide(strip, band_rows, precision, strength)
-        except (RuntimeError, MemoryError) as error:
-            if _is_out_of_memory(error):
-                raise OutOfMemory(_first_line(error)) from error
-            raise DeviceError(str(self.device), _first_line(error), "Try --device cpu, or fewer --threads.") from error
 
     def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
         height = strip.shape[0]
@@ -117,24 +128,81 @@ class TorchBackend:
                 yield rows
         assert done == height
 
-    @torch.inference_mode()
+    def frames_at_once(self, height: int, width: int, precision: Precision) -> int:
+        """Enough frames to fill a GPU, if its memory holds them; on other devices frames come one by one."""
+        if self.device.type != "cuda":
+            return 0
+        pixels = height * width
+        held = self._map_pixels(precision) // (_FEATURE_MAPS * pixels)
+        return min(held, max(_BATCH_PIXELS // pixels, 1), _BATCH_FRAMES)
+
+    def submit(self, frames: Sequence[Pixels], precision: Precision, strength: float) -> Landing:
+        """Send frames through queues of the device; the memory for that is kept until a picture comes alone."""
+        count, (height, width, channels), dtype = len(frames), frames[0].shape, frames[0].dtype
+        known = self._pipeline
+        if known is None or known[1:] != (precision, strength) or not known[0].takes(count, height, width, dtype):
+            step = partial(self._step, rows=height, flow=WHOLE, precision=precision, strength=strength)
+            self._pipeline = None
+            with self._told():
+                pipeline = FramePipeline(self._queued(self.device), step, (count, height, width, channels), dtype)
+            known = self._pipeline = (pipeline, precision, strength)
+        with self._told():
+            landing = known[0].submit(frames)
+
+        def land() -> list[Pixels]:
+            with self._told():
+                return landing()
+
+        return land
+
     def _forward(self, band: Pixels, rainy: Pixels, flow: Flow, precision: Precision, strength: float) -> Pixels:
         """Run one band; `rainy` holds the input's rows at the place of those that come out."""
-        peak = float(np.iinfo(band.dtype).max)
-        with self._arithmetic(precision):
-            restored = self._model(self._upload(band, peak), flow).restored[:, :, : len(rainy)]
-        if not torch.isfinite(restored).all():
+        mixed = self._upload(rainy) if strength < 1.0 else None
+        given = self._upload(band)
+        clean, finite = self._step(given, mixed, rows=len(rainy), flow=flow, precision=precision, strength=strength)
+        if not finite:
             raise NonFinite("the network returned values that are not numbers")
-        if strength < 1.0:
-            restored = torch.lerp(self._upload(rainy, peak), restored, strength)
-        levels = restored.clamp_(0.0, 1.0).mul_(peak).round_()[0].permute(1, 2, 0)
-        integers = levels.to(torch.uint8 if band.dtype == np.uint8 else torch.int32)  # few operations know uint16
-        return np.asarray(integers.cpu().numpy(), band.dtype)
+        return np.asarray(clean[0].cpu().numpy(), band.dtype)
 
-    def _upload(self, rows: Pixels, peak: float) -> Tensor:
-        """h×W×3 integers to a 1×3×h×W fp32 tensor, 0..1, channels_last (which is how the rows lie in memory)."""
-        tensor = torch.from_numpy(np.array(rows, order="C")).to(self.device)
-        return tensor.to(torch.float32).div_(peak).permute(2, 0, 1).unsqueeze(0)
+    @torch.inference_mode()
+    def _step(
+        self, band: Tensor, rainy: Tensor | None = None, *, rows: int, flow: Flow, precision: Precision, strength: float
+    ) -> tuple[Tensor, Tensor]:
+        """Run the network on integers that are on the device, N×h×w×3; nothing here waits for the device.
+
+        Args:
+            band: what goes in.
+            rainy: the input's rows at the place of those that come out; None where that is the band.
+            rows: how many of them are wanted.
+            flow: how rows reach the convolutions.
+            precision: of the network.
+            strength: share of the change that is applied.
+
+        Returns:
+            Clean integers, N×rows×w×3, uint8 or int32; and whether all values were finite.
+        """
+        peak = 255.0 if band.dtype == torch.uint8 else 65535.0
+        with self._arithmetic(precision):
+            restored = self._model(_unit(band, peak), flow).restored[:, :, :rows]
+        finite = torch.isfinite(restored).all()
+        if strength < 1.0:
+            restored = torch.lerp(_unit(band if rainy is None else rainy, peak), restored, strength)
+        levels = restored.clamp(0.0, 1.0).mul_(peak).round_().permute(0, 2, 3, 1)
+        return levels.to(torch.uint8 if band.dtype == torch.uint8 else torch.int32), finite  # few know uint16
+
+    def _upload(self, rows: Pixels) -> Tensor:
+        """h×W×3 integers to the device, 1×h×W×3."""
+        return torch.from_numpy(np.array(rows, order="C")).to(self.device).unsqueeze(0)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what PyTorch raises into what the engine knows."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if _is_out_of_memory(error):
+                raise OutOfMemory(_first_line(error)) from error
+            raise DeviceError(str(self.device), _first_line(error), "Try --device cpu, or fewer --threads.") from error
 
     @contextlib.contextmanager
     def _arithmetic(self, precision: Precision) -> Iterator[None]:
@@ -147,6 +215,11 @@ class TorchBackend:
                 yield
         else:
             yield
+
+
+def _unit(levels: Tensor, peak: float) -> Tensor:
+    """N×h×w×3 integers to N×3×h×w fp32, 0..1, channels_last, which is how the values lie already."""
+    return levels.to(torch.float32).div_(peak).permute(0, 3, 1, 2)
 
 
 def cpu_has_bf16() -> bool:

@@ -23,6 +23,7 @@ from dpenet_cli import __version__
 from dpenet_cli.backends.torch import cpu_has_bf16, resolve_device
 from dpenet_cli.checkpoints import WeightsCard, save_model
 from dpenet_cli.errors import OptionError, TrainingError
+from dpenet_cli.folders import keep_compilers_tidy
 from dpenet_cli.losses import Loss, general_loss, published_loss
 from dpenet_cli.metrics import PROTOCOL
 from dpenet_cli.model import DPENet
@@ -306,7 +307,10 @@ def _compiled(network: nn.Module, options: TrainOptions, device: torch.device) -
     wanted = options.compile
     if wanted is None:
         wanted = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    return torch.compile(network) if wanted else network
+    if not wanted:
+        return network
+    keep_compilers_tidy()
+    return torch.compile(network)
 
 
 def _fingerprint(examples: Sequence[Example]) -> str:
