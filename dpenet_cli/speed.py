@@ -32,6 +32,9 @@ PUBLISHED_WAY = "published way: torch, fp32, NCHW, eager, whole picture"
 _MATRIX = {"cpu": 2048, "cuda": 8192, "mps": 4096}
 """Side of the square matrices that tell a device's own rate: large enough to keep it busy."""
 
+_FILM_FRAMES = 64
+"""Frames of a video that is timed: many more than are on their way at once."""
+
 _DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 
@@ -66,11 +69,12 @@ class SpeedOptions:
 
 @dataclass(frozen=True)
 class _Way:
-    """One way of doing the work; `run` returns when it is done, on the device too."""
+    """One way of doing the work; `run` cleans so many pictures, and returns when that is done, on the device too."""
 
     name: str
     precision: Precision
     run: Callable[[], object]
+    pictures: int = 1
 
 
 class Timing(NamedTuple):
@@ -147,7 +151,10 @@ def _time_size(
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)
     ways = [_published_way(options.weights, picture, device)]
-    ways += [_Way(f"dpenet: {e.description}", p, _call(e, picture)) for p, e in engines]
+    for precision, engine in engines:
+        ways.append(_Way(f"dpenet: {engine.description}", precision, _call(engine, picture)))
+        if engine.on_gpu:
+            ways.append(_film(engine, precision, picture))
     products = {p: _matrix_product(p, device) for p, _ in engines}
     warm = [_warm_up(way, device) for way in ways]
     running = [way for way, (_, problem) in zip(ways, warm, strict=True) if not problem]
@@ -194,6 +201,16 @@ def _call(derainer: Derainer, picture: np.ndarray) -> Callable[[], object]:
     return lambda: derainer(picture)  # its result is on the CPU, so the device is done
 
 
+def _film(engine: Derainer, precision: Precision, picture: np.ndarray) -> _Way:
+    """The picture as a video that stands still: a GPU is then given the next frames while it cleans one."""
+
+    def run() -> None:
+        for _ in engine.stream(itertools.repeat(picture, _FILM_FRAMES)):
+            pass
+
+    return _Way(f"dpenet: {engine.description}, frames of a video", precision, run, _FILM_FRAMES)
+
+
 def _matrix_product(precision: Precision, device: torch.device) -> _Way:
     side = _MATRIX[device.type]
     a, b = (torch.randn(side, side, device=device).to(_DTYPES[precision]) for _ in range(2))
@@ -236,7 +253,7 @@ def _take_turns(ways: Sequence[_Way], repeats: int) -> dict[str, list[float]]:
         for way in ways:
             started = time.perf_counter()
             way.run()
-            seconds[way.name].append(time.perf_counter() - started)
+            seconds[way.name].append((time.perf_counter() - started) / way.pictures)
     return seconds
 
 

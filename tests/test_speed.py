@@ -12,6 +12,7 @@ from dpenet_cli import speed
 from dpenet_cli.backends import choice
 from dpenet_cli.backends.torch import cpu_has_bf16
 from dpenet_cli.benchmark import network_of
+from dpenet_cli.derainer import Derainer
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import Precision
 from dpenet_cli.speed import PUBLISHED_WAY, Size, SpeedOptions, parse_size, time_ways
@@ -38,6 +39,17 @@ def test_every_way_of_this_machine_is_timed_against_the_published_one(tiny_weigh
         assert timing.matrix_gflops > 0
         published = next(t for t in timings if t.size == timing.size)
         assert timing.ratio == pytest.approx(published.seconds / timing.seconds)
+
+
+def test_a_gpu_is_also_given_frames_ahead_and_each_frame_counts_once(tiny_weights, monkeypatch):
+    monkeypatch.setattr(Derainer, "on_gpu", True)
+    monkeypatch.setattr(speed, "_FILM_FRAMES", 30)
+    timings = list(time_ways(SpeedOptions(str(tiny_weights), (Size(160, 120),), "cpu", repeats=3)))
+    films = {t.way.removesuffix(", frames of a video"): t for t in timings if t.way.endswith("frames of a video")}
+    alone = {t.way: t for t in timings if t.way in films}
+    assert len(films) == len(alone) == len(timings) // 2
+    for way, film in films.items():
+        assert film.seconds < 10 * alone[way].seconds  # not thirty times as long
 
 
 def test_ways_take_turns_and_the_median_counts():
