@@ -27,6 +27,7 @@ The modules stand in one order, which is also the order to read them in. Each im
     benchmark    scores of weights, or of results, on pairs
     report       the page that shows a benchmark
     speed        times of this machine, as ratios to the published way
+    journeys     a photograph and a video from file to file, timed part by part
     backgrounds  pictures that two sets share
     losses       the published loss, and the general recipe's
     training     pictures, crops, the loop, resume, data-parallel

@@ -68,7 +68,7 @@ class SpeedOptions:
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """One way of doing the work; `run` cleans so many pictures, and returns when that is done, on the device too."""
 
     name: str
@@ -150,9 +150,9 @@ def _time_size(
 ) -> Iterator[Timing]:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (size.height, size.width, 3), dtype=np.uint8)
-    ways = [_published_way(options.weights, picture, device)]
+    ways = [published_way(options.weights, picture, device)]
     for precision, engine in engines:
-        ways.append(_Way(f"dpenet: {engine.description}", precision, _call(engine, picture)))
+        ways.append(Way(f"dpenet: {engine.description}", precision, _call(engine, picture)))
         if engine.on_gpu:
             ways.append(_film(engine, precision, picture))
     products = {p: _matrix_product(p, device) for p, _ in engines}
@@ -185,7 +185,8 @@ def _engines(options: SpeedOptions, device: torch.device) -> Iterator[tuple[Prec
             yield precision, Derainer.load(options.weights, engine)
 
 
-def _published_way(weights: str, picture: np.ndarray, device: torch.device) -> _Way:
+def published_way(weights: str, picture: np.ndarray, device: torch.device) -> Way:
+    """The network as published, on H×W×3 uint8, from floats on the device to floats on the device."""
     model = load_model(weights).to(device)
     tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].to(device).float().div_(255.0).contiguous()
 
@@ -194,24 +195,24 @@ def _published_way(weights: str, picture: np.ndarray, device: torch.device) -> _
             model(tensor)
         _finish(device)
 
-    return _Way(PUBLISHED_WAY, Precision.FP32, run)
+    return Way(PUBLISHED_WAY, Precision.FP32, run)
 
 
 def _call(derainer: Derainer, picture: np.ndarray) -> Callable[[], object]:
     return lambda: derainer(picture)  # its result is on the CPU, so the device is done
 
 
-def _film(engine: Derainer, precision: Precision, picture: np.ndarray) -> _Way:
+def _film(engine: Derainer, precision: Precision, picture: np.ndarray) -> Way:
     """The picture as a video that stands still: a GPU is then given the next frames while it cleans one."""
 
     def run() -> None:
         for _ in engine.stream(itertools.repeat(picture, _FILM_FRAMES)):
             pass
 
-    return _Way(f"dpenet: {engine.description}, frames of a video", precision, run, _FILM_FRAMES)
+    return Way(f"dpenet: {engine.description}, frames of a video", precision, run, _FILM_FRAMES)
 
 
-def _matrix_product(precision: Precision, device: torch.device) -> _Way:
+def _matrix_product(precision: Precision, device: torch.device) -> Way:
     side = _MATRIX[device.type]
     a, b = (torch.randn(side, side, device=device).to(_DTYPES[precision]) for _ in range(2))
 
@@ -219,7 +220,7 @@ def _matrix_product(precision: Precision, device: torch.device) -> _Way:
         torch.mm(a, b)
         _finish(device)
 
-    return _Way(f"matrix product {side}³, {precision}", precision, run)
+    return Way(f"matrix product {side}³, {precision}", precision, run)
 
 
 def _finish(device: torch.device) -> None:
@@ -229,7 +230,7 @@ def _finish(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _warm_up(way: _Way, device: torch.device) -> tuple[int | None, str]:
+def _warm_up(way: Way, device: torch.device) -> tuple[int | None, str]:
     """Run once: compilers and caches settle, and memory shows its peak. Tells that, and what went wrong."""
     reset_peak(device)
     try:
@@ -243,7 +244,7 @@ def _warm_up(way: _Way, device: torch.device) -> tuple[int | None, str]:
     return peak_bytes(device), ""
 
 
-def _take_turns(ways: Sequence[_Way], repeats: int) -> dict[str, list[float]]:
+def _take_turns(ways: Sequence[Way], repeats: int) -> dict[str, list[float]]:
     """Seconds of each run, by way."""
     for way in ways:  # matrix products have not been warmed up
         if way.name.startswith("matrix"):

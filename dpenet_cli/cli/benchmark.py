@@ -12,7 +12,7 @@ from rich.console import Console
 from dpenet_cli import metrics
 from dpenet_cli.cli.console import Exit, end_on_signals, print_error
 from dpenet_cli.cli.scoring import Chosen, Galleries, Saver, score_results, score_weights, write_file
-from dpenet_cli.cli.speeds import run_speed
+from dpenet_cli.cli.speeds import run_journeys, run_speed
 from dpenet_cli.errors import ImageWriteError, OptionError
 from dpenet_cli.known_sets import find_known
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
@@ -70,6 +70,22 @@ def benchmark(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    photo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="With --speed: time JPEGs of this size from file to file, and show where the time goes.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    film: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="With --speed: the same for a video, whose frames --repeat counts.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     allow_partial: Annotated[
         bool,
         typer.Option(
@@ -106,7 +122,8 @@ def benchmark(
         typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=_HOW),
     ] = None,
     repeat: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Timed runs of each way, with --speed.", rich_help_panel=_HOW)
+        int,
+        typer.Option(min=1, metavar="N", help="Timed runs of each way, or files, with --speed.", rich_help_panel=_HOW),
     ] = 5,
     save: Annotated[
         Path | None,
@@ -140,7 +157,13 @@ def benchmark(
         _check_speed([dataset, rainy, target, results, save, csv, report], weights)
         engine = EngineOptions(device, threads=threads)
         names = weights or [DEFAULT_WEIGHTS]
+        if photo or film:
+            if size:
+                raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
+            return run_journeys(names[0], photo, film, engine, repeat, as_json=as_json)
         return run_speed(names[0], size or ["512x512"], engine, repeat, as_json=as_json)
+    if photo or film or size:
+        raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
     _check_sources(dataset, rainy, target, results, weights)
     chosen = Chosen(tuple(weights or [DEFAULT_WEIGHTS]), protocol, EngineOptions(device, precision, threads=threads))
     console = Console(stderr=True, highlight=False)

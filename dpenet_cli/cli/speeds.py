@@ -12,6 +12,7 @@ from dpenet_cli.cli.console import table_console
 from dpenet_cli.options import EngineOptions
 
 if TYPE_CHECKING:
+    from dpenet_cli.journeys import Journey
     from dpenet_cli.speed import Timing
 
 
@@ -31,6 +32,49 @@ def run_speed(weights: str, sizes: Sequence[str], engine: EngineOptions, repeats
         typer.echo(json.dumps({"device": device, "repeats": repeats, "timings": rows}))
         return
     _print(timings, device)
+
+
+def run_journeys(
+    weights: str, photo: str | None, film: str | None, engine: EngineOptions, pieces: int, *, as_json: bool
+) -> None:
+    """Time a photograph and a video from file to file, and show where the time went."""
+    from dpenet_cli import journeys  # noqa: PLC0415 - torch
+    from dpenet_cli.speed import describe_device, parse_size  # noqa: PLC0415 - torch
+
+    console = Console(stderr=True, highlight=False)
+    found: list[Journey] = []
+    for name, time_them in ((photo, journeys.photographs), (film, journeys.film)):
+        if name is not None:
+            options = journeys.JourneyOptions(weights, engine, parse_size(name), pieces)
+            console.print(f"timing {options.size} from file to file, {pieces} of them", soft_wrap=True)
+            found += time_them(options)
+    device = describe_device(engine.device)
+    if as_json:
+        typer.echo(json.dumps({"device": device, "journeys": [journey._asdict() for journey in found]}))
+        return
+    _print_journeys(found, device)
+
+
+def _print_journeys(found: "Sequence[Journey]", device: str) -> None:
+    console = table_console()
+    for what, size in dict.fromkeys((journey.what, journey.size) for journey in found):
+        table = Table(
+            "way", *(Column(name, justify="right") for name in ("s each", "of it", "cores busy", "peak MB", "×"))
+        )
+        for journey in found:
+            if (journey.what, journey.size) == (what, size):
+                parts = "\n".join(f"{name} {part:,.2f}" for name, part in journey.parts.items())
+                peak = f"{journey.peak_bytes / 1e6:,.0f}" if journey.peak_bytes else ""
+                ratio = f"{journey.ratio:.2f}" if journey.ratio else ""
+                table.add_row(journey.way, f"{journey.seconds:,.2f}", parts, f"{journey.busy:.0%}", peak, ratio)
+        console.print(f"{what}, {size}, on {device}", style="bold", soft_wrap=True)
+        console.print(table)
+    text = (
+        "Everything from file to file counts, at default settings. What is timed alone runs beside the network in "
+        "dpenet, and before and behind it in the published way, whose network is timed on a part of the photograph "
+        "and scaled by the pixels."
+    )
+    console.print(text, soft_wrap=True)
 
 
 def _print(timings: "Sequence[Timing]", device: str) -> None:
