@@ -196,11 +196,13 @@ class Derainer:
 
     def _submit(self, batch: list[Pixels]) -> Landing | None:
         """Send a batch to the device, if it takes batches and has the memory."""
-        if not self._frames_together(batch[0]) or not isinstance(self._backend, BatchBackend):
+        together = self._frames_together(batch[0])
+        if not together or not isinstance(self._backend, BatchBackend):
             return None
+        precision = self._backend.precision_for(batch[0].dtype)
         with self._lock:
             try:
-                return self._backend.submit(batch, self._backend.precision_for(batch[0].dtype), self._strength)
+                return self._backend.submit(batch, together, precision, self._strength)
             except OutOfMemory as error:
                 self._go_singly(batch, error)
                 return None

@@ -148,9 +148,9 @@ class InBatches(TorchBackend):
     def frames_at_once(self, height, width, precision):
         return self.together
 
-    def submit(self, frames, precision, strength):
+    def submit(self, frames, together, precision, strength):
         self.submitted.append(len(frames))
-        return super().submit(frames, precision, strength)
+        return super().submit(frames, together, precision, strength)
 
 
 @settings(max_examples=40, deadline=None)
@@ -195,9 +195,9 @@ def test_a_stream_goes_on_one_by_one_when_memory_runs_out(where, monkeypatch, ca
     frames = [picture(5, 7, seed=number) for number in range(9)]
     whole = InBatches.submit
 
-    def full(self, frames, precision, strength):
+    def full(self, frames, *how):
         if len(self.submitted) < 2:
-            return whole(self, frames, precision, strength)
+            return whole(self, frames, *how)
         if where == "submit":
             raise OutOfMemory("no more")
         self.submitted.append(len(frames))
@@ -222,8 +222,8 @@ def test_frames_that_are_not_finite_in_a_batch_are_run_again(monkeypatch):
     backend = InBatches(lively_model(TINY), 2)
     whole = InBatches.submit
 
-    def overflows(self, frames, precision, strength):
-        landing = whole(self, frames, precision, strength)
+    def overflows(self, frames, *how):
+        landing = whole(self, frames, *how)
 
         def land():
             landing()
@@ -236,6 +236,20 @@ def test_frames_that_are_not_finite_in_a_batch_are_run_again(monkeypatch):
     engine = Derainer(backend, EngineOptions())
     for before, after in zip(frames, engine.stream(frames), strict=True):
         assert np.abs(after.astype(int) - engine(before).astype(int)).max() <= 1
+
+
+def test_the_memory_for_batches_is_made_once_for_a_film_and_its_last_frames():
+    backend = InBatches(lively_model(TINY), 3)
+    engine = Derainer(backend, EngineOptions())
+    list(engine.stream(picture(5, 7, seed=number) for number in range(8)))
+    first = backend._pipeline[0]
+    list(engine.stream(picture(5, 7, seed=number) for number in range(1)))
+    assert backend.submitted == [3, 3, 2, 1]
+    assert backend._pipeline[0] is first
+    list(engine.stream(picture(7, 5, seed=number) for number in range(1)))
+    assert backend._pipeline[0] is not first
+    engine(picture(5, 7))
+    assert backend._pipeline is None  # a picture that comes alone has all the memory
 
 
 def test_a_stream_that_is_left_gives_its_memory_back():

@@ -772,3 +772,21 @@ def test_what_no_container_carries_is_told_with_another_way_out(tmp_path):
     clean(tmp_path / "a-converted.mkv", tmp_path / "b.mkv")
     assert [stream["codec_name"] for stream in probe(tmp_path / "b.mkv")["streams"]] == ["h264", "flac"]
     assert len(times(tmp_path / "b.mkv")) == 10
+
+
+@pytest.mark.parametrize(
+    ("frames", "pace", "taken"), [(1, 10.0, 1), (2, 1.0, 2), (40, 1.0, 3), (40, 0.25, 9), (900, 0.001, 900)]
+)
+def test_the_pace_is_measured_behind_the_first_frame(frames, pace, taken, monkeypatch):
+    estimate = sys.modules["dpenet_cli.video.estimate"]  # the package names its function so
+    now, cleaned = [0.0], []
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
+
+    def clean(images):
+        for image in images:
+            now[0] += pace if cleaned else 10.0
+            cleaned.append(image)
+            yield image
+
+    assert estimate._pace(clean, iter(range(frames))) == pytest.approx(pace)
+    assert len(cleaned) == taken

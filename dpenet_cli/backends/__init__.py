@@ -75,8 +75,8 @@ class BatchBackend(Backend, Protocol):
     def frames_at_once(self, height: int, width: int, precision: Precision) -> int:
         """Frames of this size that are best cleaned together; 0 where they are best cleaned one by one."""
 
-    def submit(self, frames: Sequence[Pixels], precision: Precision, strength: float) -> Landing:
-        """Begin to clean whole frames of one shape and dtype, no more than `frames_at_once` said.
+    def submit(self, frames: Sequence[Pixels], together: int, precision: Precision, strength: float) -> Landing:
+        """Begin to clean whole frames of one shape and dtype: as many as `together`, or fewer at the end of a video.
 
         Raises:
             OutOfMemory: the device's memory is exhausted.

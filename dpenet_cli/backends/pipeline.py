@@ -91,10 +91,6 @@ class FramePipeline:
         self._upload, self._network, self._download = (device.queue() for _ in range(3))
         self._free: list[_Slot] = []
 
-    def takes(self, count: int, height: int, width: int, dtype: np.dtype[np.generic]) -> bool:
-        """Whether so many frames of this shape and dtype can go through."""
-        return count <= self.shape[0] and (height, width) == self.shape[1:3] and dtype == self.dtype
-
     def submit(self, frames: Sequence[Pixels]) -> Landing:
         """Send a batch on its way; at most N frames.
 

@@ -136,16 +136,16 @@ class TorchBackend:
         held = self._map_pixels(precision) // (_FEATURE_MAPS * pixels)
         return min(held, max(_BATCH_PIXELS // pixels, 1), _BATCH_FRAMES)
 
-    def submit(self, frames: Sequence[Pixels], precision: Precision, strength: float) -> Landing:
+    def submit(self, frames: Sequence[Pixels], together: int, precision: Precision, strength: float) -> Landing:
         """Send frames through queues of the device; the memory for that is kept until a picture comes alone."""
-        count, (height, width, channels), dtype = len(frames), frames[0].shape, frames[0].dtype
+        shape, dtype = (together, *frames[0].shape), frames[0].dtype
         known = self._pipeline
-        if known is None or known[1:] != (precision, strength) or not known[0].takes(count, height, width, dtype):
-            step = partial(self._step, rows=height, flow=WHOLE, precision=precision, strength=strength)
+        if known is None or (known[0].shape, known[0].dtype, *known[1:]) != (shape, dtype, precision, strength):
+            step = partial(self._step, rows=shape[1], flow=WHOLE, precision=precision, strength=strength)
             self._pipeline = None
             with self._told():
-                pipeline = FramePipeline(self._queued(self.device), step, (count, height, width, channels), dtype)
-            known = self._pipeline = (pipeline, precision, strength)
+                known = FramePipeline(self._queued(self.device), step, shape, dtype), precision, strength
+            self._pipeline = known
         with self._told():
             landing = known[0].submit(frames)
 

@@ -2,16 +2,18 @@
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
 from dpenet_cli.video.segments import Workplace
 from dpenet_cli.video.strands import Strand
 from dpenet_cli.video.work import Clean, Work, identity, source
 
-_TRIED_FRAMES = 2
-"""Frames on which the network's speed is measured before the work starts."""
+_TRIED_FRAMES, _MOST_FRAMES, _TRIED_SECONDS = 2, 64, 2.0
+"""Frames on which the network's pace is measured, behind the first: so many at least, and at most; and for how long."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,8 @@ def estimate(work: Work, clean: Clean, engine: str) -> Estimate:
     seconds, left = 0.0, 0
     place = Workplace(work.job.target, identity(work, engine))
     for strand in work.strands:
-        wanted = range(strand.first, min(strand.first + _TRIED_FRAMES, strand.stop))
-        frames = [frame.image for frame in source(work, strand, wanted)]
-        list(clean(frames[:1]))  # the first takes longer than those that follow
-        started = time.perf_counter()
-        list(clean(frames))
-        each = (time.perf_counter() - started) / len(frames)
+        wanted = range(strand.first, min(strand.first + 1 + _MOST_FRAMES, strand.stop))
+        each = _pace(clean, (frame.image for frame in source(work, strand, wanted)))
         remaining = max(strand.frames - place.promised(strand.footage.index), 0)
         seconds, left = seconds + each * remaining, left + remaining
     needed = sum(2 * _guess_bytes(strand) for strand in work.strands) + work.job.source.stat().st_size
@@ -58,6 +56,17 @@ def estimate(work: Work, clean: Clean, engine: str) -> Estimate:
         why = f"about {needed / 1e6:.1f} MB are needed while working, and {free / 1e6:.1f} MB are free"
         raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
     return Estimate(seconds / max(left, 1), left, seconds, needed, free)
+
+
+def _pace(clean: Clean, frames: Iterable[Pixels]) -> float:
+    """Seconds a frame; the first takes longer than those that follow, and counts only if it is the only one."""
+    times = [time.perf_counter()]
+    for _ in clean(frames):
+        times.append(time.perf_counter())
+        if len(times) > 1 + _TRIED_FRAMES and times[-1] - times[1] >= _TRIED_SECONDS:
+            break
+    first = min(1, len(times) - 2)
+    return (times[-1] - times[first]) / (len(times) - 1 - first)
 
 
 def _guess_bytes(strand: Strand) -> int:
