@@ -310,6 +310,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, tiny_weights, rainy_p
     assert "Traceback" not in errors
     finished = sorted(out.glob("*.png"))
     assert 1 <= len(finished) < 12
+    assert summary["done"] == len(finished)
     assert not list(out.glob(".dpenet-*"))
     for path in finished:
         Image.open(path).load()
