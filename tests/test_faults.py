@@ -217,18 +217,20 @@ CONTENT = random.Random(1).randbytes(300_000)
 
 
 class Slow(BaseHTTPRequestHandler):
-    """Sends the file piece by piece."""
+    """Sends the file piece by piece, and counts downloads that were cut: the other side was killed."""
+
+    cut = 0
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
         try:
-            for start in range(0, len(CONTENT), 50_000):
-                self.wfile.write(CONTENT[start : start + 50_000])
+            for start in range(0, len(CONTENT), 10_000):
+                self.wfile.write(CONTENT[start : start + 10_000])
                 time.sleep(0.01)
         except OSError:
-            pass  # the other side was killed
+            Slow.cut += 1
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -253,6 +255,7 @@ def download(tmp_path: Path) -> Scene:
     def environment(out: Path) -> dict[str, str]:
         return {MIRROR_VARIABLE: address, "XDG_CACHE_HOME": str(out), "no_proxy": "127.0.0.1"}
 
+    Slow.cut = 0
     yield Scene(
         tmp_path / "nothing",
         lambda out: ["weights", "pull", "published-rain100l"],
@@ -261,6 +264,7 @@ def download(tmp_path: Path) -> Scene:
     )
     server.shutdown()
     server.server_close()
+    log.info("%d downloads were cut", Slow.cut)
 
 
 SCENES = ["pictures", "film", "training", "download"]
