@@ -17,6 +17,7 @@ from typing import NamedTuple
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.storage import name_too_long
 
 OWN_SUFFIX = "-derained"
 """Added to a name whose output stands beside its input."""
@@ -160,6 +161,7 @@ def _plan(
         batch.jobs = _with_compare(batch.jobs)
     if output is None:
         _drop_own_products(batch)
+    _drop_long_names(batch)
     _check_targets(batch.jobs)
     return batch
 
@@ -323,6 +325,19 @@ def _drop_own_products(batch: Batch) -> None:
     kept = [job for job in batch.jobs if _key(job.source) not in products]
     if dropped := len(batch.jobs) - len(kept):
         batch.notices.append(f"{dropped} input(s) left out: they are the cleaned pictures of other inputs")
+    batch.jobs = kept
+
+
+def _drop_long_names(batch: Batch) -> None:
+    """An output whose name no file could have is its input's failure, found before any work."""
+    kept = []
+    for job in batch.jobs:
+        long = next((path for path in (job.target, job.compare) if path is not None and name_too_long(path)), None)
+        if long is None:
+            kept.append(job)
+            continue
+        why = f"a name on the way to its output would be too long ({long})"
+        batch.bad.append(BadInput(str(job.source), InputError(str(job.source), why, "Give a shorter one with -o.")))
     batch.jobs = kept
 
 

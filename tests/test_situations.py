@@ -277,6 +277,26 @@ def test_odd_names_of_videos(go, film, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{name}.mp4" for name in NAMES)
 
 
+@pytest.mark.parametrize("length", [250, 251, 255])
+def test_the_longest_names_of_videos(go, film, tmp_path, length):
+    """Their folders for unfinished work have shorter names, which the next run finds again."""
+    name = "é" * 100 + "x" * (length - 204) + ".mp4"
+    long = film.rename(tmp_path / name)
+    command = ["video", long, "-o", f"{tmp_path}/out/", "--crf", 1, "--checkpoint", "0.4"]
+    assert go(*command, prelude=limit_files, given=(6000,))[0] == 1
+    (part,) = (tmp_path / "out").iterdir()
+    assert part.name.endswith(".part")
+    assert list(part.glob("*.mkv"))
+    code, said = go(*command, "-v")
+    assert code == 0, said
+    assert "goes on at frame" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    code, said = go("video", long)
+    assert code == 1
+    assert "too long" in said
+    assert f"{long}: " in said
+
+
 def test_a_locale_without_letters(film, tmp_path, tiny_weights, rainy_photo):
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     folder = tmp_path / "höhe 雨"
