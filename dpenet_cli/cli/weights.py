@@ -68,6 +68,8 @@ def show(
         return
     table = Table(show_header=False, box=None)
     for key, value in facts.items():
+        if value is None:  # the path of published weights, without a cache
+            continue
         shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
         table.add_row(key.replace("_", " "), one_line(shown))
     table_console().print(table)
