@@ -220,6 +220,7 @@ class Slow(BaseHTTPRequestHandler):
     """Sends the file piece by piece, and counts downloads that were cut: the other side was killed."""
 
     cut = 0
+    pause = 0.01  # seconds, thirty times
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -228,7 +229,7 @@ class Slow(BaseHTTPRequestHandler):
         try:
             for start in range(0, len(CONTENT), 10_000):
                 self.wfile.write(CONTENT[start : start + 10_000])
-                time.sleep(0.01)
+                time.sleep(self.pause)
         except OSError:
             Slow.cut += 1
 
@@ -245,8 +246,10 @@ def small_publication(number: int, folder: str, tally: str | None = None) -> Non
 
 
 @pytest.fixture
-def download(tmp_path: Path) -> Scene:
+def download(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """Published weights from a server on loopback."""
+    if request.node.get_closest_marker("long"):
+        monkeypatch.setattr(Slow, "pause", 0.07)  # most random moments fall into the download
     server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     (tmp_path / "nothing").mkdir()
