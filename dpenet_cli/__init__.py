@@ -15,6 +15,7 @@ The modules stand in one order, which is also the order to read them in. Each im
     derainer     the engine: pictures in, clean pictures out
     export       the network as a file for other runtimes
     images       a picture on disk: pixels, depth, alpha, metadata
+    finding      the files that an argument or a folder stands for
     inputs       what the user named: files, folders, patterns, and the outputs they get
     jobs         many pictures through one engine, and the outcome of each
     video        a video on disk: streams, frames, time, colour, segments, mux
