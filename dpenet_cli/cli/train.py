@@ -158,8 +158,8 @@ def train(
     with contextlib.suppress(OptionError):  # no home: then torch takes the folder for temporary files
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))  # read as torch is imported
 
-    from dpenet_cli.training.loop import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
-    from dpenet_cli.training.loop import train as start  # noqa: PLC0415
+    from dpenet_cli.training.runs import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
+    from dpenet_cli.training.runs import train as start  # noqa: PLC0415
 
     with _Display(as_json=as_json) as display:
         if resume:
