@@ -14,6 +14,7 @@ from PIL import Image
 
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
+from dpenet_cli.video.containers import shell_line
 from dpenet_cli.video.encoder import EncoderProcess, Encoding, find_ffmpeg
 
 LIKE_WINDOWS = """
@@ -99,3 +100,10 @@ def test_an_encoder_is_in_a_process_group_of_its_own(monkeypatch, tmp_path):
     with pytest.raises(VideoWriteError, match="not here"):
         EncoderProcess(encoding, tmp_path / "a.mkv")
     assert asked["creationflags"] == 512
+
+
+def test_a_command_to_copy_is_quoted_for_its_shell(monkeypatch):
+    words = ["C:\\my programs\\ffmpeg.exe", "-i", "a b.mkv"]
+    assert shell_line(words) == "'C:\\my programs\\ffmpeg.exe' -i 'a b.mkv'"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert shell_line(words) == '"C:\\my programs\\ffmpeg.exe" -i "a b.mkv"'
