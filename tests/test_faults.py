@@ -86,11 +86,12 @@ class Rounds:
         self.scene, self.folder = scene, folder
         self.before = checksums(scene.inputs)
         self.count = 0
-        self.leftovers = 0
+        self.leftovers = self.killed = 0
         whole, tally = folder / "whole", folder / "tally"
-        started = time.monotonic()
         command = scene.start(whole, 0, tally)
         assert command.wait() == 0, command.log.read_text()
+        started = time.monotonic()  # of another run: the first one of all waits for the libraries
+        assert scene.start(folder / "timed").wait() == 0
         self.seconds = time.monotonic() - started
         self.changes = len(tally.read_bytes())
         self.expected = scene.contents(whole)
@@ -107,6 +108,7 @@ class Rounds:
                 code = self.scene.start(out).kill_after(moment)
             told = f"killed at {moments}: {out.with_name(out.name + '.log').read_text()}"
             assert code in (0, -9), told
+            self.killed += code == -9
             found = self.scene.contents(out) if out.exists() else {}
             assert found.keys() <= self.expected.keys(), told
             if not self.scene.parts:
@@ -286,4 +288,5 @@ def test_kill_dash_nine_everywhere(name: str, request: pytest.FixtureRequest, tm
     rounds = Rounds(request.getfixturevalue(name), tmp_path)
     rounds.at_changes(list(range(1, rounds.changes + 1)))
     rounds.at_random(int(os.environ.get("DPENET_KILL_ROUNDS", "100")), seed=1)
-    log.info("%s: %d changes, %d rounds, %d temporary files", name, rounds.changes, rounds.count, rounds.leftovers)
+    counts = (rounds.changes, rounds.count, rounds.killed, rounds.leftovers)
+    log.info("%s: %d changes, %d rounds, %d runs killed, %d temporary files", name, *counts)
