@@ -129,8 +129,11 @@ def train(
 ) -> None:
     """Train a DPENet on pairs, and on clean pictures that rain is drawn on.
 
-    Writes best.safetensors and last.safetensors, ready for --weights, a checkpoint to go on from, a log, a grid of
-    validation pictures and a curve. To use several devices: torchrun --nproc-per-node N -m dpenet_cli train …
+    Writes best.safetensors and last.safetensors, ready for --weights, and a checkpoint to go on from.
+
+    Beside them: a log, a grid of validation pictures, and a curve.
+
+    For several devices: torchrun --nproc-per-node N -m dpenet_cli train …
     """
     choices: dict[str, Any] = {
         "exclude": tuple(str(folder) for folder in exclude) if exclude else None,

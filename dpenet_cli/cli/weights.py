@@ -77,7 +77,7 @@ def show(
 
 @weights_app.command("pull")
 def pull_weights(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Published weights, as the list names them.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Published weights, as the list names them.")],
 ) -> None:
     """Download published weights into your cache, and check that they are what was published.
 
@@ -113,7 +113,7 @@ def _pull_one(weights: Published, console: Console) -> Path:
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Which weights; all that are on this machine unless given."),
+        typer.Argument(metavar="NAME", help="Which weights; all that are on this machine unless given."),
     ] = None,
 ) -> None:
     """Check that weights are byte for byte what was published, and that they load.
