@@ -8,12 +8,14 @@ The modules stand in one order, which is also the order to read them in. Each im
     folders      where a user's system keeps caches and data
     published    the weights that the paper's authors published, and how they are fetched
     model        the network
-    checkpoints  weights on disk: names, the one reader, the one writer
+    tensors      weights files as tensors: the one reader
+    checkpoints  weights on disk: names, the network that a file describes, the one writer
     tiling       how a picture is cut
     backends     how the network is run (PyTorch, OpenVINO)
     derainer     the engine: pictures in, clean pictures out
     export       the network as a file for other runtimes
     images       a picture on disk: pixels, depth, alpha, metadata
+    finding      the files that an argument or a folder stands for
     inputs       what the user named: files, folders, patterns, and the outputs they get
     jobs         many pictures through one engine, and the outcome of each
     video        a video on disk: streams, frames, time, colour, segments, mux

@@ -18,7 +18,7 @@ from PIL import Image
 from dpenet_cli.datasets import DECODED_FORMATS, Dataset, Pair, Picture, below, pair_folders, read_pair
 from dpenet_cli.demo import demo_names, demo_pair
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.images.decoding import DECODING_ERRORS
+from dpenet_cli.images.pixels import DECODING_ERRORS
 from dpenet_cli.known_sets import find_known, open_known
 from dpenet_cli.metrics import Mean, Protocol, Score, mean, score
 from dpenet_cli.model import DPENet

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.images.decoding import DECODING_ERRORS
+from dpenet_cli.images.pixels import DECODING_ERRORS
 
 Picture: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, RGB."""

@@ -4,19 +4,19 @@ All of this happens before any work starts, so that two inputs for one output, o
 found while nothing has been written yet.
 """
 
-import glob
 import os
-import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from dpenet_cli.errors import DpenetError, InputError
+from dpenet_cli.finding import files_below, named_by, not_a_file
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.storage import name_too_long
 
 OWN_SUFFIX = "-derained"
 """Added to a name whose output stands beside its input."""
@@ -140,7 +140,12 @@ def _plan(
     if "" in inputs or output == "":
         raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
     batch = Batch()
-    named = [path for text in inputs for path in _resolve(text, batch)]
+    named: list[Path] = []
+    for text in inputs:
+        try:
+            named += named_by(text)
+        except InputError as nothing:
+            batch.bad.append(BadInput(text, nothing))
     is_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
     output = None if output is None else Path(output)
     as_file = output is not None and not is_folder and _is_file_name(output, named, medium)
@@ -160,6 +165,7 @@ def _plan(
         batch.jobs = _with_compare(batch.jobs)
     if output is None:
         _drop_own_products(batch)
+    _drop_long_names(batch)
     _check_targets(batch.jobs)
     return batch
 
@@ -191,36 +197,11 @@ def check_name(output: Path, image_format: ImageFormat | None) -> None:
         raise InputError(str(output), why, "Leave out --format, or change the name.")
 
 
-def _resolve(text: str, batch: Batch) -> list[Path]:
-    """The paths that one argument stands for; a failure goes to the batch, and the list is empty."""
-    path = Path(text)
-    if os.path.lexists(path):
-        return [path]
-    if glob.has_magic(text):
-        found = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 - takes absolute ones
-        if found:
-            return found
-        why, step = "no file matches this pattern", "Check the pattern, or name the folder."
-    else:
-        why, step = _missing(path), "Check the name, and the permissions of its folders."
-    batch.bad.append(BadInput(text, InputError(text, why, step)))
-    return []
-
-
-def _missing(path: Path) -> str:
-    try:
-        path.lstat()
-    except PermissionError as error:
-        return f"it cannot be reached ({error.strerror})"
-    except (OSError, ValueError):  # a name that no file system can hold is a value error
-        return "there is no such file or folder"
-    return "it has only just appeared"
-
-
 def _plan_folder(folder: Path, output: Path | None, medium: _Medium, batch: Batch) -> None:
     root = output if output is not None else _sibling(folder)
     raw, before = 0, len(batch.jobs) + len(batch.bad)
-    for path in _walk(folder, root, batch):
+    unreadable: list[InputError] = []
+    for path in files_below(folder, root, unreadable):
         suffix = path.suffix.lower()
         if suffix in medium.raw:
             raw += 1
@@ -230,6 +211,7 @@ def _plan_folder(folder: Path, output: Path | None, medium: _Medium, batch: Batc
                 continue
             relative = path.relative_to(folder)
             batch.jobs.append(Job(path, root / relative.with_name(medium.rename(relative))))
+    batch.bad += [BadInput(error.what, error) for error in unreadable]
     if raw:
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
     if len(batch.jobs) + len(batch.bad) == before:
@@ -237,29 +219,8 @@ def _plan_folder(folder: Path, output: Path | None, medium: _Medium, batch: Batc
         batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step)))
 
 
-def _walk(folder: Path, skip: Path, batch: Batch) -> Iterator[Path]:
-    """Files below a folder, sorted; hidden ones and the output folder left out, link loops entered once.
-
-    A folder that cannot be read goes to the batch's bad inputs.
-    """
-
-    def unreadable(error: OSError) -> None:
-        why = f"this folder cannot be read ({error.strerror or error})"
-        bad = InputError(str(error.filename), why, "Check its permissions.")
-        batch.bad.append(BadInput(str(error.filename), bad))
-
-    skipped = os.path.realpath(skip)  # which, unlike Path.resolve, stands links in a circle
-    entered: set[str] = set()
-    for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        identity = os.path.realpath(here)
-        if identity in entered:
-            folders.clear()
-            continue
-        entered.add(identity)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and os.path.realpath(Path(here) / name) != skipped
-        )
-        yield from (Path(here) / name for name in sorted(files) if not name.startswith("."))
+def _not_a_file(path: Path, medium: _Medium) -> DpenetError | None:
+    return raw_refusal(str(path)) if path.suffix.lower() in medium.raw else not_a_file(path)
 
 
 def _sibling(folder: Path) -> Path:
@@ -291,20 +252,6 @@ def _with_compare(jobs: Sequence[Job]) -> list[Job]:
     ]
 
 
-def _not_a_file(path: Path, medium: _Medium) -> DpenetError | None:
-    if path.suffix.lower() in medium.raw:
-        return raw_refusal(str(path))
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return InputError(str(path), "this link leads nowhere", "Mend the link, or name the file itself.")
-    except OSError as error:
-        return InputError(str(path), f"it cannot be reached ({error.strerror or error})", "Check its permissions.")
-    if not stat.S_ISREG(mode):
-        return InputError(str(path), "this is a pipe or a device, not a file", "Use - to read from a pipe.")
-    return None
-
-
 def _key(path: Path) -> str:
     """A path as the file system compares it; macOS and Windows do not tell upper from lower case."""
     text = os.path.normcase(os.path.realpath(path))
@@ -323,6 +270,19 @@ def _drop_own_products(batch: Batch) -> None:
     kept = [job for job in batch.jobs if _key(job.source) not in products]
     if dropped := len(batch.jobs) - len(kept):
         batch.notices.append(f"{dropped} input(s) left out: they are the cleaned pictures of other inputs")
+    batch.jobs = kept
+
+
+def _drop_long_names(batch: Batch) -> None:
+    """An output whose name no file could have is its input's failure, found before any work."""
+    kept = []
+    for job in batch.jobs:
+        long = next((path for path in (job.target, job.compare) if path is not None and name_too_long(path)), None)
+        if long is None:
+            kept.append(job)
+            continue
+        why = f"a name on the way to its output would be too long ({long})"
+        batch.bad.append(BadInput(str(job.source), InputError(str(job.source), why, "Give a shorter one with -o.")))
     batch.jobs = kept
 
 

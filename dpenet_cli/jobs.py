@@ -5,8 +5,8 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -98,7 +98,7 @@ def is_done(job: Job) -> bool:
         return False
 
 
-def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outcome]:
+def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Generator[Outcome]:
     """Clean pictures and yield one outcome each, in order.
 
     The next pictures are decoded and the last ones encoded on threads while the network works on this one; at most
@@ -109,6 +109,9 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outc
         jobs: what to do.
         clean: H×W×3 uint8 or uint16 in, the same out; called on the caller's thread.
         options: how.
+
+    Raises:
+        KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
     """
     reading: deque[tuple[Job, Future[_Rainy] | None]] = deque()
     writing: deque[Future[Outcome] | Outcome] = deque()
@@ -130,9 +133,14 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Iterator[Outc
                 largest = max(largest, rainy.result().picture.pixels.nbytes)
             del rainy  # its pixels are not needed any more
             while len(writing) > ahead:
-                yield _finished(writing.popleft())
+                yield from _settled(writing)
         while writing:
-            yield _finished(writing.popleft())
+            yield from _settled(writing)
+    except KeyboardInterrupt:
+        writers.shutdown(cancel_futures=True)
+        while writing:
+            yield from _settled(writing)
+        raise
     finally:
         readers.shutdown(cancel_futures=True)
         writers.shutdown(cancel_futures=True)
@@ -227,8 +235,16 @@ def write_error(target: Path, error: OSError) -> ImageWriteError:
     return ImageWriteError(str(target), f"it cannot be written ({error.strerror or error})", step)
 
 
-def _finished(result: Future[Outcome] | Outcome) -> Outcome:
-    return result if isinstance(result, Outcome) else result.result()
+def _settled(writing: deque[Future[Outcome] | Outcome]) -> Iterator[Outcome]:
+    """The first outcome, waited for, or none if its writing was cancelled; it leaves the queue only then."""
+    first = writing[0]
+    try:
+        outcome = first if isinstance(first, Outcome) else first.result()
+    except CancelledError:
+        writing.popleft()
+        return
+    writing.popleft()
+    yield outcome
 
 
 def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:

@@ -47,7 +47,7 @@ def _new_temporary(path: Path) -> tuple[Path, BinaryIO]:
     while True:
         temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
         file = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        if lock(file) is not False and os.fstat(file.fileno()).st_nlink:
+        if lock(file) is not False and temporary.exists():
             return temporary, file
         file.close()  # another run removed it as a leftover before it was locked
 
@@ -79,6 +79,26 @@ def _read_umask() -> int:
 
 
 _UMASK = _read_umask()
+
+
+def name_too_long(path: Path) -> bool:
+    """Whether a file or folder on a path, neither of which need exist yet, has a longer name than its disk takes."""
+    if sys.platform == "win32":
+        return any(len(part.encode("utf-16-le", "surrogatepass")) // 2 > _NAME_LIMIT for part in path.parts)
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest <= _SHORT_ANYWHERE:
+        return False
+    for folder in path.absolute().parents:
+        with contextlib.suppress(OSError):  # not there yet, or too long itself
+            return 0 <= os.pathconf(folder, "PC_NAME_MAX") < longest
+    return longest > _NAME_LIMIT
+
+
+_NAME_LIMIT = 255
+"""The longest name that the usual disks take: bytes on Linux and macOS, UTF-16 units on Windows."""
+
+_SHORT_ANYWHERE = 143
+"""Bytes of a name that even a disk with encrypted names takes (eCryptfs)."""
 
 
 def remove_leftovers(folder: Path) -> None:

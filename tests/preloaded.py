@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _LIBRARIES = ["torch", "cv2", "av", "preloaded", "dpenet_cli.cli", "dpenet_cli.derainer", "dpenet_cli.video"]
-_LIBRARIES += ["dpenet_cli.training.loop", "torch._dynamo"]  # the latter takes seconds, and Adam wants it
+_LIBRARIES += ["dpenet_cli.training.runs", "torch._dynamo"]  # the latter takes seconds, and Adam wants it
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_LIBRARIES)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from dpenet_cli import checkpoints
+from dpenet_cli import tensors
 from dpenet_cli.checkpoints import WeightsCard, load_model, read_card, save_model, shipped_names
 from dpenet_cli.errors import WeightsError
 from dpenet_cli.model import DPENet, DPENetConfig
@@ -181,7 +181,7 @@ def test_code_in_a_pickle_is_named_and_never_run(tmp_path, protocol):
 def test_members_of_absurd_size_are_refused_before_they_are_read(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", b"\0" * 2**20)
-    monkeypatch.setattr(checkpoints, "MAX_FILE_BYTES", 2**19)
+    monkeypatch.setattr(tensors, "MAX_FILE_BYTES", 2**19)
     refused(tmp_path / "bomb.pth", "unpack to an absurd size")
 
 

@@ -310,12 +310,28 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, tiny_weights, rainy_p
     assert "Traceback" not in errors
     finished = sorted(out.glob("*.png"))
     assert 1 <= len(finished) < 12
+    assert summary["done"] == len(finished)
     assert not list(out.glob(".dpenet-*"))
     for path in finished:
         Image.open(path).load()
     again = lines(subprocess.run(run, capture_output=True, text=True, check=True))
     assert again[-1]["summary"]["skipped"] == len(finished)
     assert again[-1]["summary"]["done"] == 12 - len(finished)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal that Windows lacks")
+def test_nohup_is_respected(tmp_path, tiny_weights, rainy_photo):
+    large = Image.fromarray(rainy_photo).resize((600, 450))
+    for index in range(4):
+        large.save(tmp_path / f"{index}.png", compress_level=0)
+    run = [command(), "derain", str(tmp_path), "--weights", str(tiny_weights), "--json"]
+    nohup = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", nohup, *run], stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()  # the first picture is done
+    process.send_signal(signal.SIGHUP)
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert json.loads(rest.splitlines()[-1])["summary"]["done"] == 4
 
 
 def test_a_terminal_sees_a_bar_and_a_summary(photos, tiny_weights):

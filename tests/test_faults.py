@@ -86,11 +86,12 @@ class Rounds:
         self.scene, self.folder = scene, folder
         self.before = checksums(scene.inputs)
         self.count = 0
-        self.leftovers = 0
+        self.leftovers = self.killed = 0
         whole, tally = folder / "whole", folder / "tally"
-        started = time.monotonic()
         command = scene.start(whole, 0, tally)
         assert command.wait() == 0, command.log.read_text()
+        started = time.monotonic()  # of another run: the first one of all waits for the libraries
+        assert scene.start(folder / "timed").wait() == 0
         self.seconds = time.monotonic() - started
         self.changes = len(tally.read_bytes())
         self.expected = scene.contents(whole)
@@ -107,6 +108,7 @@ class Rounds:
                 code = self.scene.start(out).kill_after(moment)
             told = f"killed at {moments}: {out.with_name(out.name + '.log').read_text()}"
             assert code in (0, -9), told
+            self.killed += code == -9
             found = self.scene.contents(out) if out.exists() else {}
             assert found.keys() <= self.expected.keys(), told
             if not self.scene.parts:
@@ -217,18 +219,21 @@ CONTENT = random.Random(1).randbytes(300_000)
 
 
 class Slow(BaseHTTPRequestHandler):
-    """Sends the file piece by piece."""
+    """Sends the file piece by piece, and counts downloads that were cut: the other side was killed."""
+
+    cut = 0
+    pause = 0.01  # seconds, thirty times
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
         try:
-            for start in range(0, len(CONTENT), 50_000):
-                self.wfile.write(CONTENT[start : start + 50_000])
-                time.sleep(0.01)
+            for start in range(0, len(CONTENT), 10_000):
+                self.wfile.write(CONTENT[start : start + 10_000])
+                time.sleep(self.pause)
         except OSError:
-            pass  # the other side was killed
+            Slow.cut += 1
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -243,8 +248,10 @@ def small_publication(number: int, folder: str, tally: str | None = None) -> Non
 
 
 @pytest.fixture
-def download(tmp_path: Path) -> Scene:
+def download(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """Published weights from a server on loopback."""
+    if request.node.get_closest_marker("long"):
+        monkeypatch.setattr(Slow, "pause", 0.07)  # most random moments fall into the download
     server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     (tmp_path / "nothing").mkdir()
@@ -253,6 +260,7 @@ def download(tmp_path: Path) -> Scene:
     def environment(out: Path) -> dict[str, str]:
         return {MIRROR_VARIABLE: address, "XDG_CACHE_HOME": str(out), "no_proxy": "127.0.0.1"}
 
+    Slow.cut = 0
     yield Scene(
         tmp_path / "nothing",
         lambda out: ["weights", "pull", "published-rain100l"],
@@ -261,6 +269,7 @@ def download(tmp_path: Path) -> Scene:
     )
     server.shutdown()
     server.server_close()
+    log.info("%d downloads were cut", Slow.cut)
 
 
 SCENES = ["pictures", "film", "training", "download"]
@@ -279,4 +288,5 @@ def test_kill_dash_nine_everywhere(name: str, request: pytest.FixtureRequest, tm
     rounds = Rounds(request.getfixturevalue(name), tmp_path)
     rounds.at_changes(list(range(1, rounds.changes + 1)))
     rounds.at_random(int(os.environ.get("DPENET_KILL_ROUNDS", "100")), seed=1)
-    log.info("%s: %d changes, %d rounds, %d temporary files", name, rounds.changes, rounds.count, rounds.leftovers)
+    counts = (rounds.changes, rounds.count, rounds.killed, rounds.leftovers)
+    log.info("%s: %d changes, %d rounds, %d runs killed, %d temporary files", name, *counts)

@@ -20,9 +20,10 @@ from pictures import camera_jpeg, chunk, deep_png, photo, saved, tiff, with_chun
 from PIL import Image, ImageOps
 
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused, ImageWriteError
-from dpenet_cli.images import Metadata, Picture, decoding, encode, exif, format_for, read, with_pixels
+from dpenet_cli.images import Metadata, Picture, encode, exif, format_for, read, with_pixels
 from dpenet_cli.images.directory import DamagedError
 from dpenet_cli.images.encoders import gentle_tables
+from dpenet_cli.images.pixels import decode_deep
 from dpenet_cli.images.writing import luma, to_eight_bits
 from dpenet_cli.options import ImageFormat, SaveOptions
 
@@ -607,7 +608,7 @@ def test_a_missing_system_library_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(builtins, "__import__", without_gl)
     with pytest.raises(DpenetError, match=r"libGL\.so\.1.*libgl1.*headless"):
-        decoding.decode_deep(deep_png(photo(deep=True)), "x")
+        decode_deep(deep_png(photo(deep=True)), "x")
 
 
 def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dpenet_cli.errors import ImageRefused, InputError
 from dpenet_cli.inputs import plan_batch
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.storage import name_too_long
 
 
 @pytest.fixture
@@ -217,3 +218,30 @@ def test_any_tree_is_mirrored_completely_and_only_once(tmp_path_factory, names):
     for job in batch.jobs:
         assert job.target.relative_to(root / "out") == job.source.relative_to(root / "in")
     assert bool(batch.bad) == (not expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "compare"),
+    [("x" * 247 + ".jpg", None, False), ("x" * 238 + ".jpg", None, True), ("a.jpg", "é" * 128, False)],
+)
+def test_names_that_become_too_long_are_found_first(here, name, output, compare):
+    touch(name, "b.jpg")
+    batch = plan_batch([name, "b.jpg"], output, compare=compare)
+    assert len(batch.jobs) == (output is None)
+    assert {bad.source for bad in batch.bad} == ({name} if output is None else {name, "b.jpg"})
+    assert "too long" in batch.bad[0].error.why
+    assert "-o" in batch.bad[0].error.next_step
+
+
+def test_names_that_just_fit_are_cleaned(here):
+    touch("x" * 242 + ".jpg", "ü" * 121 + ".jpg")
+    batch = plan_batch(["x" * 242 + ".jpg", "ü" * 121 + ".jpg"])
+    assert (len(batch.jobs), batch.bad) == (2, [])
+    for job in batch.jobs:
+        job.target.touch()
+
+
+def test_windows_counts_letters_and_not_bytes(here, monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    assert not name_too_long(Path("é" * 255))
+    assert name_too_long(Path("é" * 256))

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from conftest import command
 from PIL import Image
 from preloaded import Command
 
+from dpenet_cli import jobs
 from dpenet_cli.errors import VideoReadError, VideoWriteError
 from dpenet_cli.inputs import Job, plan_batch
 from dpenet_cli.jobs import RunOptions, Status, is_done, run
@@ -275,6 +277,26 @@ def test_odd_names_of_videos(go, film, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{name}.mp4" for name in NAMES)
 
 
+@pytest.mark.parametrize("length", [250, 251, 255])
+def test_the_longest_names_of_videos(go, film, tmp_path, length):
+    """Their folders for unfinished work have shorter names, which the next run finds again."""
+    name = "é" * 100 + "x" * (length - 204) + ".mp4"
+    long = film.rename(tmp_path / name)
+    command = ["video", long, "-o", f"{tmp_path}/out/", "--crf", 1, "--checkpoint", "0.4"]
+    assert go(*command, prelude=limit_files, given=(6000,))[0] == 1
+    (part,) = (tmp_path / "out").iterdir()
+    assert part.name.endswith(".part")
+    assert list(part.glob("*.mkv"))
+    code, said = go(*command, "-v")
+    assert code == 0, said
+    assert "goes on at frame" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    code, said = go("video", long)
+    assert code == 1
+    assert "too long" in said
+    assert f"{long}: " in said
+
+
 def test_a_locale_without_letters(film, tmp_path, tiny_weights, rainy_photo):
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     folder = tmp_path / "höhe 雨"
@@ -351,6 +373,44 @@ def test_readers_that_go_away(photos, film, tmp_path, tiny_weights):
     script = f"{command()} derain - --weights {tiny_weights} < {photos / '0.png'} | head -c 10 | wc -c"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert (result.stdout.strip(), result.stderr) == ("10", "")
+
+
+@pytest.mark.parametrize("where", ["in the network", "while it is told"])
+def test_an_interrupt_still_tells_what_was_being_written(photos, tmp_path, monkeypatch, where):
+    """The first picture is still being written when the second is in the network, where the interrupt comes."""
+    second, store = threading.Event(), jobs.write_whole
+
+    def slowly(path: Path, data: bytes) -> None:
+        assert second.wait(10)
+        store(path, data)
+
+    monkeypatch.setattr(jobs, "write_whole", slowly)
+    count = 0
+
+    def clean(pixels: np.ndarray) -> np.ndarray:
+        nonlocal count
+        count += 1
+        if count == 2:
+            second.set()
+            if where == "in the network":
+                raise KeyboardInterrupt
+        return pixels
+
+    outcomes = run(plan_batch([str(photos)], tmp_path / "out").jobs, clean, RunOptions())
+    told = []
+
+    def tell() -> None:
+        for outcome in outcomes:
+            told.append(outcome)
+            if where == "while it is told":
+                told.append(outcomes.throw(KeyboardInterrupt()))
+
+    with pytest.raises(KeyboardInterrupt):
+        tell()
+    written = sorted(str(path) for path in (tmp_path / "out").iterdir())
+    assert written
+    assert [outcome.target for outcome in told] == written
+    assert {outcome.status for outcome in told} == {Status.DONE}
 
 
 def test_standard_input_without_an_end(photos, tiny_weights):

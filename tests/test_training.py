@@ -25,9 +25,9 @@ from dpenet_cli.training import loop
 from dpenet_cli.training.beginning import LIGHT, first_network
 from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Progress, Skipped
 from dpenet_cli.training.feed import Feed, Gallery
-from dpenet_cli.training.loop import resume, train
 from dpenet_cli.training.options import GENERAL_MIX, Recipe, TrainOptions
 from dpenet_cli.training.pictures import Example, load_pictures
+from dpenet_cli.training.runs import resume, train
 from dpenet_cli.training.schedule import learning_rate
 
 CPU = torch.device("cpu")

@@ -257,13 +257,31 @@ def test_folders_are_those_of_the_system(monkeypatch, tmp_path, system, environm
     assert folders.data_folder() == tmp_path / data
 
 
-def test_without_a_home_the_next_step_is_told(monkeypatch):
-    def homeless():
+@pytest.fixture
+def homeless(monkeypatch):
+    def no_home():
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(Path, "home", no_home)
+
+
+def test_without_a_home_our_weights_are_listed_and_the_others_told(homeless):
+    listed = run("list")
+    assert listed.exit_code == 0, listed.output
+    assert "general" in listed.stdout
+    assert "Set HOME" in listed.stderr
+    rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
+    assert rows["general"]["here"]
+    assert (rows["published-rain100l"]["here"], rows["published-rain100l"]["path"]) == (False, None)
+    assert "Set HOME" in run("show", "published-rain100l").stderr
+    assert run("verify").exit_code == 0
+    pulled = run("pull", "published-rain100l")
+    assert (pulled.exit_code, "Set HOME" in pulled.stderr) == (1, True)
+
+
+def test_without_a_home_the_next_step_is_told(homeless):
     with pytest.raises(OptionError, match="Set HOME"):
         folders.cache_folder()
     assert load_model("general")  # ours need no home

@@ -39,7 +39,10 @@ Fast = Annotated[
     ),
 ]
 Strength = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="0 leaves the picture as it is.", rich_help_panel=RESULT)
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="How much of the cleaning: 0 is the input, 1 all of it.", rich_help_panel=RESULT
+    ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=ENGINE)]
 EnginePrecision = Annotated[

@@ -30,14 +30,18 @@ class Exit(IntEnum):
 
 
 def end_on_signals() -> None:
-    """From now on a polite request to end, or a terminal that was closed, is treated as Ctrl-C is."""
+    """From now on a polite request to end, or a terminal that was closed, is treated as Ctrl-C is.
+
+    What is ignored already stays so: ``nohup dpenet …`` outlives its terminal.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), interrupt)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def one_line(text: object) -> str:

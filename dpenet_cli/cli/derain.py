@@ -1,6 +1,8 @@
 """``dpenet derain``: pictures in, clean pictures out."""
 
+import contextlib
 import os
+from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -152,6 +154,7 @@ def derain(
 def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: EngineOptions, options: RunOptions) -> Exit:
     """Run the whole batch; what an interrupt leaves undone is told."""
     description = ""
+    outcomes: Generator[Outcome] | None = None
     try:
         _tell_beginning(batch, report)
         for folder in {job.target.parent for job in batch.jobs}:
@@ -168,9 +171,19 @@ def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: Engin
             outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in batch.jobs)
         for outcome in outcomes:
             report.outcome(outcome)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        if outcomes is not None:
+            _tell_rest(outcomes, report, interrupt)
         return report.finish(description=description, interrupted=True)
     return report.finish(description=description)
+
+
+def _tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: KeyboardInterrupt) -> None:
+    """Tell what was still being written when the interrupt came; it is there, and the summary counts it."""
+    with contextlib.suppress(KeyboardInterrupt):  # the same one again at the end, or another from someone impatient
+        report.outcome(outcomes.throw(interrupt))
+        for outcome in outcomes:
+            report.outcome(outcome)
 
 
 def _load(weights: str, engine: EngineOptions) -> "Derainer":

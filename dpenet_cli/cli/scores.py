@@ -55,11 +55,12 @@ def _cells(result: Result) -> tuple[str, ...]:
     after, before = result.after, result.before
     gain = f"{after.psnr - before.psnr:+.2f}" if before and math.isfinite(after.psnr - before.psnr) else ""
     seconds = math.fsum(each.seconds for each in result.pictures) / len(result.pictures)
-    cost = _cost(result.network) if result.network else ("", "", "")
-    return (psnr_text(after), f"{after.ssim:.4f}", gain, f"{seconds:.2f}" if result.network else "", *cost[:2])
+    cost = (f"{seconds:.2f}", *_cost(result.network)) if result.network else ("", "", "")
+    return (psnr_text(after), f"{after.ssim:.4f}", gain, *cost)
 
 
 def _cost(network: Network) -> tuple[str, str]:
+    """Parameters, and multiply-adds in thousands of millions."""
     return f"{network.parameters:,}", f"{network.macs_per_pixel * _PIXELS / 1e9:.1f}"
 
 

@@ -1,5 +1,6 @@
 """Sets scored one after the other, shown as they go, and what is kept of each picture."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -67,7 +68,9 @@ class Saver:
         """
         from PIL import Image  # noqa: PLC0415
 
-        parts = [part.replace("/", "-").replace("\\", "-") for part in (dataset, method)]
+        parts = [
+            re.sub(r"[/\\:]", "-", part) for part in (dataset, method)
+        ]  # a colon is Windows' for drives and streams
         path = self._folder.joinpath(*parts, f"{example.scored.name}.png")
         data = BytesIO()
         Image.fromarray(example.restored).save(data, "PNG")

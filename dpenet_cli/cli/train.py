@@ -129,8 +129,11 @@ def train(
 ) -> None:
     """Train a DPENet on pairs, and on clean pictures that rain is drawn on.
 
-    Writes best.safetensors and last.safetensors, ready for --weights, a checkpoint to go on from, a log, a grid of
-    validation pictures and a curve. To use several devices: torchrun --nproc-per-node N -m dpenet_cli train …
+    Writes best.safetensors and last.safetensors, ready for --weights, and a checkpoint to go on from.
+
+    Beside them: a log, a grid of validation pictures, and a curve.
+
+    For several devices: torchrun --nproc-per-node N -m dpenet_cli train …
     """
     choices: dict[str, Any] = {
         "exclude": tuple(str(folder) for folder in exclude) if exclude else None,
@@ -158,8 +161,8 @@ def train(
     with contextlib.suppress(OptionError):  # no home: then torch takes the folder for temporary files
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))  # read as torch is imported
 
-    from dpenet_cli.training.loop import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
-    from dpenet_cli.training.loop import train as start  # noqa: PLC0415
+    from dpenet_cli.training.runs import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
+    from dpenet_cli.training.runs import train as start  # noqa: PLC0415
 
     with _Display(as_json=as_json) as display:
         if resume:

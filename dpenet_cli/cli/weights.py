@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
-from dpenet_cli.cli.console import Exit, one_line, print_error, table_console
+from dpenet_cli.cli.console import Exit, one_line, print_error, print_note, table_console
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
+from dpenet_cli.folders import cache_folder
 from dpenet_cli.metrics import PROTOCOL
 from dpenet_cli.published import FILE_BYTES, PUBLISHED, TERMS, Published, check, find_published, pull
 
@@ -31,6 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 def list_weights(as_json: AsJson = False) -> None:
     """List the weights that --weights knows by name: ours, and those that the paper's authors published."""
     rows = [_ours(name) for name in _shipped()] + [_theirs(each) for each in PUBLISHED.values()]
+    _tell_of_no_cache()
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -54,6 +56,7 @@ def show(
     """Show what is known of one set of weights: file, checksum, size of the network, terms, training, scores."""
     if name in PUBLISHED:
         facts = _theirs(PUBLISHED[name])
+        _tell_of_no_cache()
     elif name in _shipped():
         facts = _ours(name)
     else:
@@ -65,6 +68,8 @@ def show(
         return
     table = Table(show_header=False, box=None)
     for key, value in facts.items():
+        if value is None:  # the path of published weights, without a cache
+            continue
         shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
         table.add_row(key.replace("_", " "), one_line(shown))
     table_console().print(table)
@@ -72,7 +77,7 @@ def show(
 
 @weights_app.command("pull")
 def pull_weights(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Published weights, as the list names them.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Published weights, as the list names them.")],
 ) -> None:
     """Download published weights into your cache, and check that they are what was published.
 
@@ -108,7 +113,7 @@ def _pull_one(weights: Published, console: Console) -> Path:
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Which weights; all that are on this machine unless given."),
+        typer.Argument(metavar="NAME", help="Which weights; all that are on this machine unless given."),
     ] = None,
 ) -> None:
     """Check that weights are byte for byte what was published, and that they load.
@@ -116,7 +121,7 @@ def verify(
     Exit code: 0 all are, 1 some are not.
     """
     checks = _checks()
-    chosen = names or [name for name in checks if name not in PUBLISHED or PUBLISHED[name].path.is_file()]
+    chosen = names or [name for name in checks if name not in PUBLISHED or _is_pulled(PUBLISHED[name])]
     failed = False
     for name in chosen:
         if name not in checks:
@@ -205,18 +210,36 @@ def _theirs(weights: Published) -> dict[str, Any]:
     scores = {}
     if own := weights.score:
         scores[own.dataset] = {"protocol": PROTOCOL, "psnr": own.psnr, "ssim": own.ssim, "pictures": own.pairs}
-    here = weights.path.is_file()
+    here = _is_pulled(weights)
     return {
         "name": weights.name,
         "origin": weights.address,
         "here": here,
-        "path": str(weights.path),
+        "path": str(weights.path) if _no_cache() is None else None,
         "bytes": weights.path.stat().st_size if here else FILE_BYTES,
         "sha256": weights.sha256,
         "terms": TERMS,
         "trained_on": f"{weights.trained_on}'s training pictures",
         "scores": scores,
     }
+
+
+def _is_pulled(weights: Published) -> bool:
+    return _no_cache() is None and weights.path.is_file()
+
+
+def _no_cache() -> OptionError | None:
+    """Why there is no folder for published weights, or None where there is one."""
+    try:
+        cache_folder()
+    except OptionError as error:
+        return error
+    return None
+
+
+def _tell_of_no_cache() -> None:
+    if error := _no_cache():
+        print_note(f"published weights cannot be kept here: {error.what}: {error.why}. {error.next_step}")
 
 
 def _network(path: str) -> dict[str, Any]:

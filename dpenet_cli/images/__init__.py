@@ -4,8 +4,8 @@
 Nothing of the picture is lost in between, or a notice says so.
 
 The rooms, in reading order: formats, picture; directory and exif (TIFF structures, in EXIF and in files); jpeg, png,
-tiff and containers (what each kind of file says beside its pixels); colour, decoding, reading; tiff_file, encoders,
-writing; compare.
+tiff and containers (what each kind of file says beside its pixels); colour, pixels, decoders, reading; tiff_file,
+encoders, writing; compare.
 """
 
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for

@@ -17,7 +17,7 @@ class ProfileError(ValueError):
     """The profile is damaged, or does not fit the channels."""
 
 
-def to_srgb(icc: bytes, mode: str) -> "ImageCms.ImageCmsTransform":
+def to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform:
     """The transform from a profile to sRGB, relative colorimetric with black point compensation.
 
     Args:

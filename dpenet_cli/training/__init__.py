@@ -12,6 +12,7 @@
     sheets     the curve and the grid, as PNG
     validation the weights, scored
     loop       the loop
+    runs       a run from its start, or from its last checkpoint
 
 That is the order to read them in; each imports only from those above it.
 """

@@ -1,8 +1,7 @@
 """The loop: a batch, both stages, the loss, a step; and between steps the checkpoint, the evaluation, the log.
 
-It survives Ctrl-C, SIGTERM and a time limit (a checkpoint is written, then it ends), ``kill -9`` (the last checkpoint
-is whole), and losses that are not numbers (the step is skipped; ten in a row are an error). On a CPU with the same
-number of threads, a run that was interrupted and resumed ends with the same bits as one that was not.
+Losses that are not numbers are survived (the step is skipped; ten in a row are an error). On a CPU with the same number
+of threads, a run that was interrupted and resumed ends with the same bits as one that was not.
 """
 
 import dataclasses
@@ -12,17 +11,15 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from dpenet_cli import __version__
-from dpenet_cli.backends.torch import cpu_has_bf16, resolve_device
+from dpenet_cli.backends.torch import cpu_has_bf16
 from dpenet_cli.checkpoints import WeightsCard, save_model
-from dpenet_cli.errors import OptionError, TrainingError
+from dpenet_cli.errors import TrainingError
 from dpenet_cli.folders import keep_compilers_tidy
 from dpenet_cli.losses import Loss, general_loss, published_loss
 from dpenet_cli.metrics import PROTOCOL
@@ -34,7 +31,7 @@ from dpenet_cli.training.clock import Pace, Stop
 from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Report, Saved, Skipped
 from dpenet_cli.training.feed import Batch, Feed, Prefetch
 from dpenet_cli.training.options import Recipe, TrainOptions
-from dpenet_cli.training.parallel import Processes, joined
+from dpenet_cli.training.parallel import Processes
 from dpenet_cli.training.pictures import Example, load_pictures
 from dpenet_cli.training.schedule import learning_rate
 from dpenet_cli.training.sheets import draw_curve
@@ -43,75 +40,6 @@ from dpenet_cli.training.validation import validate
 
 _MOST_FAILURES = 10
 """Non-finite steps in a row that end a run."""
-
-_FREE_TO_CHANGE = frozenset({"steps", "device", "threads", "compile", "evaluate_every", "checkpoint_seconds"})
-"""Options that a resumed run may change; of these only `steps` changes what is computed."""
-
-
-def train(folder: Path, options: TrainOptions, report: Report, *, max_minutes: float | None = None) -> str:
-    """Start a run in a new folder.
-
-    Args:
-        folder: for the run's files.
-        options: resolved; they are stored with the run.
-        report: called with every event.
-        max_minutes: stop (with a checkpoint) after so many minutes, reading the data included.
-
-    Returns:
-        Why it ended: ``done``, ``interrupted`` or ``out of time``.
-
-    Raises:
-        DatasetError: the data do not pair, cannot be read, or are too few.
-        TrainingError: the folder holds a run, cannot be written to, or the loss is no longer a number.
-        DeviceError: the device or precision is not available.
-        WeightsError: the weights to start from are not usable.
-    """
-    return _run(RunFolder(folder), options, report, max_minutes, resume=False)
-
-
-def resume(folder: Path, changes: dict[str, Any], report: Report, *, max_minutes: float | None = None) -> str:
-    """Go on with a run from its last checkpoint, or from its start if it has none.
-
-    Args:
-        folder: of the run.
-        changes: new values for some of steps, device, threads, compile, evaluate_every and checkpoint_seconds.
-        report: called with every event.
-        max_minutes: as for `train`.
-
-    Returns:
-        As `train`.
-
-    Raises:
-        OptionError: another option was to change.
-        TrainingError: there is no run, its data have changed, or as `train`.
-    """
-    run = RunFolder(folder)
-    if foreign := sorted(set(changes) - _FREE_TO_CHANGE):
-        why = "a run goes on with the options that it was started with"
-        raise OptionError(foreign[0].replace("_", "-"), why, "Leave it out, or start a new run.")
-    return _run(run, dataclasses.replace(run.options(), **changes), report, max_minutes, resume=True)
-
-
-def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: float | None, *, resume: bool) -> str:
-    deadline = time.monotonic() + 60.0 * (max_minutes if max_minutes is not None else math.inf)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    torch.backends.cudnn.benchmark = True  # crops have one size, so the search for the fastest kernel pays
-    with joined(resolve_device(options.device)) as processes, run.held() if processes.first else nullcontext():
-        if processes.first and not resume:
-            run.start(options)
-        processes.wait()
-        try:
-            with Stop(deadline) as stop:
-                return Trainer(run, options, processes, report, resume=resume).run(stop)
-        except BrokenPipeError:  # whoever read the reports has gone
-            raise
-        except OSError as error:  # what is read is checked where it is read; this is about the run's own files
-            why = f"cannot be written to: {error.strerror or error}"
-            next_step = "Make room, or mend what it says, and go on with --resume; the last checkpoint is whole."
-            if not run.folder.is_dir():
-                why, next_step = "it was removed while the run was at work in it", "Start the run again."
-            raise TrainingError(str(run.folder), why, next_step) from error
 
 
 class Trainer:

@@ -2,6 +2,8 @@
 
 import io
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +97,15 @@ def _cannot_carry(movie: Movie, refused: list[int], source: Any, target: Path) -
         if all(_fits(stream, _MUXERS[ending]) for stream in everything):
             return VideoRefused(str(movie.path), why, f"Choose another container: -o {target.stem}{ending}")
     converted = movie.path.with_name(f"{movie.path.stem}-converted.mkv")
-    command = shlex.join(_conversion(movie, refused, converted))
+    command = shell_line(_conversion(movie, refused, converted))
     return VideoRefused(
         str(movie.path), why, f"Convert what no container here can carry, and clean the result: {command}"
     )
+
+
+def shell_line(words: list[str]) -> str:
+    """A command as a person types it into this system's shell."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _conversion(movie: Movie, refused: list[int], converted: Path) -> list[str]:

@@ -159,8 +159,8 @@ def _tried(_ffmpeg: str, encoding: Encoding) -> str | None:
 class EncoderProcess:
     """One ffmpeg, from its first frame to its exit code.
 
-    It has a session of its own, so that Ctrl-C in the terminal reaches us and not it. If we die, its pipe ends, and on
-    Linux the kernel kills it.
+    It has a session of its own (on Windows a process group), so that Ctrl-C in the terminal reaches us and not it. If
+    we die, its pipe ends, and on Linux the kernel kills it.
 
     Args:
         encoding: what it is told.
@@ -180,7 +180,8 @@ class EncoderProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                start_new_session=True,
+                start_new_session=True,  # Windows ignores it, and has the next line
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 preexec_fn=_die_with_parent(),  # noqa: PLW1509 - calls one function of libc, loaded before
             )
         except OSError as error:

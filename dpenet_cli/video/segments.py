@@ -6,7 +6,9 @@ begin at the same frames, so that the result is the same as if there had been on
 """
 
 import contextlib
+import hashlib
 import json
+import os
 import re
 import stat
 from fractions import Fraction
@@ -15,7 +17,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from dpenet_cli.errors import VideoError, VideoWriteError
-from dpenet_cli.storage import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, lock, remove_leftovers, write_whole
+from dpenet_cli.storage import (
+    TEMPORARY_PREFIX,
+    TEMPORARY_SUFFIX,
+    lock,
+    name_too_long,
+    remove_leftovers,
+    write_whole,
+)
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.opening import open_input
@@ -34,6 +43,9 @@ _OWN = re.compile(
 _LARGEST_MANIFEST = 2**24
 """Bytes; a day of video needs a fifth of it."""
 
+_BEGINNING = 24
+"""Letters of a long name that its folder for unfinished work begins with; each may take four bytes."""
+
 _MAKE_ROOM = "Move it away, or name another output with -o."
 
 
@@ -51,7 +63,7 @@ class Workplace:
     """
 
     def __init__(self, target: Path, identity: dict[str, Any]) -> None:
-        self.folder = target.with_name(target.name + ".part")
+        self.folder = _work_folder(target)
         self.restarted = False
         self.resumed = False
         self._identity = identity
@@ -182,13 +194,22 @@ class Workplace:
 
 def remove_remains(target: Path) -> None:
     """Remove unfinished work whose result was stored, if a run was killed between the two."""
-    folder = target.with_name(target.name + ".part")
+    folder = _work_folder(target)
     if folder.is_symlink() or not folder.is_dir():
         return
     with contextlib.suppress(OSError):  # what cannot be looked at stays
         names = {path.name for path in folder.iterdir()}
         if not names or (_STORED in names and not any(name.startswith("result.") for name in names)):
             _remove(folder)
+
+
+def _work_folder(target: Path) -> Path:
+    """``OUT.part`` beside an output; where that name is too long, the beginning of it and a hash of all of it."""
+    folder = target.with_name(target.name + ".part")
+    if not name_too_long(folder):
+        return folder
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()
+    return target.with_name(f"{target.name[:_BEGINNING]}-{digest[:16]}.part")
 
 
 def _own_files(folder: Path) -> list[Path]:

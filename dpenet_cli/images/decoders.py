@@ -1,0 +1,278 @@
+"""The bytes of each format into a picture: may it be decoded, its pixels turned upright, its metadata patched."""
+
+import dataclasses
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from dpenet_cli.errors import ImageReadError, ImageRefused
+from dpenet_cli.images import containers, exif, jpeg, png, tiff
+from dpenet_cli.images.directory import DamagedError
+from dpenet_cli.images.picture import Coding, Metadata, Picture, Samples
+from dpenet_cli.images.pixels import COPY_AGAIN, decode, decode_deep, unmultiplied, upright
+from dpenet_cli.options import ImageFormat
+
+
+def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
+    if width < 1 or height < 1:
+        raise ImageReadError(what, f"its header says {width}×{height} pixels", COPY_AGAIN)
+    if width * height > max_pixels:
+        raise ImageReadError(
+            what,
+            f"it has {width}×{height} = {width * height:,} pixels, more than the limit of {max_pixels:,}",
+            f"If you trust it, give `--max-pixels {width * height}`.",
+        )
+
+
+def _finish(
+    samples: Samples,
+    image_format: ImageFormat,
+    metadata: Metadata,
+    *,
+    orientation: int = 1,
+    coding: Coding | None = None,
+    notices: list[str],
+) -> Picture:
+    """Turn the samples, patch what the metadata say of their direction and size, and part colours from alpha."""
+    samples = upright(samples, orientation)
+    height, width, channels = samples.shape
+    if metadata.exif:
+        try:
+            metadata = dataclasses.replace(metadata, exif=exif.upright(metadata.exif, width, height))
+        except DamagedError:
+            notices = [*notices, "its EXIF is damaged and is left out"]
+            metadata = dataclasses.replace(metadata, exif=None)
+    if metadata.xmp and orientation != 1:
+        metadata = dataclasses.replace(metadata, xmp=exif.upright_xmp(metadata.xmp))
+    if metadata.dpi and orientation >= 5:
+        metadata = dataclasses.replace(metadata, dpi=metadata.dpi[::-1])
+    alpha = np.ascontiguousarray(samples[..., -1]) if channels in (2, 4) else None
+    if channels <= 2:
+        pixels = np.repeat(samples[..., :1], 3, axis=2)
+    else:
+        pixels = samples if channels == 3 else np.ascontiguousarray(samples[..., :3])
+    return Picture(
+        pixels, alpha, channels <= 2, image_format, metadata, coding or Coding(), tuple(dict.fromkeys(notices))
+    )
+
+
+def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
+    contents = jpeg.parse(data, what)
+    _check_size(contents.width, contents.height, max_pixels, what)
+    metadata = contents.metadata
+    # The class itself, not Image.open, which would turn camera JPEGs into MPO files of several frames.
+    with JpegImageFile(io.BytesIO(data)) as image:
+        cmyk = image.mode == "CMYK"
+        tables = [tuple(image.quantization.get(layer[3], ())) for layer in image.layer]
+        samples, notices = decode(image, metadata.icc, what)
+    orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
+    if contents.extras:
+        notices.append("only the main picture is kept, not the previews, gain map, other frames or video in its file")
+        if metadata.xmp:
+            metadata = dataclasses.replace(metadata, xmp=exif.xmp_without_extras(metadata.xmp))
+    if contents.signed:
+        notices.append("its content credentials (C2PA) are left out: they vouch for the unchanged picture")
+    factors = contents.components
+    if orientation >= 5:
+        factors = tuple((down, across) for across, down in factors)
+        tables = [tuple(np.reshape(table, (8, 8)).T.ravel().tolist()) if table else () for table in tables]
+    coding = Coding(progressive=contents.progressive)
+    if not cmyk:
+        coding = dataclasses.replace(coding, jpeg_tables=tuple(table for table in tables if table), subsampled=factors)
+    else:
+        metadata = dataclasses.replace(metadata, icc=None)
+    return _finish(samples, ImageFormat.JPEG, metadata, orientation=orientation, coding=coding, notices=notices)
+
+
+def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
+    contents = png.parse(data, what)
+    _check_size(contents.width, contents.height, max_pixels, what)
+    if contents.frames > 1:
+        raise _animated(what, contents.frames)
+    notices = []
+    if contents.damaged:
+        notices.append(f"damaged parts of its header are left out ({', '.join(sorted(set(contents.damaged)))})")
+    if contents.bits == 16:
+        if not contents.complete:
+            raise ImageReadError(what, "its pixels are cut off or damaged", COPY_AGAIN)
+        samples = _deep_png(data, contents, what)
+    else:
+        with PngImageFile(io.BytesIO(data)) as image:
+            samples, more = decode(image, contents.metadata.icc, what)
+            notices += more
+    orientation = (exif.orientation(contents.metadata.exif) if contents.metadata.exif else None) or 1
+    return _finish(samples, ImageFormat.PNG, contents.metadata, orientation=orientation, notices=notices)
+
+
+def _deep_png(data: bytes, contents: png.Contents, what: str) -> Samples:
+    decoded = decode_deep(data, what)  # H×W grey, or H×W×3/4 in the order BGR(A)
+    grey = contents.colour in (0, 4)
+    if decoded.ndim == 2:
+        samples = decoded[..., None]
+    elif grey:
+        samples = decoded[..., :1]
+    else:
+        samples = decoded[..., 2::-1]
+    if contents.colour in (4, 6):
+        return np.concatenate([samples, decoded[..., 3:]], axis=2)
+    if contents.transparent and len(contents.transparent) >= (2 if grey else 6):
+        key = np.frombuffer(contents.transparent, ">u2")[: 1 if grey else 3]
+        alpha = np.where((samples == key).all(axis=2, keepdims=True), 0, 65535).astype(np.uint16)
+        return np.concatenate([samples, alpha], axis=2)
+    return samples
+
+
+def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
+    contents = tiff.parse(data, what)
+    _check_size(contents.width, contents.height, max_pixels, what)
+    metadata = contents.metadata
+    coding = Coding(compressed=contents.compressed)
+    notices = ["its small copies or masks on further pages are left out"] if contents.reduced_pages else []
+    if contents.bits == 16:
+        samples = _deep_tiff(data, contents, what)
+        if contents.extra[:1] == (1,):
+            samples = unmultiplied(samples)
+    else:
+        with TiffImageFile(io.BytesIO(tiff.decodable(data, contents))) as image:
+            if image.mode == "CMYK":
+                metadata = dataclasses.replace(metadata, icc=None)
+            samples, more = decode(image, contents.metadata.icc, what)
+            notices += more
+    if samples.shape[2] in (2, 4) and contents.extra[:1] not in ((1,), (2,)):
+        coding = dataclasses.replace(coding, plain_extra=True)
+        notices.append("its fourth channel does not say what it is, and is taken as transparency")
+    if contents.extra[:1] == (1,):
+        notices.append("colours that were stored multiplied by their transparency were divided by it")
+    return _finish(
+        samples, ImageFormat.TIFF, metadata, orientation=contents.orientation, coding=coding, notices=notices
+    )
+
+
+def _deep_tiff(data: bytes, contents: tiff.Contents, what: str) -> Samples:
+    shape = (contents.height, contents.width)
+    if contents.planar == 2 and contents.samples > 1:
+        planes = [
+            decode_deep(tiff.decodable(data, contents, plane), what).reshape(shape) for plane in range(contents.samples)
+        ]
+        samples = np.stack(planes, axis=2)
+    else:
+        decoded = decode_deep(tiff.decodable(data, contents), what)
+        if contents.samples == 2:
+            samples = tiff.unpredicted(decoded.reshape(*shape, 2), contents, what)
+        elif contents.samples == 1:
+            samples = decoded.reshape(*shape, 1)
+        else:
+            samples = decoded[..., [2, 1, 0, 3][: contents.samples]]
+    if contents.photometric == tiff.WHITE_IS_ZERO:
+        samples[..., 0] = 65535 - samples[..., 0]
+    return samples
+
+
+def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
+    with BmpImageFile(io.BytesIO(data)) as image:
+        _check_size(*image.size, max_pixels, what)
+        dpi = image.info.get("dpi")
+        samples, notices = decode(image, None, what)
+    metadata = Metadata(dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None)
+    return _finish(samples, ImageFormat.BMP, metadata, notices=notices)
+
+
+def _decode_webp(data: bytes, what: str, max_pixels: int) -> Picture:
+    contents = containers.parse_webp(data, what)
+    _check_size(contents.width, contents.height, max_pixels, what)
+    with WebPImageFile(io.BytesIO(data)) as image:
+        if contents.animated or getattr(image, "n_frames", 1) > 1:
+            raise _animated(what, getattr(image, "n_frames", 1))
+        metadata = _pillow_metadata(image)
+        samples, notices = decode(image, metadata.icc, what)
+    orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
+    coding = Coding(lossless=contents.lossless)
+    return _finish(samples, ImageFormat.WEBP, metadata, orientation=orientation, coding=coding, notices=notices)
+
+
+def _pillow_metadata(image: Image.Image) -> Metadata:
+    block = image.info.get("exif")
+    return Metadata(
+        exif=block.removeprefix(b"Exif\0\0") if block else None,
+        icc=image.info.get("icc_profile") or None,
+        xmp=image.info.get("xmp") or None,
+    )
+
+
+def _animated(what: str, frames: int) -> ImageRefused:
+    return ImageRefused(
+        what,
+        f"it is an animation of {frames} frames" if frames > 1 else "it is an animation",
+        "Save a single frame as PNG, or the animation as a video for `dpenet video`.",
+    )
+
+
+def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
+    header = containers.parse_avif(data)
+    with AvifImageFile(io.BytesIO(data)) as image:
+        _check_size(*image.size, max_pixels, what)
+        if getattr(image, "n_frames", 1) > 1:
+            raise _animated(what, getattr(image, "n_frames", 1))
+        metadata = _pillow_metadata(image)
+        notices = containers.colour_notices(header.primaries, header.transfer, metadata.icc, what)
+        samples, more = decode(image, metadata.icc, what)
+    if header.grey and samples.shape[2] >= 3:
+        samples = samples[..., [0, 3] if samples.shape[2] == 4 else [0]]
+    if header.bits > 8:
+        notices.append(f"{header.bits} bits per channel became 8")
+    orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
+    coding = Coding(chroma=header.chroma)
+    return _finish(samples, ImageFormat.AVIF, metadata, orientation=orientation, coding=coding, notices=notices + more)
+
+
+def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
+    try:
+        import pillow_heif  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ImageRefused(
+            what, "HEIC pictures need pillow-heif, which is not installed", 'Run `pip install "dpenet[heic]"`.'
+        ) from error
+    file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
+    main = file[file.primary_index]
+    width, height = main.size
+    _check_size(width, height, max_pixels, what)
+    info: dict[str, Any] = main.info
+    metadata = Metadata(
+        exif=info["exif"].removeprefix(b"Exif\0\0") if info.get("exif") else None,
+        icc=info.get("icc_profile") or None,
+        xmp=exif.upright_xmp(info["xmp"]) if info.get("xmp") else None,
+    )
+    nclx: dict[str, Any] = info.get("nclx_profile") or {}
+    notices = containers.colour_notices(
+        int(nclx.get("color_primaries", 2)), int(nclx.get("transfer_characteristics", 2)), metadata.icc, what
+    )
+    if len(file) > 1 or info.get("depth_images") or info.get("aux"):
+        notices.append("only the main picture is kept, not the gain map, depth map or other pictures in its file")
+    if info["bit_depth"] > 8:
+        notices.append(f"{info['bit_depth']} bits per channel became 8")
+    image = Image.frombytes(main.mode, main.size, bytes(main.data), "raw", main.mode, main.stride)
+    samples, more = decode(image, metadata.icc, what)
+    # libheif has turned the pixels by the container's own orientation; the one in EXIF only repeats it.
+    coding = Coding(chroma={422: "4:2:2", 444: "4:4:4"}.get(info.get("chroma", 420), "4:2:0"))
+    return _finish(samples, ImageFormat.HEIC, metadata, coding=coding, notices=notices + more)
+
+
+DECODERS: dict[ImageFormat, Callable[[bytes, str, int], Picture]] = {
+    ImageFormat.JPEG: _decode_jpeg,
+    ImageFormat.PNG: _decode_png,
+    ImageFormat.WEBP: _decode_webp,
+    ImageFormat.TIFF: _decode_tiff,
+    ImageFormat.BMP: _decode_bmp,
+    ImageFormat.AVIF: _decode_avif,
+    ImageFormat.HEIC: _decode_heic,
+}
+"""Each takes the file's bytes, its name for the errors, and the most pixels that it may have."""
