@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dpenet_cli.backends import NonFinite, OutOfMemory, Pixels, TileSize
-from dpenet_cli.backends.bands import BandFlow
+from dpenet_cli.backends.bands import BandFlow, slide
 from dpenet_cli.errors import DeviceError, OptionError
 from dpenet_cli.model import WHOLE, DPENet, Flow
 from dpenet_cli.options import Precision
@@ -101,21 +101,12 @@ class TorchBackend:
             raise DeviceError(str(self.device), _first_line(error), "Try --device cpu, or fewer --threads.") from error
 
     def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
-        height = strip.shape[0]
-        flow = BandFlow(height)
-        done = 0
-        for top in range(0, height + self.receptive_radius, band_rows):
-            band = strip[top : top + band_rows]
-            if len(band) < band_rows:  # below the picture: rows that push out those still on their way
-                band = np.pad(band, ((0, band_rows - len(band)), (0, 0), (0, 0)))
+        flow = BandFlow(strip.shape[0])
+        for band, rainy in slide(strip, band_rows, self.receptive_radius):
             flow.begin_band()
-            first = max(top - self.receptive_radius, 0)
-            ready = min(top + band_rows - self.receptive_radius, height) - first
-            rows = self._forward(band, strip[first : first + max(ready, 0)], flow, precision, strength)
-            done += len(rows)
+            rows = self._forward(band, rainy, flow, precision, strength)
             if len(rows):
                 yield rows
-        assert done == height
 
     @torch.inference_mode()
     def _forward(self, band: Pixels, rainy: Pixels, flow: Flow, precision: Precision, strength: float) -> Pixels:

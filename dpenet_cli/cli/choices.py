@@ -52,8 +52,7 @@ EnginePrecision = Annotated[
 Backend = Annotated[
     Runtime,
     typer.Option(
-        help="What runs the network. auto: OpenVINO for pictures of up to half a megapixel on a CPU, if installed; "
-        "torch for others. OpenVINO is faster, but takes gigabytes for large pictures.",
+        help="What runs the network. auto: OpenVINO, which is faster, on x86 processors if it is installed; else torch.",
         rich_help_panel=ENGINE,
     ),
 ]
