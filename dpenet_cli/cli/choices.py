@@ -52,7 +52,7 @@ EnginePrecision = Annotated[
 Backend = Annotated[
     Runtime,
     typer.Option(
-        help="What runs the network. auto: OpenVINO, which is faster, on x86 processors if it is installed; else torch.",
+        help="What runs the network. auto: OpenVINO on x86 processors, where it is faster, if installed; else torch.",
         rich_help_panel=ENGINE,
     ),
 ]
