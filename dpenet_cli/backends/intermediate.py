@@ -82,9 +82,11 @@ def convert_block(block: nn.Module, ledger: Ledger, channels: int, rows: int, wi
     """
 
     def shapes(rows: int, width: int) -> list[list[int]]:
-        band, inside = [1, rows, width, channels], [1, 1, 2 * radius_of(block) + rows, 1]
+        inside = [1, 1, 2 * radius_of(block) + rows, 1]
+        views = [[1, view.above + rows - view.below, width, channels] for view in ledger.views]
+        weights = [list(each.shape) for each in ledger.weights]
         kept = [[1, each.rows, width, each.channels] for each in ledger.kept]
-        return [band, inside, *(list(each.shape) for each in ledger.weights), *kept]
+        return [inside, *views, *weights, *kept]
 
     examples = [torch.zeros(shape) for shape in shapes(_TRACE_SIDE, _TRACE_SIDE)]
     return trace(BandBlock(block, ledger).eval(), examples, shapes(rows, width))
