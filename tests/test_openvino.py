@@ -180,6 +180,17 @@ def test_bands_hold_memory_that_does_not_grow_with_height():
 
 
 @openvino
+def test_networks_for_another_size_are_given_up(backend):
+    """They hold the memory that they work in."""
+    engine = Derainer(backend, EngineOptions())
+    for rows, width, held in ((8, 40, (0, 2)), (8, 30, (0, 2)), (64, 40, (1, 0)), (8, 30, (0, 2))):
+        backend.size = TileSize(64, rows)
+        rainy = picture(30, width)
+        assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+        assert (len(backend._whole), len(backend._graphs)) == held
+
+
+@openvino
 def test_strength(backend):
     rainy = picture(90, 70)
     backend.size = TileSize(99, 16)
@@ -206,9 +217,8 @@ def test_precisions_are_those_that_the_processor_has():
     chosen = OpenVINOBackend(lively_model(TINY), Precision.AUTO)
     assert chosen.precision_for(np.dtype(np.uint16)) is Precision.FP32
     forced = OpenVINOBackend(lively_model(TINY), Precision.FP32, threads=1)
-    block = forced._model.drnet.erpab[0]
-    graph, _ = forced._graph_for(block, 8, 8, Precision.FP32)
-    for request in (forced._whole_request(Precision.FP32), graph._request):
+    graph, _ = forced._graph_for(forced._model.drnet.erpab[0], 8, 8, Precision.FP32)
+    for request in (graph._request, forced._whole_request(Precision.FP32)):
         network = request.get_compiled_model()
         assert network.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
         assert network.get_property("INFERENCE_NUM_THREADS") == 1

@@ -25,7 +25,7 @@ from dpenet_cli.options import Precision
 _HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 
 _WHOLE_PIXELS = 2**19
-"""Largest picture that is one band, in pixels: a feature map of it takes 64 MB in fp32, and a dozen are alive."""
+"""Largest picture that is run whole, in pixels: a feature map of it takes 64 MB in fp32, and a dozen are alive."""
 
 _BAND_PIXELS, _BAND_ROWS = 2**17, (16, 64)
 """Pixels in a band, and bounds of its rows: a block then works in 0.2 GB. More would be no faster, and in fewer rows
@@ -38,7 +38,8 @@ _WIDEST = 4096
 class OpenVINOBackend:
     """DPENet on the CPU through OpenVINO. Calls must not overlap; `Derainer` sees to that.
 
-    Networks are compiled when they are first needed, and kept in the user's cache folder.
+    Networks are compiled when they are first needed, and kept in the user's cache folder. Those for large
+    pictures of one size are held, or the one for small pictures, but not both: they hold the memory that they work in.
 
     Args:
         model: in eval mode, fp32, on the CPU.
@@ -124,6 +125,7 @@ class OpenVINOBackend:
 
     def _whole_request(self, precision: Precision) -> Any:
         if precision not in self._whole:
+            self._graphs.clear()
             network = self._compiled(precision, self._model.state_dict(), "whole", lambda: convert_whole(self._model))
             self._whole[precision] = network.create_infer_request()
         return self._whole[precision]
@@ -131,7 +133,8 @@ class OpenVINOBackend:
     def _graph_for(
         self, block: nn.Module, rows: int, width: int, precision: Precision
     ) -> tuple[BlockGraph, list[Tensor]]:
-        """The graph for a block, and the block's weights. Graphs for another size are given up: they hold memory."""
+        """The graph for a block, and the block's weights."""
+        self._whole.clear()
         if self._graphs_size != (rows, width, precision):
             self._graphs.clear()
             self._graphs_size = rows, width, precision
