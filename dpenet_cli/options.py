@@ -67,8 +67,8 @@ class EngineOptions:
             at hand. It changes speed and memory, never the result.
         threads: CPU threads for the network, or None for PyTorch's choice.
         strength: 0..1; the result is ``input + strength · (restored − input)``.
-        backend: what runs the network; ``auto`` is OpenVINO for small pictures on a CPU, where it is installed and
-            known to be faster, PyTorch elsewhere. OpenVINO takes gigabytes for large pictures.
+        backend: what runs the network; ``auto`` is OpenVINO on a CPU, where it is installed and known to be faster,
+            PyTorch elsewhere.
     """
 
     device: str = "auto"

@@ -152,6 +152,9 @@ class Rounded:
     def align(self, earlier, like):
         return earlier
 
+    def block(self, block, rows):
+        return block(rows, self)
+
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_reduced_precision_scores_as_fp32(data, name):

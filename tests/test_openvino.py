@@ -16,15 +16,17 @@ from PIL import Image
 
 from dpenet_cli import EngineOptions, Precision
 from dpenet_cli.backends import BackendFailed, TileSize, choice, compiled
-from dpenet_cli.backends.kept import BandNetwork, Place, first_rows, ledger_of
+from dpenet_cli.backends.kept import BandBlock, ledger_of
+from dpenet_cli.backends.sliding import BlockFlow, BlockGraph
 from dpenet_cli.backends.torch import TorchBackend, cpu_has_bf16
 from dpenet_cli.derainer import Derainer
 from dpenet_cli.errors import DeviceError, OptionError, WeightsError
 from dpenet_cli.model import DPENetConfig
 from dpenet_cli.options import Runtime
+from dpenet_cli.tiling import plan
 
 MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
-LEDGER = ledger_of(MODEL)
+BLOCKS = [MODEL.r2net.ddrb[1], MODEL.drnet.erpab[0]]
 GREY_LEVEL = 1 / 255
 
 
@@ -41,29 +43,38 @@ def whole(model, rainy):
 
 
 @settings(max_examples=25, deadline=None)
-@given(height=st.integers(1, 130), width=st.integers(1, 20), rows=st.integers(1, 70))
-def test_kept_rows_equal_the_whole_in_floats(height, width, rows):
-    picture = torch.rand(1, height, width, 3)
-    tensor = picture.permute(0, 3, 1, 2)
-    first = first_rows(MODEL, rows)
+@given(
+    height=st.integers(1, 130),
+    width=st.integers(1, 20),
+    rows=st.integers(1, 70),
+    above=st.integers(0, 69),
+    kind=st.sampled_from(BLOCKS),
+)
+def test_a_block_on_bands_equals_itself_on_the_whole(height, width, rows, above, kind):
+    """The first band begins up to a band above the picture, the last one ends below it."""
+    radius = kind.radius
+    ledger = ledger_of(kind, 4)
+    picture = torch.rand(1, height, width, 4)
+    kept = [torch.zeros(1, each.rows, width, each.channels) for each in ledger.kept]
+    lying = torch.zeros(1, ledger.above + rows, width, 4)
+    begin = -min(above, rows - 1)
+    blocks = []
     with torch.inference_mode():
-        residual = (MODEL(tensor).restored - tensor).permute(0, 2, 3, 1)
-        (at_once,) = BandNetwork(MODEL, LEDGER, Place.WHOLE)(picture)
-        assert (at_once - residual).abs().max() <= 1e-3 * GREY_LEVEL
-        if first >= height:
-            return
-        out, *kept = BandNetwork(MODEL, LEDGER, Place.FIRST)(picture[:, :first])
-        assert out.shape[1] >= rows
-        blocks, top = [out], first
-        while top + rows < height:
-            out, *kept = BandNetwork(MODEL, LEDGER, Place.BETWEEN)(picture[:, top : top + rows], *kept)
-            assert out.shape[1] == rows
-            assert [(each.shape[1], each.shape[3]) for each in kept] == [tuple(each) for each in LEDGER.kept]
-            blocks, top = [*blocks, out], top + rows
-        (out,) = BandNetwork(MODEL, LEDGER, Place.LAST)(picture[:, top:], *kept)
-        banded = torch.cat([*blocks, out], dim=1)
-    assert banded.shape == residual.shape
-    assert (banded - residual).abs().max() <= 1e-3 * GREY_LEVEL
+        expected = kind(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        for top in range(begin, height + radius, rows):
+            first, behind = max(top, 0), min(max(top + rows, 0), height)
+            band = torch.zeros(1, rows, width, 4)
+            band[:, first - top : max(behind, first) - top] = picture[:, first:behind]
+            lying = torch.cat([lying[:, rows:], band], dim=1)
+            views = [lying[:, ledger.above - view.above : lying.shape[1] - view.below] for view in ledger.views]
+            places = torch.arange(top - 2 * radius, top + rows)
+            inside = ((places >= 0) & (places < height)).float().reshape(1, 1, -1, 1)
+            out, *kept = BandBlock(kind, ledger)(inside, *views, *ledger.weights, *kept)
+            assert out.shape == band.shape
+            assert [(each.shape[1], each.shape[3]) for each in kept] == [tuple(each) for each in ledger.kept]
+            blocks.append(out)
+    banded = torch.cat(blocks, dim=1)[:, radius - begin :][:, :height]
+    assert (banded - expected).abs().max() <= 1e-3 * GREY_LEVEL
 
 
 openvino = pytest.mark.skipif(not choice.is_installed(), reason="OpenVINO is not installed")
@@ -122,6 +133,64 @@ def test_odd_shapes_at_the_papers_depth():
 
 
 @openvino
+@pytest.mark.parametrize(("height", "width", "strips"), [(3000, 4000, 1), (4000, 6000, 2)])
+def test_photographs_cost_a_tenth_more_than_they_must_at_most(monkeypatch, height, width, strips):
+    """By the rows that the blocks are given; the columns that strips compute twice are told by the plan."""
+    from dpenet_cli.backends.openvino import OpenVINOBackend
+
+    deep = lively_model(DPENetConfig(channels=2))
+    size = OpenVINOBackend(deep, Precision.FP32).tile_size(height, width, Precision.FP32, None)
+    cut = plan(width, tile=size.columns, halo=deep.receptive_radius)
+    rows = []
+    run = BlockGraph.run
+
+    def counting(self, *band):
+        rows.append(self.rows)
+        return run(self, *band)
+
+    monkeypatch.setattr(BlockGraph, "run", counting)
+    Derainer(fixed_tiles(deep, size), EngineOptions())(picture(height, 4))
+    assert len(cut.strips) == strips
+    assert cut.overhead * sum(rows) / (height * 13) <= 1.1
+
+
+@openvino
+def test_bands_hold_memory_that_does_not_grow_with_height():
+    from dpenet_cli.backends.openvino import OpenVINOBackend
+
+    backend = OpenVINOBackend(MODEL, Precision.FP32)
+
+    def held(height):
+        """Most bytes that the blocks of a picture have kept at any time, and those that their graphs share."""
+        flow = BlockFlow(height, lambda block: backend._graph_for(block, 8, 16, Precision.FP32))
+        sizes = []
+        with torch.inference_mode():
+            for _ in range(0, height + MODEL.receptive_radius, 8):
+                flow.begin_band()
+                MODEL.residual(torch.rand(1, 8, 16, 3).permute(0, 3, 1, 2), flow)
+                kept = [tensor for run in flow._runs.values() if run._held for tensor in run._held.kept]
+                kept += [tensor for graph in backend._graphs.values() for tensor in graph._spare]
+                rows = [run._held.rows for run in flow._runs.values() if run._held]
+                rows += [band for graph in backend._graphs.values() for band in graph._bands]
+                rows += [tensor for tensor in flow._kept if tensor is not None]
+                sizes.append(sum(each.byte_size for each in kept) + sum(each.nbytes for each in rows))
+        return max(sizes)
+
+    assert held(2000) == held(200)
+
+
+@openvino
+def test_networks_for_another_size_are_given_up(backend):
+    """They hold the memory that they work in."""
+    engine = Derainer(backend, EngineOptions())
+    for rows, width, held in ((8, 40, (0, 2)), (8, 30, (0, 2)), (64, 40, (1, 0)), (8, 30, (0, 2))):
+        backend.size = TileSize(64, rows)
+        rainy = picture(30, width)
+        assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+        assert (len(backend._whole), len(backend._graphs)) == held
+
+
+@openvino
 def test_strength(backend):
     rainy = picture(90, 70)
     backend.size = TileSize(99, 16)
@@ -148,10 +217,11 @@ def test_precisions_are_those_that_the_processor_has():
     chosen = OpenVINOBackend(lively_model(TINY), Precision.AUTO)
     assert chosen.precision_for(np.dtype(np.uint16)) is Precision.FP32
     forced = OpenVINOBackend(lively_model(TINY), Precision.FP32, threads=1)
-    (request,) = forced._requests_for(Place.WHOLE, Precision.FP32)
-    network = request.get_compiled_model()
-    assert network.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
-    assert network.get_property("INFERENCE_NUM_THREADS") == 1
+    graph, _ = forced._graph_for(forced._model.drnet.erpab[0], 8, 8, Precision.FP32)
+    for request in (graph._request, forced._whole_request(Precision.FP32)):
+        network = request.get_compiled_model()
+        assert network.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+        assert network.get_property("INFERENCE_NUM_THREADS") == 1
     with pytest.raises(DeviceError, match="needs a CUDA device"):
         OpenVINOBackend(lively_model(TINY), Precision.FP16)
     if not cpu_has_bf16():
@@ -163,38 +233,51 @@ def test_precisions_are_those_that_the_processor_has():
 def test_the_cache_serves_and_never_harms(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     rainy = picture(30, 40)
-    expected = Derainer(fixed_tiles(MODEL, TileSize(64, 64)), EngineOptions())(rainy)
-    (file,) = (tmp_path / "dpenet" / "openvino").iterdir()
-    assert file.parent.stat().st_mode & 0o777 == 0o700
 
-    def again():
-        return Derainer(fixed_tiles(MODEL, TileSize(64, 64)), EngineOptions())(rainy)
+    def again(rows=64):
+        return Derainer(fixed_tiles(MODEL, TileSize(64, rows)), EngineOptions())(rainy)
 
-    with monkeypatch.context() as patch:  # it is read, not made again
-        patch.setattr("dpenet_cli.backends.openvino.convert", None)
+    expected, banded = again(), again(rows=8)
+    folder = tmp_path / "dpenet" / "openvino"
+    files = list(folder.iterdir())
+    assert len(files) == 3  # the whole, and one for each kind of block
+    assert folder.stat().st_mode & 0o777 == 0o700
+    with monkeypatch.context() as patch:  # they are read, not made again
+        patch.setattr("dpenet_cli.backends.openvino.convert_whole", None)
+        patch.setattr("dpenet_cli.backends.openvino.convert_block", None)
         assert np.array_equal(again(), expected)
-    for damage in (b"", b"short", file.read_bytes()[:-1], file.read_bytes()[:-1] + b"\0"):
-        file.write_bytes(damage)
-        assert np.array_equal(again(), expected)
-    file.unlink()
-    file.parent.rmdir()
-    file.parent.write_text("no folder")  # nothing can be written there, whoever we are
+        assert np.array_equal(again(rows=8), banded)
+        other = lively_model(MODEL.config, seed=1)  # the blocks of other weights run in the same graphs
+        found = Derainer(fixed_tiles(other, TileSize(64, 8)), EngineOptions())(rainy)
+        assert np.abs(found - whole(other, rainy)).max() <= 0.5 + 1e-3
+    for file in files:
+        for damage in (b"", b"short", file.read_bytes()[:-1], file.read_bytes()[:-1] + b"\0"):
+            file.write_bytes(damage)
+            assert np.array_equal(again(), expected)
+            assert np.array_equal(again(rows=8), banded)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    folder.write_text("no folder")  # nothing can be written there, whoever we are
     assert np.array_equal(again(), expected)
     monkeypatch.setattr(compiled, "cache_folder", lambda: (_ for _ in ()).throw(OptionError("home", "none", "Set it.")))
     assert np.array_equal(again(), expected)
 
 
 def test_the_fingerprint_depends_on_all_that_counts(monkeypatch):
-    first = compiled.fingerprint(MODEL, "a", "fp32")
-    assert first == compiled.fingerprint(lively_model(MODEL.config), "a", "fp32")
+    weights = MODEL.state_dict()
+    first = compiled.fingerprint(weights, "a", "fp32")
+    assert first == compiled.fingerprint(lively_model(MODEL.config).state_dict(), "a", "fp32")
     others = [
-        compiled.fingerprint(lively_model(MODEL.config, seed=1), "a", "fp32"),
-        compiled.fingerprint(MODEL, "a", "bf16"),
-        compiled.fingerprint(MODEL, "b", "fp32"),
+        compiled.fingerprint(lively_model(MODEL.config, seed=1).state_dict(), "a", "fp32"),
+        compiled.fingerprint({name: weight.reshape(-1) for name, weight in weights.items()}, "a", "fp32"),
+        compiled.fingerprint({}, "a", "fp32"),
+        compiled.fingerprint(weights, "a", "bf16"),
+        compiled.fingerprint(weights, "b", "fp32"),
     ]
     monkeypatch.setattr(compiled, "__version__", "next")
-    others.append(compiled.fingerprint(MODEL, "a", "fp32"))
-    assert len({first, *others}) == 5
+    others.append(compiled.fingerprint(weights, "a", "fp32"))
+    assert len({first, *others}) == 7
 
 
 TRAPPED = """
@@ -256,7 +339,7 @@ def test_auto_takes_openvino_where_it_was_measured_to_be_faster(monkeypatch):
     def chosen(**options):
         return type(choice.choose(model, EngineOptions(**{"device": "cpu"} | options))[0])
 
-    assert chosen() is choice.BySize
+    assert chosen() is OpenVINOBackend
     assert chosen(backend="torch") is TorchBackend
     assert chosen(backend="openvino") is OpenVINOBackend
     if not cpu_has_bf16():
@@ -267,22 +350,6 @@ def test_auto_takes_openvino_where_it_was_measured_to_be_faster(monkeypatch):
     monkeypatch.setattr(choice, "resolve_device", lambda _: torch.device("cuda:0"))
     with pytest.raises(OptionError, match="--device cpu"):
         choice.choose(model, EngineOptions(device="cuda", backend="openvino"))
-
-
-def test_small_pictures_and_large_ones_go_to_their_backends(monkeypatch):
-    class Noting(TorchBackend):
-        def clean(self, strip, band_rows, precision, strength):
-            taken.append((self, strip.shape[:2]))
-            return super().clean(strip, band_rows, precision, strength)
-
-    taken = []
-    small, large = (Noting(MODEL, "cpu", Precision.FP32) for _ in range(2))
-    monkeypatch.setattr(choice, "WHOLE_PIXELS", 900)
-    engine = Derainer(choice.BySize(small, large), EngineOptions())
-    for height, width in ((30, 30), (30, 31)):
-        rainy = picture(height, width)
-        assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
-    assert taken == [(small, (30, 30)), (large, (30, 31))]
 
 
 def test_the_missing_extra_is_named_where_it_would_help(monkeypatch):
@@ -341,7 +408,9 @@ def test_what_openvino_says_is_understood(backend, monkeypatch, message, expecte
     def fail(*_):
         raise RuntimeError(message)
 
-    monkeypatch.setattr(backend, "_requests_for", fail)
+    monkeypatch.setattr(backend, "_compiled", fail)
+    monkeypatch.setattr(backend, "_whole", {})
+    monkeypatch.setattr(backend, "_graphs", {})
     with pytest.raises(Exception, match=message.splitlines()[-1]) as caught:
         list(backend.clean(picture(20, 20), 8, Precision.FP32, 1.0))
     assert type(caught.value).__name__ == expected

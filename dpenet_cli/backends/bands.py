@@ -6,9 +6,33 @@ the whole picture. The bands go on below the last row until the network's whole 
 would compute there is known to be padding, and is not computed.
 """
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
+
+from dpenet_cli.backends import Pixels
+
+
+def slide(strip: Pixels, band_rows: int, radius: int) -> Iterator[tuple[Pixels, Pixels]]:
+    """Cut a strip into the bands that are to be pushed through a `BandFlow`.
+
+    Args:
+        strip: h×W×3 integers.
+        band_rows: of every band; below the picture they are zero, and push out the rows still on their way.
+        radius: of the network: rows by which its result lags.
+
+    Returns:
+        Each band, band_rows×W×3, and the rows of the strip that stand where those do that then come out; maybe none.
+    """
+    height = strip.shape[0]
+    for top in range(0, height + radius, band_rows):
+        band = strip[top : top + band_rows]
+        if len(band) < band_rows:
+            band = np.pad(band, ((0, band_rows - len(band)), (0, 0), (0, 0)))
+        yield band, strip[max(top - radius, 0) : max(top + band_rows - radius, 0)]
 
 
 class BandFlow:
@@ -58,6 +82,11 @@ class BandFlow:
         ready = like.shape[2]
         self._keep(earlier[:, :, ready:])
         return earlier[:, :, :ready]
+
+    def block(self, block: nn.Module, rows: Tensor) -> Tensor:
+        """Run the block's own steps."""
+        out: Tensor = block(rows, self)
+        return out
 
     def _next_step(self) -> Tensor | None:
         """Move on to the next step; take what it kept from the band before."""

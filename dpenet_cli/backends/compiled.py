@@ -5,41 +5,43 @@ import hashlib
 import inspect
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dpenet_cli import __version__
 from dpenet_cli import model as model_module
 from dpenet_cli.backends import intermediate, kept
 from dpenet_cli.errors import OptionError
 from dpenet_cli.folders import cache_folder
-from dpenet_cli.model import DPENet
 from dpenet_cli.storage import remove_leftovers, write_whole
 
-_KEPT_FILES = 24
-"""Compiled networks that stay, the latest: four for each weights and precision, three megabytes each."""
+_KEPT_FILES = 48
+"""Compiled networks that stay, the latest: one of three megabytes for each weights and precision, and two of a tenth of
+one for each size of large pictures."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 log = logging.getLogger(__name__)
 
 
-def fingerprint(model: DPENet, *settings: str) -> str:
+def fingerprint(weights: Mapping[str, Tensor], *settings: str) -> str:
     """Everything that a compiled network depends on, as one hexadecimal number.
 
     Args:
-        model: its weights and sizes count.
-        settings: the runtime's version, the processor, the precision, the place of the band.
+        weights: that the network holds, by name.
+        settings: the runtime's version, the processor, the precision, the part of the network and its sizes.
     """
     digest = hashlib.sha256()
     for module in (model_module, kept, intermediate):  # a clone that is being worked on has one version for long
         digest.update(inspect.getsource(module).encode())
-    digest.update(repr((__version__, torch.__version__, model.config, settings)).encode())
-    for name, value in sorted(model.state_dict().items()):
+    digest.update(repr((__version__, torch.__version__, settings)).encode())
+    for name, value in sorted(weights.items()):
         digest.update(name.encode())
+        digest.update(repr(value.shape).encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""The network as an OpenVINO model: traced from the PyTorch module, any height and width.
+"""The network, or a block of it, as an OpenVINO model: traced from the PyTorch module.
 
 OpenVINO is an extra of the installation. Its package reports its import, and each conversion through its own front
 door, to its makers; neither happens here.
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpenet_cli.backends.kept import BandNetwork, Ledger, Place, first_rows
+from dpenet_cli.backends.kept import BandBlock, Ledger, radius_of
 from dpenet_cli.errors import DeviceError
 from dpenet_cli.model import DPENet
 
@@ -50,19 +50,46 @@ def one_core() -> Any:
     return import_openvino().Core()
 
 
-def convert(model: DPENet, ledger: Ledger, place: Place) -> Any:
-    """Turn the network for bands at one place into an ``openvino.Model``; inputs and outputs as `BandNetwork`'s.
+class _Residual(nn.Module):
+    """The network as pictures lie in memory."""
+
+    def __init__(self, model: DPENet) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, rainy: Tensor) -> Tensor:
+        return self._model.residual(rainy.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def convert_whole(model: DPENet) -> Any:
+    """Turn the network into an ``openvino.Model``: 1×H×W×3, RGB, 0..1, any height and width, to its residual.
 
     Raises:
         DeviceError: OpenVINO is not there.
         RuntimeError: OpenVINO does not understand the graph.
     """
-    rows = first_rows(model, 1) if place is Place.FIRST else _TRACE_SIDE
-    examples = [torch.zeros(1, rows, _TRACE_SIDE, 3)]
-    if not place.is_top:
-        examples += [torch.zeros(1, kept.rows, _TRACE_SIDE, kept.channels) for kept in ledger.kept]
-    network = BandNetwork(model, ledger, place).eval()
-    return trace(network, examples, [[1, -1, -1, each.shape[3]] for each in examples])
+    return trace(_Residual(model).eval(), (torch.zeros(1, _TRACE_SIDE, _TRACE_SIDE, 3),), ([1, -1, -1, 3],))
+
+
+def convert_block(block: nn.Module, ledger: Ledger, channels: int, rows: int, width: int) -> Any:
+    """Turn a block into an ``openvino.Model`` for bands of one size; inputs and outputs as `BandBlock`'s.
+
+    With sizes left open OpenVINO takes twice the memory for it, and a quarter more time.
+
+    Raises:
+        DeviceError: OpenVINO is not there.
+        RuntimeError: OpenVINO does not understand the graph.
+    """
+
+    def shapes(rows: int, width: int) -> list[list[int]]:
+        inside = [1, 1, 2 * radius_of(block) + rows, 1]
+        views = [[1, view.above + rows - view.below, width, channels] for view in ledger.views]
+        weights = [list(each.shape) for each in ledger.weights]
+        kept = [[1, each.rows, width, each.channels] for each in ledger.kept]
+        return [inside, *views, *weights, *kept]
+
+    examples = [torch.zeros(shape) for shape in shapes(_TRACE_SIDE, _TRACE_SIDE)]
+    return trace(BandBlock(block, ledger).eval(), examples, shapes(rows, width))
 
 
 def trace(network: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:

@@ -1,42 +1,23 @@
-"""The network as plain functions of rows, for runtimes that take a graph: kept rows go in and come out beside them.
+"""One block of the network as a plain function of rows, for runtimes that take a graph.
 
 `dpenet_cli.backends.bands` keeps its state in an object that grows as the first bands come in. A graph has no such
-object, and its slices are fixed. So the first band is taller than the network reaches: every step then has rows to
-give, and how many it keeps depends on the layer alone. A band's place decides what stands above and below it: rows of
-the picture, or the padding of each convolution. That makes four graphs, which do every operation of a picture once.
+object, and its sizes are best fixed. So rows that a step keeps go in and come out as tensors beside the band; as many
+rows come out of a step as went in, but from further up; and an input tells which rows are inside the picture, for those
+outside must be zero to every convolution, as zero padding is. The weights are inputs too: one graph serves every block
+of a kind. The rows of the block itself come in once for each step that wants them, with those above that it wants: the
+caller has them in one buffer, where that costs no copy.
 
-Each returns the residual: what is to be added to the picture in fp32, whatever the graph's own arithmetic. Tensors are
-N×H×W×C, as pictures lie in memory, and as runtimes that prefer channels last want them.
+Tensors are N×H×W×C, as pictures lie in memory, and as runtimes that prefer channels last want them.
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad, relu
+from torch.nn.functional import conv2d, relu
 
-from dpenet_cli.model import DILATIONS, DPENet, Flow
-
-
-class Place(StrEnum):
-    """Where a band stands in its picture."""
-
-    WHOLE = "whole"
-    FIRST = "first"
-    BETWEEN = "between"
-    LAST = "last"
-
-    @property
-    def is_top(self) -> bool:
-        """Whether nothing stands above it."""
-        return self in {Place.WHOLE, Place.FIRST}
-
-    @property
-    def is_bottom(self) -> bool:
-        """Whether nothing stands below it."""
-        return self in {Place.WHOLE, Place.LAST}
+from dpenet_cli.model import DDRB, ERPAB
 
 
 class Kept(NamedTuple):
@@ -46,72 +27,132 @@ class Kept(NamedTuple):
     channels: int
 
 
+class View(NamedTuple):
+    """Rows of a block's input that one step wants: from `above` rows above the band to `below` before its end."""
+
+    above: int
+    below: int
+
+
 class Ledger(NamedTuple):
-    """What the steps of a network keep, and how far they lag, each in the order of the forward pass.
+    """What the steps of a block do, each in the order of the forward pass.
 
     Attributes:
-        kept: of the steps that keep anything.
-        lags: of each sum: rows by which its second operand comes later than its first.
+        layers: the convolutions.
+        depths: of each convolution: rows by which its input lags behind the block's.
+        lags: of each sum: rows by which its second operand lags behind its first.
+        views: of the block's input, for each step that takes it.
+        kept: of the other steps that keep anything.
     """
 
-    kept: tuple[Kept, ...]
+    layers: tuple[nn.Conv2d, ...]
+    depths: tuple[int, ...]
     lags: tuple[int, ...]
+    views: tuple[View, ...]
+    kept: tuple[Kept, ...]
+
+    @property
+    def above(self) -> int:
+        """Rows of the block's input that must be there above a band."""
+        return max(view.above for view in self.views)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Weights and biases of the convolutions, as `BandBlock` takes them."""
+        return [each for layer in self.layers for each in (layer.weight, layer.bias) if each is not None]
 
 
-class BandNetwork(nn.Module):
-    """A network on bands that stand at one place.
+def radius_of(block: nn.Module) -> int:
+    """Rows by which a block's result lags behind its input."""
+    assert isinstance(block, DDRB | ERPAB)
+    return block.radius
+
+
+def ledger_of(block: nn.Module, channels: int) -> Ledger:
+    """Find what the steps of a block do, by running it without padding and looking at what is left of the rows."""
+    rows = torch.zeros(1, channels, 2 * radius_of(block) + 1, 1)
+    flow = _LedgerFlow(rows)
+    with torch.inference_mode():
+        block(rows, flow)
+    return Ledger(
+        tuple(flow.layers), tuple(flow.depths), tuple(flow.lags), tuple(flow.views), tuple(flow.kept.values())
+    )  # fmt: skip
+
+
+class BandBlock(nn.Module):
+    """A block on bands of a picture.
 
     Args:
-        model: in eval mode, fp32.
-        ledger: of this model.
-        place: of the bands.
+        block: whose weights do not count.
+        ledger: of this block, or of another one of its kind.
     """
 
-    def __init__(self, model: DPENet, ledger: Ledger, place: Place) -> None:
+    def __init__(self, block: nn.Module, ledger: Ledger) -> None:
         super().__init__()
-        self._model = model
+        self._block = block
         self._ledger = ledger
-        self._place = place
+        self._radius = radius_of(block)
 
-    def forward(self, rows: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
-        """Estimate the residual.
+    def forward(self, inside: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Run the block on one band of h rows.
 
         Args:
-            rows: 1×h×W×3, RGB, 0..1; at least `first_rows` of them in a first band.
-            kept: what the band above returned, as the ledger lists it; nothing at the top of the picture.
+            inside: 1×1×(2·radius + h)×1: 1 for a row of the picture, 0 for others; from twice the radius above the
+                band to its last row.
+            tensors: views of the block's input, as the ledger lists them, each 1×rows×W×C, zero outside the picture;
+                the weights, as the ledger gives them; then what the band above returned, as the ledger lists it, or
+                zeros at the top.
 
         Returns:
-            The residual of the rows whose context is complete, 1×h'×W×3; then, unless this is the bottom, what the
+            1×h×W×C, rows that stand `radius` rows above the band, and mean nothing outside the picture; then what the
             steps keep for the band below.
         """
-        flow = _KeptFlow(self._place, kept, self._ledger.lags)
-        residual = _residual(self._model, rows.permute(0, 3, 1, 2), flow)
-        return (residual.permute(0, 2, 3, 1), *flow.kept)
+        flow = _KeptFlow(self._ledger, self._radius, inside, tensors)
+        out = self._block(flow.views[0], flow)
+        return (out.permute(0, 2, 3, 1), *flow.kept)
 
 
-def first_rows(model: DPENet, band_rows: int) -> int:
-    """Rows of a first band from which at least `band_rows` come out.
+class _LedgerFlow:
+    """A `Flow` that writes down what it is asked for.
 
-    A convolution with radius r stands at most R − r rows behind the input, R being the network's radius, and has 2r
-    rows to keep: so R + r must come in.
+    Args:
+        rows: the block's input.
     """
-    return model.receptive_radius + max(band_rows, *DILATIONS)
 
+    def __init__(self, rows: Tensor) -> None:
+        self._input = rows
+        self.layers: list[nn.Conv2d] = []
+        self.depths: list[int] = []
+        self.lags: list[int] = []
+        self.views: list[View] = []
+        self.kept: dict[tuple[int, int], Kept] = {}
+        self._seen: list[Tensor] = []
 
-def ledger_of(model: DPENet) -> Ledger:
-    """Find what the steps of a network keep, by running a first band and looking."""
-    flow = _KeptFlow(Place.FIRST, (), None)
-    with torch.inference_mode():
-        _residual(model, torch.zeros(1, 3, first_rows(model, 1), 1), flow)
-    return Ledger(tuple(Kept(rows.shape[1], rows.shape[3]) for rows in flow.kept), tuple(flow.lags))
+    def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:  # noqa: ARG002 - no matter
+        """Convolve the rows whose context is there."""
+        radius, side = _padding(layer)
+        self.layers.append(layer)
+        self.depths.append((self._input.shape[2] - rows.shape[2]) // 2)
+        self._note(rows, View(2 * radius, 0))
+        return conv2d(rows, layer.weight, layer.bias, padding=(0, side), dilation=layer.dilation)
 
+    def align(self, earlier: Tensor, like: Tensor) -> Tensor:
+        """Give the rows of `earlier` that stand where those of `like` do."""
+        lag = (earlier.shape[2] - like.shape[2]) // 2
+        self.lags.append(lag)
+        self._note(earlier, View(lag, lag))
+        return earlier[:, :, lag : earlier.shape[2] - lag]
 
-def _residual(model: DPENet, rainy: Tensor, flow: Flow) -> Tensor:
-    """Both networks' residuals, added: restored − rainy, without the picture's own size drowning it."""
-    streaks = model.r2net(rainy, flow)
-    detail = model.drnet(flow.align(rainy, streaks) + streaks, flow)
-    residual: Tensor = flow.align(streaks, detail) + detail
-    return residual
+    def block(self, block: nn.Module, rows: Tensor) -> Tensor:
+        """Blocks do not hold blocks."""
+        raise NotImplementedError
+
+    def _note(self, rows: Tensor, view: View) -> None:
+        if rows is self._input:
+            self.views.append(view)
+        elif view.above:
+            self._seen.append(rows)  # alive, or a later tensor might get its id
+            self.kept[id(rows), view.above] = Kept(view.above, rows.shape[1])
 
 
 class _KeptFlow:
@@ -121,52 +162,67 @@ class _KeptFlow:
     rows of the same tensor, so they are kept once.
 
     Args:
-        place: of the band.
-        above: rows kept from the band above, in the order in which the steps ask for them.
-        lags: as in `Ledger`, or None to see them in the shapes, which only an untraced first band may do: a trace
-            would take sizes for constants.
+        ledger: of the block; a trace would take sizes that are looked up for constants.
+        radius: of the block.
+        inside: as in `BandBlock.forward`.
+        tensors: as there.
+
+    Attributes:
+        views: of the block's input; the first one stands for it.
+        kept: for the band below.
     """
 
-    def __init__(self, place: Place, above: Sequence[Tensor], lags: Sequence[int] | None) -> None:
-        self._place = place
-        self._above = iter(above)
-        self._known = None if lags is None else iter(lags)
-        self._extended: dict[int, tuple[Tensor, Tensor, int]] = {}
+    def __init__(self, ledger: Ledger, radius: int, inside: Tensor, tensors: Sequence[Tensor]) -> None:
+        remaining = iter(tensors)
+        self.views = [next(remaining).permute(0, 3, 1, 2) for _ in ledger.views]
+        self._views = iter(self.views)
+        self._weights = iter([next(remaining) for _ in ledger.weights])
+        self._above = remaining
+        self._depths = iter(ledger.depths)
+        self._lags = iter(ledger.lags)
+        self._radius = radius
+        self._inside = inside
+        self._extended: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.kept: list[Tensor] = []
-        self.lags: list[int] = []
 
     def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:
-        """Convolve the rows whose context is complete."""
-        assert layer.stride == (1, 1)
-        assert not isinstance(layer.padding, str)
-        radius, side = layer.padding
-        if radius:
-            rows = self._extend(rows, 2 * radius)
+        """Convolve: as many rows as came in, from `radius` of the layer further up."""
+        depth = next(self._depths)
+        weight, bias = next(self._weights), None if layer.bias is None else next(self._weights)
+        radius, side = _padding(layer)
+        rows = next(self._views) if rows is self.views[0] else self._extend(rows, 2 * radius)
         if rectify:
             rows = relu(rows)
-        above, below = radius * self._place.is_top, radius * self._place.is_bottom
-        if above or below:
-            rows = pad(rows, (0, 0, above, below))
-        return conv2d(rows, layer.weight, layer.bias, padding=(0, side), dilation=layer.dilation)
+        if radius and depth:  # the block's own input is zero outside the picture as it is
+            begin = 2 * (self._radius - radius) - depth
+            rows = rows * self._inside[:, :, begin:-depth]
+        return conv2d(rows, weight, bias, padding=(0, side), dilation=layer.dilation)
 
-    def align(self, earlier: Tensor, like: Tensor) -> Tensor:
+    def align(self, earlier: Tensor, like: Tensor) -> Tensor:  # noqa: ARG002 - its rows are known
         """Give the rows of `earlier` that stand where those of `like` do."""
-        lag = earlier.shape[2] - like.shape[2] if self._known is None else next(self._known)
-        self.lags.append(lag)
-        if not lag or self._place is Place.WHOLE:
-            return earlier
-        extended = self._extend(earlier, lag)
-        return extended if self._place.is_bottom else extended[:, :, :-lag]
+        lag = next(self._lags)
+        if earlier is self.views[0]:
+            return next(self._views)
+        return self._extend(earlier, lag)[:, :, :-lag] if lag else earlier
+
+    def block(self, block: nn.Module, rows: Tensor) -> Tensor:
+        """Blocks do not hold blocks."""
+        raise NotImplementedError
 
     def _extend(self, rows: Tensor, count: int) -> Tensor:
         """Put the `count` rows kept from the band above on top, and keep as many for the band below."""
-        _, extended, known = self._extended.get(id(rows), (None, rows, 0))
-        if known == count:
-            return extended
-        extended = rows
-        if not self._place.is_top:
+        if not count:
+            return rows
+        _, extended = self._extended.get((id(rows), count), (None, None))
+        if extended is None:
             extended = torch.cat([next(self._above).permute(0, 3, 1, 2), rows], dim=2)
-        if not self._place.is_bottom:
             self.kept.append(extended[:, :, -count:].permute(0, 2, 3, 1))
-        self._extended[id(rows)] = rows, extended, count  # holds `rows`, or a later tensor might get its id
+            self._extended[id(rows), count] = rows, extended  # holds `rows`, or a later tensor might get its id
         return extended
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, int]:
+    assert layer.stride == (1, 1)
+    assert not isinstance(layer.padding, str)
+    vertical, horizontal = layer.padding
+    return vertical, horizontal

@@ -1,45 +1,51 @@
 """The network through OpenVINO, on the CPU: bf16 where the hardware has it, fp32 everywhere.
 
-A picture that is small enough is one band. Others slide through three graphs, each operation once (see
-`dpenet_cli.backends.kept`): what a band keeps goes from one inference request to the other without being copied.
+A picture that is small enough is run whole. Others slide through their blocks in bands, each operation once (see
+`dpenet_cli.backends.sliding`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from dpenet_cli.backends import BackendFailed, NonFinite, OutOfMemory, Pixels, TileSize
+from dpenet_cli.backends.bands import slide
 from dpenet_cli.backends.compiled import compiled_network, fingerprint
-from dpenet_cli.backends.intermediate import convert, import_openvino, one_core
-from dpenet_cli.backends.kept import Place, first_rows, ledger_of
+from dpenet_cli.backends.intermediate import convert_block, convert_whole, import_openvino, one_core
+from dpenet_cli.backends.kept import Ledger, ledger_of
+from dpenet_cli.backends.sliding import BlockFlow, BlockGraph
 from dpenet_cli.errors import DeviceError
 from dpenet_cli.model import DPENet
 from dpenet_cli.options import Precision
 
 _HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 
-WHOLE_PIXELS = 2**19
-"""Largest picture that is one band, in pixels: a feature map of it takes 64 MB in fp32, and a dozen are alive."""
+_WHOLE_PIXELS = 2**19
+"""Largest picture that is run whole, in pixels: a feature map of it takes 64 MB in fp32, and a dozen are alive."""
 
-_BAND_ROWS = 64
-"""Rows of a band. The first one has as many more as the network reaches, so shorter bands would save little memory."""
+_BAND_PIXELS, _BAND_ROWS = 2**17, (16, 64)
+"""Pixels in a band, and bounds of its rows: a block then works in 0.2 GB. More would be no faster, and in fewer rows
+those that are kept weigh more."""
 
-_WIDEST = 1024
-"""Widest strip, in columns. OpenVINO reuses little memory in the graphs for bands: 7.8 GB were measured for a strip of
-3,181 columns, 2.4 MB a column."""
+_WIDEST = 4096
+"""Widest strip, in columns: the rows that the blocks keep between bands take 54 kB a column, 0.22 GB in all."""
 
 
 class OpenVINOBackend:
     """DPENet on the CPU through OpenVINO. Calls must not overlap; `Derainer` sees to that.
 
-    Networks are compiled when they are first needed, and kept in the user's cache folder.
+    Networks are compiled when they are first needed, and kept in the user's cache folder. Those for large
+    pictures of one size are held, or the one for small pictures, but not both: they hold the memory that they work in.
 
     Args:
         model: in eval mode, fp32, on the CPU.
         precision: what was asked for; ``auto`` is bf16 where the processor has it.
-        threads: CPU threads, or None for one on each core.
+        threads: CPU threads, or None for one on each core. PyTorch, which does what is between the blocks, gets as
+            many, and that setting holds for the process.
 
     Raises:
         DeviceError: OpenVINO is not installed, or the precision is not available here.
@@ -50,13 +56,17 @@ class OpenVINOBackend:
         self.on_gpu = False
         self.receptive_radius = model.receptive_radius
         self._model = model
-        self._ledger = ledger_of(model)
         self._openvino = openvino
         self._core = one_core()
         self._wanted = precision
         self._chosen = self._resolve(precision)
         self._threads = threads
-        self._requests: dict[tuple[Place, Precision], list[Any]] = {}
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._whole: dict[Precision, Any] = {}
+        self._graphs: dict[type[nn.Module], BlockGraph] = {}
+        self._ledgers: dict[nn.Module, Ledger] = {}
+        self._graphs_size: tuple[int, int, Precision] | None = None
         self.description = f"cpu, OpenVINO, {self._chosen}"
 
     def precision_for(self, dtype: np.dtype[np.generic]) -> Precision:
@@ -69,7 +79,10 @@ class OpenVINOBackend:
         """The whole picture where it is small, else bands of strips that memory holds."""
         widest = min(columns or _WIDEST, width)
         span = min(widest + 2 * self.receptive_radius, width)
-        return TileSize(widest, height if height * span <= WHOLE_PIXELS else _BAND_ROWS)
+        if height * span <= _WHOLE_PIXELS:
+            return TileSize(widest, height)
+        fewest, most = _BAND_ROWS
+        return TileSize(widest, min(max(_BAND_PIXELS // span, fewest), most))
 
     def clean(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
         """Slide down the strip, or take it whole if one band holds it.
@@ -79,12 +92,11 @@ class OpenVINOBackend:
             OutOfMemory: memory is exhausted.
             BackendFailed: OpenVINO cannot make or run the network.
         """
-        kept: list[Any] = []
         try:
-            for number, (place, top, bottom) in enumerate(self._bands(strip.shape[0], band_rows)):
-                residual, kept = self._infer(place, precision, strip[top:bottom], kept, number)
-                begin = max(top - self.receptive_radius, 0) if not place.is_top else 0
-                yield _add(strip[begin : begin + len(residual)], residual, strength)
+            if band_rows >= strip.shape[0]:
+                yield _add(strip, self._infer(strip, precision), strength)
+            else:
+                yield from self._slide(strip, band_rows, precision, strength)
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, BackendFailed):
                 raise
@@ -92,51 +104,66 @@ class OpenVINOBackend:
                 raise OutOfMemory(_first_line(error)) from error
             raise BackendFailed(_first_line(error)) from error
 
-    def _bands(self, height: int, band_rows: int) -> Iterator[tuple[Place, int, int]]:
-        """Each band's place, first row, and the row behind its last."""
-        first = first_rows(self._model, band_rows)
-        if band_rows >= height or first >= height:
-            yield Place.WHOLE, 0, height
-            return
-        yield Place.FIRST, 0, first
-        last = first + (height - first - 1) // band_rows * band_rows
-        for top in range(first, last, band_rows):
-            yield Place.BETWEEN, top, top + band_rows
-        yield Place.LAST, last, height
-
-    def _infer(
-        self, place: Place, precision: Precision, rows: Pixels, kept: list[Any], number: int
-    ) -> tuple[NDArray[np.float32], list[Any]]:
-        """Run one band: h×W×3 integers in; the residual, h'×W×3 in levels of 0..1, and what is kept for the next."""
-        requests = self._requests_for(place, precision)
-        request = requests[number % len(requests)]
-        scaled = np.divide(rows, np.float32(np.iinfo(rows.dtype).max), dtype=np.float32)
-        request.set_input_tensor(0, self._openvino.Tensor(np.ascontiguousarray(scaled[None])))
-        for index, tensor in enumerate(kept, 1):
-            request.set_input_tensor(index, tensor)
+    def _infer(self, rows: Pixels, precision: Precision) -> NDArray[np.float32]:
+        """Run the whole network: H×W×3 integers in; the residual, H×W×3 in levels of 0..1."""
+        request = self._whole_request(precision)
+        request.set_input_tensor(0, self._openvino.Tensor(_scaled(rows)))
         request.infer()
-        outputs = [request.get_output_tensor(index) for index in range(len(request.model_outputs))]
-        residual: NDArray[np.float32] = outputs[0].data[0]
-        return residual, outputs[1:]
+        residual: NDArray[np.float32] = request.get_output_tensor(0).data[0]
+        return residual
 
-    def _requests_for(self, place: Place, precision: Precision) -> list[Any]:
-        """Two requests for bands that follow each other: what one keeps is the other's input."""
-        if (place, precision) not in self._requests:
-            config: dict[str, Any] = {
-                "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                "PERFORMANCE_HINT": "LATENCY",
-                "ENABLE_CPU_PINNING": False,  # pinned threads wait where another program holds their core
-            }
-            if self._threads is not None:
-                config["INFERENCE_NUM_THREADS"] = self._threads
-            processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
-            key = fingerprint(self._model, self._openvino.get_version(), processor, precision.value, place.value)
-            network = compiled_network(
-                self._core, config, key, lambda: convert(self._model, self._ledger, place)
+    def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
+        """Run the network block by block; what is not in blocks is little, and PyTorch does it."""
+        height, width = strip.shape[:2]
+        flow = BlockFlow(height, lambda block: self._graph_for(block, band_rows, width, precision))
+        for band, rainy in slide(strip, band_rows, self.receptive_radius):
+            flow.begin_band()
+            with torch.inference_mode():
+                residual = self._model.residual(torch.from_numpy(_scaled(band)).permute(0, 3, 1, 2), flow)
+            if len(rainy):
+                yield _add(rainy, residual[0, :, : len(rainy)].permute(1, 2, 0).numpy(), strength)
+
+    def _whole_request(self, precision: Precision) -> Any:
+        if precision not in self._whole:
+            self._graphs.clear()
+            network = self._compiled(precision, self._model.state_dict(), "whole", lambda: convert_whole(self._model))
+            self._whole[precision] = network.create_infer_request()
+        return self._whole[precision]
+
+    def _graph_for(
+        self, block: nn.Module, rows: int, width: int, precision: Precision
+    ) -> tuple[BlockGraph, list[Tensor]]:
+        """The graph for a block, and the block's weights."""
+        self._whole.clear()
+        if self._graphs_size != (rows, width, precision):
+            self._graphs.clear()
+            self._graphs_size = rows, width, precision
+        channels = self._model.config.channels
+        if block not in self._ledgers:
+            self._ledgers[block] = ledger_of(block, channels)
+        ledger, kind = self._ledgers[block], type(block)
+        if kind not in self._graphs:
+            network = self._compiled(
+                precision, {}, f"{kind.__name__} {channels} {rows} {width}",
+                lambda: convert_block(block, ledger, channels, rows, width),
             )  # fmt: skip
-            count = 2 if place is Place.BETWEEN else 1
-            self._requests[place, precision] = [network.create_infer_request() for _ in range(count)]
-        return self._requests[place, precision]
+            self._graphs[kind] = BlockGraph(self._openvino, network, ledger)
+        return self._graphs[kind], ledger.weights
+
+    def _compiled(
+        self, precision: Precision, weights: Mapping[str, Tensor], settings: str, make: Callable[[], Any]
+    ) -> Any:
+        """A compiled network, from the cache or made."""
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # pinned threads wait where another program holds their core
+        }
+        if self._threads is not None:
+            config["INFERENCE_NUM_THREADS"] = self._threads
+        processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        key = fingerprint(weights, self._openvino.get_version(), processor, precision.value, settings)
+        return compiled_network(self._core, config, key, make)
 
     def _resolve(self, wanted: Precision) -> Precision:
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -148,6 +175,12 @@ class OpenVINOBackend:
             why = "OpenVINO has it only where the processor does, and this one does not"
             raise DeviceError("precision bf16", why, "Use --precision auto, or --backend torch.")
         return wanted
+
+
+def _scaled(rows: Pixels) -> NDArray[np.float32]:
+    """h×W×3 integers to 1×h×W×3, 0..1."""
+    scaled = np.divide(rows, np.float32(np.iinfo(rows.dtype).max), dtype=np.float32)
+    return np.ascontiguousarray(scaled[None])
 
 
 def _add(rainy: Pixels, residual: NDArray[np.float32], strength: float) -> Pixels:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpenet_cli.backends import Landing, NonFinite, OutOfMemory, Pixels, TileSize
-from dpenet_cli.backends.bands import BandFlow
+from dpenet_cli.backends.bands import BandFlow, slide
 from dpenet_cli.backends.cuda import CudaDevice
 from dpenet_cli.backends.pipeline import FramePipeline, QueuedDevice
 from dpenet_cli.errors import DeviceError, OptionError
@@ -112,21 +112,12 @@ class TorchBackend:
                 yield from self._slide(strip, band_rows, precision, strength)
 
     def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
-        height = strip.shape[0]
-        flow = BandFlow(height)
-        done = 0
-        for top in range(0, height + self.receptive_radius, band_rows):
-            band = strip[top : top + band_rows]
-            if len(band) < band_rows:  # below the picture: rows that push out those still on their way
-                band = np.pad(band, ((0, band_rows - len(band)), (0, 0), (0, 0)))
+        flow = BandFlow(strip.shape[0])
+        for band, rainy in slide(strip, band_rows, self.receptive_radius):
             flow.begin_band()
-            first = max(top - self.receptive_radius, 0)
-            ready = min(top + band_rows - self.receptive_radius, height) - first
-            rows = self._forward(band, strip[first : first + max(ready, 0)], flow, precision, strength)
-            done += len(rows)
+            rows = self._forward(band, rainy, flow, precision, strength)
             if len(rows):
                 yield rows
-        assert done == height
 
     def frames_at_once(self, height: int, width: int, precision: Precision) -> int:
         """Enough frames to fill a GPU, if its memory holds them; on other devices frames come one by one."""

@@ -55,8 +55,7 @@ EnginePrecision = Annotated[
 Backend = Annotated[
     Runtime,
     typer.Option(
-        help="What runs the network. auto: OpenVINO for pictures of up to half a megapixel on a CPU, if installed; "
-        "torch for others. OpenVINO is faster, but takes gigabytes for large pictures.",
+        help="What runs the network. auto: OpenVINO on x86 processors, where it is faster, if installed; else torch.",
         rich_help_panel=ENGINE,
     ),
 ]

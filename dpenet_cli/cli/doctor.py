@@ -160,8 +160,7 @@ def _reason(description: str) -> str:
     if description.startswith("mps"):
         return "no CUDA device; the Apple GPU, in fp32"
     if "OpenVINO" in description:
-        why = "OpenVINO is faster than PyTorch, but takes too much memory above half a megapixel"
-        return f"no GPU; {why}; {_reason_of_precision(description)}"
+        return f"no GPU; OpenVINO is faster than PyTorch; {_reason_of_precision(description)}"
     return f"no GPU; {_reason_of_precision(description)}"
 
 
