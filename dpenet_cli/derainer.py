@@ -270,16 +270,16 @@ class Derainer:
                 yield fresh
 
 
+load = Derainer.load
+"""The library's door: ``load()(image)``."""
+
+
 def _kind(frame: Pixels) -> _Kind:
     return frame.shape, frame.dtype
 
 
 def _no_progress(share: float) -> None:
     pass
-
-
-load = Derainer.load
-"""The library's door: ``load()(image)``."""
 
 
 def _check(rainy: Pixels) -> None:

@@ -13,8 +13,13 @@ import pytest
 from clips import SOUND, clip, ffmpeg, planes, probe, times
 from conftest import command, dpenet, lively_model
 
+import dpenet_cli.video
 from dpenet_cli.checkpoints import WeightsCard, save_model
+from dpenet_cli.cli.console import BatchReport, Exit
+from dpenet_cli.cli.video_batch import VideoBatch
+from dpenet_cli.inputs import Batch, Job
 from dpenet_cli.model import DPENetConfig
+from dpenet_cli.options import EngineOptions, VideoOptions
 
 OWN = ["--precision", "fp32", "--threads", "1"]
 
@@ -157,3 +162,17 @@ def test_the_same_command_goes_on_after_a_crash(tmp_path, tiny_weights, how):
     if how is signal.SIGKILL:
         for one, other in zip(planes(tmp_path / "whole.mp4"), planes(tmp_path / "b.mp4"), strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_video_that_memory_does_not_hold_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    def full(job, options):
+        raise MemoryError
+
+    monkeypatch.setattr(dpenet_cli.video, "prepare", full)
+    jobs = [Job(tmp_path / f"{name}.mp4", tmp_path / f"{name}-derained.mp4") for name in "ab"]
+    report = BatchReport(2, noun="videos")
+    code = VideoBatch(Batch(jobs), report, VideoOptions(), EngineOptions(), "general").run(dry=False)
+    assert code is Exit.SOME_FAILED
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("memory ran out") == 2
+    assert "2 failed" in told

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpenet_cli.cli.console import BatchReport, Exit
-from dpenet_cli.errors import DpenetError
+from dpenet_cli.errors import DpenetError, VideoReadError
 from dpenet_cli.inputs import Batch, Job
 from dpenet_cli.jobs import Outcome, Status, error_of, is_done, write_error
 from dpenet_cli.options import EngineOptions, VideoOptions
@@ -72,6 +72,9 @@ class VideoBatch:
             return Outcome(source, target, Status.FAILED, error_of(job, failure))
         except OSError as failure:
             return Outcome(source, target, Status.FAILED, error_of(job, write_error(job.target, failure)))
+        except MemoryError:
+            advice = "Close other programs, or set --tile to something small; the same command goes on from here."
+            return Outcome(source, target, Status.FAILED, VideoReadError(source, "memory ran out", advice))
         taken = time.perf_counter() - started
         return Outcome(source, target, Status.DONE, error, (*work.notices, *notices), _size(work), taken)
 
