@@ -239,7 +239,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _processor_seconds() -> float:
     """Of all threads, and of children that have ended."""
-    return sum(os.times()[:4])
+    of_children = os.times()[2:4]
+    return time.process_time() + sum(of_children)
 
 
 def _cores() -> int:
