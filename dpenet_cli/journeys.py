@@ -26,7 +26,7 @@ from dpenet_cli.derainer import Derainer
 from dpenet_cli.images import encode, read
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import EngineOptions, ImageFormat, SaveOptions, VideoCodec, VideoOptions
-from dpenet_cli.speed import PUBLISHED_WAY, Size, peak_bytes, published_way, reset_peak
+from dpenet_cli.speed import PUBLISHED_WAY, Size, peak_bytes, published_way, reset_peak, usable_cores
 from dpenet_cli.video import clean_video, prepare
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
 
@@ -143,7 +143,7 @@ class _Watch:
     @property
     def busy(self) -> float:
         """Share of the cores' time that was used, 0..1."""
-        return (_processor_seconds() - self._used) / self.seconds / _cores()
+        return (_processor_seconds() - self._used) / self.seconds / usable_cores()
 
     def journey(
         self, what: str, way: str, options: JourneyOptions, parts: dict[str, float], published: float | None
@@ -166,13 +166,12 @@ class _Timed:
 
     def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         """Clean frames in order."""
-        watch = _Watch()
-        before = self.reading + self.writing
+        began, waited = time.perf_counter(), self.reading + self.writing
         for clean in self._engine.stream(self._counted(iter(frames))):
             handed = time.perf_counter()
             yield clean
             self.writing += time.perf_counter() - handed
-        self.network += watch.seconds - (self.reading + self.writing - before)
+        self.network += time.perf_counter() - began - (self.reading + self.writing - waited)
 
     def _counted(self, frames: Iterator[Pixels]) -> Iterator[Pixels]:
         while True:
@@ -241,10 +240,6 @@ def _processor_seconds() -> float:
     """Of all threads, and of children that have ended."""
     of_children = os.times()[2:4]
     return time.process_time() + sum(of_children)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _made(size: Size) -> Pixels:

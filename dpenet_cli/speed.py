@@ -8,6 +8,7 @@ after a warm-up. Useful operations are counted, two for a multiply-add; what a w
 
 import contextlib
 import itertools
+import os
 import statistics
 import sys
 import time
@@ -256,6 +257,11 @@ def _take_turns(ways: Sequence[Way], repeats: int) -> dict[str, list[float]]:
             way.run()
             seconds[way.name].append((time.perf_counter() - started) / way.pictures)
     return seconds
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reset_peak(device: torch.device) -> None:

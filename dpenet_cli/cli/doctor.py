@@ -107,12 +107,12 @@ def _versions() -> Facts:
 
 def _machine() -> Facts:
     from dpenet_cli.backends.torch import cpu_has_bf16  # noqa: PLC0415
+    from dpenet_cli.speed import usable_cores  # noqa: PLC0415
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts: Facts = {
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": f"{usable} of {os.cpu_count()} usable",
+        "cores": f"{usable_cores()} of {os.cpu_count()} usable",
         "bf16 in hardware": "yes" if cpu_has_bf16() else f"no (neither of {', '.join(_BF16)})",
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
