@@ -4,7 +4,7 @@ A picture that is small enough is run whole. Others slide through their blocks i
 `dpenet_cli.backends.sliding`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from dpenet_cli.backends.bands import slide
 from dpenet_cli.backends.compiled import compiled_network, fingerprint
 from dpenet_cli.backends.intermediate import convert_block, convert_whole, import_openvino, one_core
 from dpenet_cli.backends.kept import Ledger, ledger_of
-from dpenet_cli.backends.sliding import BlockFlow, BlockGraph
+from dpenet_cli.backends.sliding import BlockFlow, BlockGraph, Infer
 from dpenet_cli.errors import DeviceError
 from dpenet_cli.model import DPENet
 from dpenet_cli.options import Precision
@@ -147,8 +147,24 @@ class OpenVINOBackend:
                 precision, {}, f"{kind.__name__} {channels} {rows} {width}",
                 lambda: convert_block(block, ledger, channels, rows, width),
             )  # fmt: skip
-            self._graphs[kind] = BlockGraph(self._openvino, network, ledger)
+            self._graphs[kind] = BlockGraph(self._runner(network), ledger, rows, width, channels)
         return self._graphs[kind], ledger.weights
+
+    def _runner(self, network: Any) -> Infer:
+        """What runs a compiled network in memory that is not its own."""
+        request = network.create_infer_request()
+
+        def infer(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+            for index, tensor in enumerate(inputs):
+                request.set_input_tensor(index, self._shared(tensor))
+            for index, tensor in enumerate(outputs):
+                request.set_output_tensor(index, self._shared(tensor))
+            request.infer()
+
+        return infer
+
+    def _shared(self, tensor: Tensor) -> Any:
+        return self._openvino.Tensor(tensor.detach().numpy(), shared_memory=True)
 
     def _compiled(
         self, precision: Precision, weights: Mapping[str, Tensor], settings: str, make: Callable[[], Any]

@@ -1,4 +1,4 @@
-"""The network's blocks through OpenVINO, band after band down a picture: every operation once, little memory.
+"""The network's blocks through a runtime that takes graphs, band after band down a picture: every operation once.
 
 A compiled network holds the memory that it works in for as long as it lives. One of all blocks would hold gigabytes for
 a wide picture, and one for each block no less. So there is one for each kind of block, into which the weights of the
@@ -8,51 +8,55 @@ next one reads it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpenet_cli.backends.bands import BandFlow
 from dpenet_cli.backends.kept import Ledger, radius_of
 
-Floats: TypeAlias = NDArray[np.float32]
+Infer: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], None]
+"""Runs a compiled `BandBlock`: takes its inputs, and contiguous tensors to put its outputs into."""
 
 
 class Held(NamedTuple):
     """What a block holds between two bands: the last rows of its input, 1×rows×W×C, and what its graph kept."""
 
-    rows: Floats
-    kept: list[Any]
+    rows: Tensor
+    kept: list[Tensor]
 
 
 class BlockGraph:
     """A compiled `BandBlock` for bands of one size.
 
     Args:
-        openvino: the package.
-        network: the ``openvino.CompiledModel``.
+        infer: runs it.
         ledger: of this kind of block.
+        rows: of a band.
+        width: of a band.
+        channels: of the network.
+        dtype: of all that goes in and out, but for the weights.
     """
 
-    def __init__(self, openvino: Any, network: Any, ledger: Ledger) -> None:
-        self._openvino = openvino
-        self._request = network.create_infer_request()
+    def __init__(
+        self, infer: Infer, ledger: Ledger, rows: int, width: int, channels: int, *, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.rows = rows
+        self._infer = infer
         self._ledger = ledger
-        band, *self._kept_shapes = [tuple(each.shape) for each in network.outputs]
-        _, self.rows, width, channels = band
+        self._width = width
+        self._dtype = dtype
         # one band is read from the first of them, and the result goes to the other, where the next block reads it
-        self._bands = [np.zeros((1, ledger.above + self.rows, width, channels), np.float32) for _ in range(2)]
+        self._bands = [self._zeros(ledger.above + rows, channels) for _ in range(2)]
         self._spare = self.held_at_top().kept
 
     def held_at_top(self) -> Held:
         """What a block holds at the top of a picture: zeros."""
-        kept = [self._openvino.Tensor(np.zeros(shape, np.float32), shared_memory=True) for shape in self._kept_shapes]
-        return Held(np.zeros_like(self._bands[0][:, : self._ledger.above]), kept)
+        kept = [self._zeros(*each) for each in self._ledger.kept]
+        return Held(torch.zeros_like(self._bands[0][:, : self._ledger.above]), kept)
 
-    def run(self, rows: Floats, inside: Floats, weights: Sequence[Tensor], held: Held) -> tuple[Floats, Held]:
+    def run(self, rows: Tensor, inside: Tensor, weights: Sequence[Tensor], held: Held) -> tuple[Tensor, Held]:
         """Run a block of this kind on one band.
 
         Args:
@@ -68,23 +72,20 @@ class BlockGraph:
         band, result = self._bands
         above, height = self._ledger.above, self.rows
         place = band[:, band.shape[1] - rows.shape[1] :]
-        if place.ctypes.data != rows.ctypes.data:
-            place[...] = rows
+        if place.data_ptr() != rows.data_ptr():
+            place.copy_(rows)
         band[:, above : above + height - rows.shape[1]] = 0.0
         band[:, :above] = held.rows
         views = [band[:, above - each.above : above + height - each.below] for each in self._ledger.views]
-        for index, array in enumerate([inside, *views, *(each.detach().numpy() for each in weights)]):
-            self._request.set_input_tensor(index, self._openvino.Tensor(array, shared_memory=True))
-        for index, tensor in enumerate(held.kept, 1 + len(views) + len(weights)):
-            self._request.set_input_tensor(index, tensor)
         out = result[:, above:]
-        for index, tensor in enumerate([self._openvino.Tensor(out, shared_memory=True), *self._spare]):
-            self._request.set_output_tensor(index, tensor)
-        self._request.infer()
-        held.rows[...] = band[:, height:]
+        self._infer([inside.to(self._dtype), *views, *weights, *held.kept], [out, *self._spare])
+        held.rows.copy_(band[:, height:])
         self._bands.reverse()
         self._spare, kept = held.kept, self._spare
         return out, Held(held.rows, kept)
+
+    def _zeros(self, rows: int, channels: int) -> Tensor:
+        return torch.zeros((1, rows, self._width, channels), dtype=self._dtype)
 
 
 class BlockFlow(BandFlow):
@@ -131,11 +132,9 @@ class _BlockRun:
         if top - self._radius >= self._height:
             self._held = None
             return torch.zeros_like(rows)
-        places = np.arange(top - 2 * self._radius, self._done)
-        inside = ((places >= 0) & (places < self._height)).astype(np.float32)[None, None, :, None]
+        places = torch.arange(top - 2 * self._radius, self._done)
+        inside = ((places >= 0) & (places < self._height)).float().reshape(1, 1, -1, 1)
         held = self._graph.held_at_top() if self._held is None else self._held
-        band = rows.permute(0, 2, 3, 1).numpy()
-        result, self._held = self._graph.run(band, inside, self._weights, held)
+        result, self._held = self._graph.run(rows.permute(0, 2, 3, 1), inside, self._weights, held)
         result[:, max(self._height + self._radius - top, 0) :] = 0.0  # below the picture
-        known = result[:, max(self._radius - top, 0) :]
-        return torch.from_numpy(known).permute(0, 3, 1, 2)
+        return result[:, max(self._radius - top, 0) :].permute(0, 3, 1, 2)

@@ -12,6 +12,7 @@ from torch import Tensor
 from dpenet_cli.backends import Landing, NonFinite, OutOfMemory, Pixels, TileSize
 from dpenet_cli.backends.bands import BandFlow, slide
 from dpenet_cli.backends.cuda import CudaDevice
+from dpenet_cli.backends.inductor import CompiledBlocks, LongJob
 from dpenet_cli.backends.pipeline import FramePipeline, QueuedDevice
 from dpenet_cli.errors import DeviceError, OptionError
 from dpenet_cli.model import WHOLE, DPENet, Flow
@@ -68,6 +69,7 @@ class TorchBackend:
         except RuntimeError as error:
             raise DeviceError(str(self.device), _first_line(error), "Use another device, or --device cpu.") from error
         self._queued: Callable[[torch.device], QueuedDevice] = CudaDevice
+        self._long_job = LongJob(self._model, CompiledBlocks)
         self._pipeline: tuple[FramePipeline, Precision, float] | None = None
         self.receptive_radius = model.receptive_radius
         self.description = f"{_device_name(self.device)}, {self._chosen}"
@@ -112,12 +114,22 @@ class TorchBackend:
                 yield from self._slide(strip, band_rows, precision, strength)
 
     def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
-        flow = BandFlow(strip.shape[0])
+        height, width = strip.shape[:2]
+        flow = self._flow(height, band_rows, width, precision)
         for band, rainy in slide(strip, band_rows, self.receptive_radius):
             flow.begin_band()
-            rows = self._forward(band, rainy, flow, precision, strength)
+            with self._long_job.at_work(band_rows, width):
+                rows = self._forward(band, rainy, flow, precision, strength)
             if len(rows):
                 yield rows
+
+    @torch.inference_mode()
+    def _flow(self, height: int, band_rows: int, width: int, precision: Precision) -> BandFlow:
+        """How rows reach the convolutions: through compiled blocks in bf16 on a CPU, once the job is a long one."""
+        if self.device.type != "cpu" or precision is not Precision.BF16:
+            return BandFlow(height)
+        with self._arithmetic(precision):
+            return self._long_job.flow(height, band_rows, width)
 
     def frames_at_once(self, height: int, width: int, precision: Precision) -> int:
         """Enough frames to fill a GPU, if its memory holds them; on other devices frames come one by one."""
