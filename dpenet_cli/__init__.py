@@ -13,6 +13,7 @@ The modules stand in one order, which is also the order to read them in. Each im
     tiling       how a picture is cut
     backends     how the network is run (PyTorch, OpenVINO)
     derainer     the engine: pictures in, clean pictures out
+    fleet        several engines as one: all GPUs of a machine
     export       the network as a file for other runtimes
     images       a picture on disk: pixels, depth, alpha, metadata
     finding      the files that an argument or a folder stands for

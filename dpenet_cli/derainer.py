@@ -5,7 +5,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeAlias, overload
 
@@ -25,7 +25,8 @@ LOOK_AHEAD = 2
 """Frames of a video that are known before one is cleaned, so that a network may use its neighbours one day."""
 
 IN_FLIGHT = 2
-"""Batches of frames that a device has been given beyond the one that is waited for: one to work on, one on its way."""
+"""Batches of frames that each device has been given beyond the one that is waited for: one to work on, one on its
+way."""
 
 _Kind: TypeAlias = tuple[tuple[int, ...], np.dtype[np.generic]]
 """Shape and dtype of a frame: frames of a batch have them in common."""
@@ -38,11 +39,16 @@ class Derainer:
 
     Calling it is safe from several threads; pictures are cleaned one at a time.
 
+    Attributes:
+        at_once: pictures that are cleaned at the same time.
+
     Args:
         backend: the network on its device.
         options: tile and strength; device, precision and threads are the backend's.
         fallback: makes the backend that takes over, for good, when the first one fails at its work.
     """
+
+    at_once = 1
 
     def __init__(self, backend: Backend, options: EngineOptions, fallback: Callable[[], Backend] | None = None) -> None:
         self._backend = backend
@@ -146,25 +152,14 @@ class Derainer:
         Raises:
             DpenetError: as a call does.
         """
-        flying: deque[tuple[list[Pixels], Landing]] = deque()
-        try:
-            for batch in self._batches(frames):
-                landing = self._submit(batch)
-                if landing is not None:
-                    flying.append((batch, landing))
-                while len(flying) > (IN_FLIGHT if landing is not None else 0):
-                    yield from self._land(*flying.popleft())
-                if landing is None:
-                    yield from map(self, batch)
-            while flying:
-                yield from self._land(*flying.popleft())
-        finally:
-            for _, landing in flying:  # nobody wants them any more, but their memory is wanted again
-                with self._lock, contextlib.suppress(OutOfMemory, NonFinite, DeviceError):
-                    landing()
+        return stream_through([self], frames, self)
 
-    def _batches(self, frames: Iterable[Pixels]) -> Iterator[list[Pixels]]:
-        """Frames of one shape and dtype that go together, in order, with the look-ahead."""
+    def batches(self, frames: Iterable[Pixels]) -> Iterator[list[Pixels]]:
+        """Frames of one shape and dtype that go together, in order, with the look-ahead.
+
+        Raises:
+            ImageError: a frame of another kind.
+        """
         waiting: deque[Pixels] = deque()
         for frame in frames:
             _check(frame)
@@ -194,10 +189,14 @@ class Derainer:
             self._together[kind] = count
         return self._together[kind]
 
-    def _submit(self, batch: list[Pixels]) -> Landing | None:
-        """Send a batch to the device, if it takes batches and has the memory."""
+    def submit(self, batch: list[Pixels]) -> Landing | None:
+        """Send frames of one shape and dtype to the device, if it takes batches and has the memory.
+
+        Returns:
+            What `land` wants; or None: clean them one by one.
+        """
         together = self._frames_together(batch[0])
-        if not together or not isinstance(self._backend, BatchBackend):
+        if len(batch) > together or not isinstance(self._backend, BatchBackend):
             return None
         precision = self._backend.precision_for(batch[0].dtype)
         with self._lock:
@@ -207,8 +206,12 @@ class Derainer:
                 self._go_singly(batch, error)
                 return None
 
-    def _land(self, batch: list[Pixels], landing: Landing) -> list[Pixels]:
-        """The clean frames of a batch; one by one if something was wrong with it."""
+    def land(self, batch: list[Pixels], landing: Landing) -> list[Pixels]:
+        """Wait for the clean frames of a batch; they are made one by one if something was wrong with it.
+
+        Raises:
+            DpenetError: as a call does.
+        """
         try:
             with self._lock:
                 return landing()
@@ -217,6 +220,11 @@ class Derainer:
         except NonFinite:
             log.info("not finite: the frames of a batch are run again one by one")
         return [self(frame) for frame in batch]
+
+    def drop(self, landing: Landing) -> None:
+        """Wait for a batch that nobody wants any more: its memory is wanted again."""
+        with self._lock, contextlib.suppress(OutOfMemory, NonFinite, DeviceError):
+            landing()
 
     def _go_singly(self, batch: list[Pixels], error: OutOfMemory) -> None:
         """No batches of such frames from now on; a frame by itself may be cut as far as memory needs."""
@@ -268,6 +276,43 @@ class Derainer:
             done -= len(rows)
             if len(fresh):
                 yield fresh
+
+
+def stream_through(
+    engines: Sequence[Derainer], frames: Iterable[Pixels], singly: Callable[[Pixels], Pixels]
+) -> Iterator[Pixels]:
+    """Clean a video's frames by engines that take turns, in order; see `Derainer.stream`.
+
+    Args:
+        engines: alike, but for their devices.
+        frames: H×W×3 RGB arrays, uint8 or uint16.
+        singly: cleans a frame that does not go in a batch.
+
+    Raises:
+        DpenetError: as a call does.
+    """
+    flying: deque[tuple[Derainer, list[Pixels], Landing]] = deque()
+    turns = itertools.cycle(engines)
+
+    def land_first() -> list[Pixels]:
+        engine, batch, landing = flying.popleft()
+        return engine.land(batch, landing)
+
+    try:
+        for batch in engines[0].batches(frames):
+            engine = next(turns)
+            landing = engine.submit(batch)
+            if landing is not None:
+                flying.append((engine, batch, landing))
+            while len(flying) > (IN_FLIGHT * len(engines) if landing is not None else 0):
+                yield from land_first()
+            if landing is None:
+                yield from map(singly, batch)
+        while flying:
+            yield from land_first()
+    finally:
+        for engine, _, landing in flying:
+            engine.drop(landing)
 
 
 load = Derainer.load

@@ -63,6 +63,7 @@ class RunOptions:
         max_pixels: larger pictures are refused.
         overwrite: redo outputs that exist and are newer than their source.
         workers: pictures that are read, and pictures that are written, at the same time beside the network.
+        at_once: pictures in the network at the same time.
     """
 
     save: SaveOptions = field(default_factory=SaveOptions)
@@ -70,6 +71,7 @@ class RunOptions:
     max_pixels: int = MAX_PIXELS
     overwrite: bool = False
     workers: int = 1
+    at_once: int = 1
 
 
 class _Rainy(NamedTuple):
@@ -86,6 +88,9 @@ _CLEARLY_OLDER = 10**9
 """Nanoseconds: one second, which every file system can tell."""
 
 Clean = Callable[[Pixels], Pixels]
+
+_Written = Future[Outcome] | Outcome
+"""What became of a cleaned picture, or will; or why it was not cleaned."""
 
 
 def is_done(job: Job) -> bool:
@@ -107,48 +112,70 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Generator[Out
 
     Args:
         jobs: what to do.
-        clean: H×W×3 uint8 or uint16 in, the same out; called on the caller's thread.
+        clean: H×W×3 uint8 or uint16 in, the same out; called on the caller's thread, or, where several pictures are
+            cleaned at once, on as many threads.
         options: how.
 
     Raises:
         KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
     """
     reading: deque[tuple[Job, Future[_Rainy] | None]] = deque()
-    writing: deque[Future[Outcome] | Outcome] = deque()
+    going: deque[Future[_Written] | _Written] = deque()
     pending = iter(jobs)
-    largest = 0  # bytes of the largest picture so far
+    sizes = _Sizes()
     readers = ThreadPoolExecutor(options.workers, "read")
+    cleaners = ThreadPoolExecutor(options.at_once, "clean") if options.at_once > 1 else None
     writers = ThreadPoolExecutor(options.workers, "write")
+    behind_the_readers = [writers] if cleaners is None else [cleaners, writers]
     try:
         while True:
-            ahead = min(options.workers, max(_AHEAD_BYTES // largest, 1)) if largest else 1
+            ahead = min(options.workers, max(_AHEAD_BYTES // sizes.largest, 1)) if sizes.largest else 1
             while len(reading) <= ahead and (job := next(pending, None)) is not None:
-                skip = not options.overwrite and is_done(job)
-                reading.append((job, None if skip else readers.submit(_read, job, options.max_pixels)))
+                reading.append((job, _begin(job, readers, sizes, options)))
             if not reading:
                 break
-            job, rainy = reading.popleft()
-            writing.append(_advance(job, rainy, clean, writers, options))
-            if rainy is not None and rainy.exception() is None:
-                largest = max(largest, rainy.result().picture.pixels.nbytes)
-            del rainy  # its pixels are not needed any more
-            while len(writing) > ahead:
-                yield from _settled(writing)
-        while writing:
-            yield from _settled(writing)
+            task = (*reading.popleft(), clean, writers, options)
+            going.append(_advance(*task) if cleaners is None else cleaners.submit(_advance, *task))
+            del task  # its pixels are not needed any more
+            while len(going) >= ahead + options.at_once:
+                yield from _settled(going)
+        while going:
+            yield from _settled(going)
     except KeyboardInterrupt:
-        writers.shutdown(cancel_futures=True)
-        while writing:
-            yield from _settled(writing)
+        for pool in behind_the_readers:
+            pool.shutdown(cancel_futures=True)
+        while going:
+            yield from _settled(going)
         raise
     finally:
-        readers.shutdown(cancel_futures=True)
-        writers.shutdown(cancel_futures=True)
+        for pool in (readers, *behind_the_readers):
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(job: Job, readers: ThreadPoolExecutor, sizes: "_Sizes", options: RunOptions) -> Future[_Rainy] | None:
+    """Have a picture read, unless it is done already."""
+    if not options.overwrite and is_done(job):
+        return None
+    rainy = readers.submit(_read, job, options.max_pixels)
+    rainy.add_done_callback(sizes.see)
+    return rainy
+
+
+class _Sizes:
+    """The pictures that were read so far, in bytes of their pixels."""
+
+    def __init__(self) -> None:
+        self.largest = 0
+
+    def see(self, rainy: Future[_Rainy]) -> None:
+        """Note one that was read, if it could be."""
+        if not rainy.cancelled() and rainy.exception() is None:
+            self.largest = max(self.largest, rainy.result().picture.pixels.nbytes)
 
 
 def _advance(
     job: Job, reading: Future[_Rainy] | None, clean: Clean, writers: ThreadPoolExecutor, options: RunOptions
-) -> Future[Outcome] | Outcome:
+) -> _Written:
     """Clean one picture and hand it to the writers."""
     if reading is None:
         return _outcome(job, Status.SKIPPED)
@@ -235,15 +262,16 @@ def write_error(target: Path, error: OSError) -> ImageWriteError:
     return ImageWriteError(str(target), f"it cannot be written ({error.strerror or error})", step)
 
 
-def _settled(writing: deque[Future[Outcome] | Outcome]) -> Iterator[Outcome]:
-    """The first outcome, waited for, or none if its writing was cancelled; it leaves the queue only then."""
-    first = writing[0]
+def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
+    """The first outcome, waited for, or none if its making was cancelled; it leaves the queue only then."""
+    first = going[0]
     try:
-        outcome = first if isinstance(first, Outcome) else first.result()
+        written = first.result() if isinstance(first, Future) else first
+        outcome = written.result() if isinstance(written, Future) else written
     except CancelledError:
-        writing.popleft()
+        going.popleft()
         return
-    writing.popleft()
+    going.popleft()
     yield outcome
 
 

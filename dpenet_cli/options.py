@@ -49,6 +49,9 @@ DEFAULT_WEIGHTS = "general"
 FAST_WEIGHTS = "light"
 """The name of the weights of the smaller network: five blocks that remove streaks instead of ten."""
 
+ALL_CUDA = "cuda:all"
+"""The name of all CUDA devices together, for folders and videos."""
+
 MAX_PIXELS = 250_000_000
 """Largest picture that is decoded without being asked to, in pixels: above every phone and medium-format camera sold
 today (200 and 150 megapixels), far below what a decompression bomb claims."""
@@ -60,7 +63,7 @@ class EngineOptions:
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto`` takes the first CUDA device, then MPS,
-            then the CPU.
+            then the CPU. A `fleet` also takes ``cuda:all``.
         precision: ``auto`` is fp16 on CUDA, bf16 on a CPU that has it in hardware, fp32 elsewhere and for 16-bit
             pictures.
         tile: widest strip of the picture that is worked on at a time, in pixels, or None to choose it from the memory

@@ -359,12 +359,12 @@ def test_the_missing_extra_is_named_where_it_would_help(monkeypatch):
     monkeypatch.setattr(choice.platform, "machine", lambda: "x86_64")
     options = EngineOptions(device="cpu")
     monkeypatch.setattr(choice, "is_installed", lambda: True)
-    assert choice.missing_extra(options) == ""
+    assert choice.hint(options) == ""
     monkeypatch.setattr(choice, "is_installed", lambda: False)
-    assert "dpenet[openvino]" in choice.missing_extra(options)
-    assert choice.missing_extra(EngineOptions(device="cpu", backend="torch")) == ""
+    assert "dpenet[openvino]" in choice.hint(options)
+    assert choice.hint(EngineOptions(device="cpu", backend="torch")) == ""
     monkeypatch.setattr(choice.platform, "machine", lambda: "arm64")
-    assert choice.missing_extra(options) == ""
+    assert choice.hint(options) == ""
 
 
 def test_openvino_that_does_not_load_is_no_reason_to_stop(monkeypatch, caplog):

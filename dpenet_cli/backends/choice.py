@@ -11,12 +11,14 @@ import platform
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from dpenet_cli.backends import Backend
 from dpenet_cli.backends.openvino import OpenVINOBackend
-from dpenet_cli.backends.torch import TorchBackend, cpu_has_bf16, resolve_device
+from dpenet_cli.backends.torch import TorchBackend, cpu_has_bf16, resolve_device, resolve_devices
 from dpenet_cli.errors import DeviceError, OptionError
 from dpenet_cli.model import DPENet
-from dpenet_cli.options import EngineOptions, Precision, Runtime
+from dpenet_cli.options import ALL_CUDA, EngineOptions, Precision, Runtime
 
 _MEASURED = frozenset({"x86_64", "amd64"})
 
@@ -49,7 +51,7 @@ def choose(model: DPENet, options: EngineOptions) -> tuple[Backend, Callable[[],
 
 def would_help(options: EngineOptions) -> bool:
     """Whether OpenVINO is known to be faster for these options on this machine."""
-    if resolve_device(options.device).type != "cpu" or platform.machine().lower() not in _MEASURED:
+    if resolve_devices(options.device)[0].type != "cpu" or platform.machine().lower() not in _MEASURED:
         return False
     in_hardware = options.precision is not Precision.BF16 or cpu_has_bf16()
     return in_hardware and options.precision is not Precision.FP16
@@ -60,8 +62,12 @@ def is_installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def missing_extra(options: EngineOptions) -> str:
-    """What to install to be faster, in one line; nothing where nothing is known to help."""
+def hint(options: EngineOptions) -> str:
+    """What to install or to ask for to be faster, in one line; nothing where nothing is known to help."""
+    if options.device in {"auto", "cuda"} and torch.cuda.device_count() > 1:
+        return (
+            f"{torch.cuda.device_count()} CUDA devices are here, and one of them is used: --device {ALL_CUDA} uses all"
+        )
     if options.backend is not Runtime.AUTO or is_installed() or not would_help(options):
         return ""
     return 'OpenVINO would be twice as fast: pip install "dpenet[openvino]"'

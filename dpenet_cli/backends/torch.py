@@ -16,7 +16,7 @@ from dpenet_cli.backends.inductor import CompiledBlocks, LongJob
 from dpenet_cli.backends.pipeline import FramePipeline, QueuedDevice
 from dpenet_cli.errors import DeviceError, OptionError
 from dpenet_cli.model import WHOLE, DPENet, Flow
-from dpenet_cli.options import Precision
+from dpenet_cli.options import ALL_CUDA, Precision
 
 _AUTOCAST = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
@@ -237,6 +237,19 @@ def cpu_has_bf16() -> bool:
     except OSError:  # not Linux: fp32 is right everywhere
         return False
     return any(name in words for name in wanted)
+
+
+def resolve_devices(name: str) -> list[torch.device]:
+    """Turn a device's name into the devices that it stands for: ``cuda:all`` into every CUDA device, others into one.
+
+    Raises:
+        DeviceError: the device is not available here.
+        OptionError: there is no such name.
+    """
+    if name != ALL_CUDA:
+        return [resolve_device(name)]
+    resolve_device("cuda")
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
 
 
 def resolve_device(name: str) -> torch.device:

@@ -44,7 +44,14 @@ Strength = Annotated[
         min=0.0, max=1.0, help="How much of the cleaning: 0 is the input, 1 all of it.", rich_help_panel=RESULT
     ),
 ]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=ENGINE)]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N|:all]|mps",
+        help="Where to compute; cuda:all is every GPU here at once.",
+        rich_help_panel=ENGINE,
+    ),
+]
 EnginePrecision = Annotated[
     Precision,
     typer.Option(

@@ -37,7 +37,7 @@ from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, SaveOptio
 from dpenet_cli.storage import remove_leftovers
 
 if TYPE_CHECKING:
-    from dpenet_cli.derainer import Derainer
+    from dpenet_cli.fleet import Engine
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
@@ -162,11 +162,12 @@ def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: Engin
         todo = [job for job in batch.jobs if options.overwrite or not is_done(job)]
         if todo:
             derainer = _load(weights, engine)
-            options = replace(options, workers=_workers(derainer))
+            options = replace(options, workers=_workers(derainer), at_once=derainer.at_once)
             description = derainer.description
             report.detail(f"{weights} on {description}")
-            report.advice(_missing_extra(engine))
-            outcomes = run(batch.jobs, lambda rainy: derainer(rainy, report.share), options)
+            report.advice(_hint(engine))
+            progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
+            outcomes = run(batch.jobs, lambda rainy: derainer(rainy, progress), options)
         else:  # nothing to clean: torch is not worth waiting for
             outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in batch.jobs)
         for outcome in outcomes:
@@ -186,21 +187,21 @@ def _tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: Key
             report.outcome(outcome)
 
 
-def _load(weights: str, engine: EngineOptions) -> "Derainer":
-    from dpenet_cli.derainer import Derainer  # noqa: PLC0415 - torch: not for --help
+def _load(weights: str, options: EngineOptions) -> "Engine":
+    from dpenet_cli.fleet import load_engine  # noqa: PLC0415 - torch: not for --help
 
-    return Derainer.load(weights, engine)
-
-
-def _missing_extra(engine: EngineOptions) -> str:
-    from dpenet_cli.backends.choice import missing_extra  # noqa: PLC0415 - torch: not for --help
-
-    return missing_extra(engine)
+    return load_engine(weights, options)
 
 
-def _workers(derainer: "Derainer") -> int:
+def _hint(engine: EngineOptions) -> str:
+    from dpenet_cli.backends.choice import hint  # noqa: PLC0415 - torch: not for --help
+
+    return hint(engine)
+
+
+def _workers(derainer: "Engine") -> int:
     """How many pictures are decoded, and encoded, at a time; on a CPU the network needs the cores itself."""
-    return min(os.cpu_count() or 1, 8) if derainer.on_gpu else 1
+    return min(os.cpu_count() or 1, 8 * derainer.at_once) if derainer.on_gpu else 1
 
 
 def _tell_beginning(batch: Batch, report: BatchReport) -> None:

@@ -228,9 +228,9 @@ def _variables() -> list[str]:
 def _advice() -> list[str]:
     import torch  # noqa: PLC0415
 
-    from dpenet_cli.backends.choice import missing_extra  # noqa: PLC0415
+    from dpenet_cli.backends.choice import hint  # noqa: PLC0415
 
-    advice = [text] if (text := missing_extra(EngineOptions())) else []
+    advice = [text] if (text := hint(EngineOptions())) else []
     if shutil.which("nvidia-smi") and not torch.version.cuda:
         advice.append("there is an NVIDIA driver, but this PyTorch is built without CUDA: install PyTorch's CUDA build")
     if torch.version.cuda and not torch.cuda.is_available():

@@ -13,14 +13,14 @@ from dpenet_cli.jobs import RunOptions, write_error
 from dpenet_cli.storage import write_whole
 
 if TYPE_CHECKING:
-    from dpenet_cli.derainer import Derainer
+    from dpenet_cli.fleet import Engine
 
 PIPE = "-"
 """The name of standard input and standard output."""
 
 
 def derain_pipe(
-    source: str, output: str | None, load: "Callable[[], Derainer]", options: RunOptions, *, quiet: bool
+    source: str, output: str | None, load: "Callable[[], Engine]", options: RunOptions, *, quiet: bool
 ) -> Exit:
     """Clean one picture from stdin or a file, to stdout or a file.
 
@@ -68,7 +68,7 @@ def _check_ends(source: str, target: Path | None, options: RunOptions) -> None:
 
 
 def _cleaned(
-    source: str, target: Path | None, derainer: "Derainer", options: RunOptions
+    source: str, target: Path | None, derainer: "Engine", options: RunOptions
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the cleaned picture, and what its owner should know."""
     from dpenet_cli.images import encode, format_for, read, with_pixels  # noqa: PLC0415

@@ -11,7 +11,7 @@ from dpenet_cli.jobs import Outcome, Status, error_of, is_done, write_error
 from dpenet_cli.options import EngineOptions, VideoOptions
 
 if TYPE_CHECKING:
-    from dpenet_cli.derainer import Derainer
+    from dpenet_cli.fleet import Engine
     from dpenet_cli.video import Estimate, Work
 
 
@@ -26,7 +26,7 @@ class VideoBatch:
         self._options = options
         self._engine_options = engine
         self._weights = weights
-        self._derainer: Derainer | None = None
+        self._derainer: Engine | None = None
         self._engine = ""
 
     def run(self, *, dry: bool) -> Exit:
@@ -87,20 +87,20 @@ class VideoBatch:
         for detail in work.details:
             self._report.detail(f"{work.job.source}: {detail}")
 
-    def _load(self) -> "Derainer":
+    def _load(self) -> "Engine":
         if self._derainer is None:
             import hashlib  # noqa: PLC0415 - with torch
 
-            from dpenet_cli.backends.choice import missing_extra  # noqa: PLC0415 - torch: not for --help
+            from dpenet_cli.backends.choice import hint  # noqa: PLC0415 - torch: not for --help
             from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
-            from dpenet_cli.derainer import Derainer  # noqa: PLC0415 - torch: not for --help
+            from dpenet_cli.fleet import load_engine  # noqa: PLC0415 - torch: not for --help
 
-            self._derainer = Derainer.load(self._weights, self._engine_options)
+            self._derainer = load_engine(self._weights, self._engine_options)
             content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
             kind = "gpu" if self._derainer.on_gpu else "cpu"
             self._engine = f"{content} {kind} {self._derainer.description} strength {self._engine_options.strength}"
             self._report.detail(f"{self._weights} on {self._derainer.description}")
-            self._report.advice(missing_extra(self._engine_options))
+            self._report.advice(hint(self._engine_options))
         return self._derainer
 
 

@@ -1,0 +1,194 @@
+"""Several engines as one: all of them work at once, nothing is lost when one fails, and the order stays."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import dpenet, lively_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from test_pipeline import TINY, InBatches, picture
+
+from dpenet_cli import EngineOptions, Precision, fleet
+from dpenet_cli.backends import choice
+from dpenet_cli.backends.torch import TorchBackend, resolve_devices
+from dpenet_cli.derainer import IN_FLIGHT, LOOK_AHEAD, Derainer
+from dpenet_cli.errors import DeviceError, ImageError, OptionError
+from dpenet_cli.fleet import Fleet, load_engine
+from dpenet_cli.inputs import plan_batch
+from dpenet_cli.jobs import RunOptions, Status, run
+
+DEVICES = 3
+
+
+class Inverting:
+    """An engine whose work can be watched."""
+
+    description = "cuda:0 (a card), fp16"
+    on_gpu = True
+
+    def __init__(self, work=lambda: None):
+        self.work = work
+        self.cleaned = 0
+
+    def __call__(self, rainy, progress=None):
+        self.work()
+        self.cleaned += 1
+        return 255 - rainy
+
+
+def broken():
+    raise DeviceError("cuda:1", "it fell off the bus", "Use another device.")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(picture(5, 7, seed=number)).save(folder / f"{number:02}.png")
+    return folder
+
+
+def cleaned(photos, engine):
+    jobs = plan_batch([str(photos)]).jobs
+    outcomes = list(run(jobs, engine, RunOptions(workers=4, at_once=engine.at_once)))
+    assert [outcome.source for outcome in outcomes] == [str(job.source) for job in jobs]
+    return outcomes
+
+
+def test_all_engines_work_at_once(photos):
+    """Each picture waits until there are as many in the network as there are engines."""
+    together = threading.Barrier(DEVICES, timeout=60)
+    engines = [Inverting(together.wait) for _ in range(DEVICES)]
+    for number, outcome in enumerate(cleaned(photos, Fleet(engines))):
+        assert outcome.status is Status.DONE
+        assert np.array_equal(np.asarray(Image.open(outcome.target)), 255 - picture(5, 7, seed=number))
+    assert [engine.cleaned for engine in engines] == [4, 4, 4]
+
+
+def test_outcomes_stay_in_order_whoever_is_faster(photos):
+    pace = iter([0.3, *[0.0] * 11])
+    engines = [Inverting(lambda: time.sleep(next(pace))) for _ in range(2)]
+    assert {outcome.status for outcome in cleaned(photos, Fleet(engines))} == {Status.DONE}
+
+
+def test_what_one_device_fails_at_goes_to_another(photos, caplog):
+    engines = [Inverting(), Inverting(broken), Inverting()]
+    assert {outcome.status for outcome in cleaned(photos, Fleet(engines))} == {Status.DONE}
+    assert engines[1].cleaned == 0
+    assert "it fell off the bus" in caplog.text
+
+
+def test_what_all_devices_fail_at_is_told(photos):
+    engine = Fleet([Inverting(broken) for _ in range(DEVICES)])
+    outcomes = cleaned(photos, engine)
+    assert {outcome.status for outcome in outcomes} == {Status.FAILED}
+    assert all("fell off the bus" in str(outcome.error) for outcome in outcomes)
+    assert len(engine._free) == DEVICES
+
+
+def test_a_bad_picture_is_no_device_s_failure():
+    engine = Fleet([Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())] * 2)
+    with pytest.raises(ImageError):
+        engine(np.zeros((3, 3)))
+    assert len(engine._free) == 2
+
+
+def test_an_interrupt_ends_what_is_in_the_network_and_tells_it(photos):
+    jobs = plan_batch([str(photos)]).jobs
+    engine = Fleet([Inverting(lambda: time.sleep(0.05)) for _ in range(2)])
+    before = threading.active_count()
+    outcomes = run(jobs, engine, RunOptions(workers=2, at_once=2))
+    told = [next(outcomes), outcomes.throw(KeyboardInterrupt())]
+    with pytest.raises(KeyboardInterrupt):
+        told.extend(outcomes)
+    assert threading.active_count() == before
+    done = {outcome.target for outcome in told if outcome.status is Status.DONE}
+    assert done == {str(job.target) for job in jobs if job.target.exists()}
+    assert 1 <= len(done) < len(jobs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from([(5, 7), (6, 4)]), max_size=20),
+    together=st.lists(st.integers(0, 3), min_size=2, max_size=3),
+)
+def test_a_stream_equals_its_pictures(sizes, together):
+    """Also where the devices hold batches of different sizes, or none."""
+    frames = [picture(*size, seed=number) for number, size in enumerate(sizes)]
+    backends = [InBatches(lively_model(TINY), count) for count in together]
+    clean = list(Fleet([Derainer(backend, EngineOptions()) for backend in backends]).stream(frames))
+    single = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
+    assert len(clean) == len(frames)
+    for before, after in zip(frames, clean, strict=True):
+        assert np.abs(after.astype(int) - single(before).astype(int)).max() <= 1
+    if together[0] == together[1] > 0 and len(frames) > 3:
+        assert backends[0].submitted
+        assert backends[1].submitted
+
+
+def test_a_stream_gives_every_engine_as_much_as_one():
+    backends = [InBatches(lively_model(TINY), 2) for _ in range(DEVICES)]
+    taken = []
+    frames = (taken.append(number) or picture(5, 7, seed=number) for number in range(60))
+    stream = Fleet([Derainer(backend, EngineOptions()) for backend in backends]).stream(frames)
+    next(stream)
+    assert len(taken) == (1 + IN_FLIGHT * DEVICES) * 2 + LOOK_AHEAD
+    stream.close()
+    for backend in backends:
+        assert len(backend._pipeline[0]._free) == len(backend.submitted), "memory that is not given back"
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """As many CUDA devices as a test says."""
+
+    def there(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return there
+
+
+def test_all_cuda_devices_are_found(cards, monkeypatch):
+    cards(8)
+    assert [str(device) for device in resolve_devices("cuda:all")] == [f"cuda:{index}" for index in range(8)]
+    assert [str(device) for device in resolve_devices("cuda:3")] == ["cuda:3"]
+    monkeypatch.setattr(fleet.Derainer, "load", lambda weights, options: Inverting(lambda: options.device))
+    engine = load_engine("general", EngineOptions(device="cuda:all"))
+    assert [each.work() for each in engine._engines] == [f"cuda:{index}" for index in range(8)]
+    assert engine.description == "cuda:0 (a card), fp16, and 7 more"
+    cards(1)
+    assert load_engine("general", EngineOptions(device="cuda:all")).work() == "cuda:0"
+    assert load_engine("general", EngineOptions()).work() == "auto"
+
+
+def test_one_engine_is_not_put_on_all_cards(cards):
+    cards(2)
+    with pytest.raises(OptionError, match="no such device"):
+        Derainer.load("general", EngineOptions(device="cuda:all"))
+
+
+def test_several_cards_of_which_one_is_used_are_told(cards):
+    cards(4)
+    assert (
+        choice.hint(EngineOptions()) == "4 CUDA devices are here, and one of them is used: --device cuda:all uses all"
+    )
+    assert choice.hint(EngineOptions(device="cuda:2")) == ""
+    assert choice.hint(EngineOptions(device="cuda:all")) == ""
+    cards(1)
+    assert choice.hint(EngineOptions()) == ""
+
+
+def test_where_there_is_no_card_it_says_so(cards, tmp_path, photos):
+    cards(0)
+    with pytest.raises(DeviceError, match="PyTorch sees 0 CUDA device"):
+        load_engine("general", EngineOptions(device="cuda:all"))
+    result = dpenet("derain", photos, "-o", tmp_path / "out", "--device", "cuda:all")
+    assert result.returncode != 0
+    if not torch.version.cuda:
+        assert "this PyTorch is built without CUDA" in result.stderr
