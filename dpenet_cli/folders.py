@@ -45,9 +45,11 @@ def data_folder() -> Path:
 def keep_compilers_tidy() -> None:
     """Let PyTorch's compilers store things in the cache folder, and not in the system's folder for temporary files.
 
-    It has to be called before they are imported. A user who chose other folders, by the compilers' own variables,
-    keeps them; without a home nothing changes.
+    It has to be called before they are imported. A user who chose otherwise, by the compilers' own variables, keeps
+    that; without a home the folders stay what they are.
     """
+    # 150 megabytes that would go to the folder for temporary files, whatever folder is named
+    os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
     with contextlib.suppress(OptionError):
         folder = cache_folder() / "compiled"
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
