@@ -39,13 +39,13 @@ class Derainer:
 
     Calling it is safe from several threads; pictures are cleaned one at a time.
 
-    Attributes:
-        at_once: pictures that are cleaned at the same time.
-
     Args:
         backend: the network on its device.
         options: tile and strength; device, precision and threads are the backend's.
         fallback: makes the backend that takes over, for good, when the first one fails at its work.
+
+    Attributes:
+        at_once: pictures that are cleaned at the same time.
     """
 
     at_once = 1

@@ -1,5 +1,6 @@
 """The engine: exact at any tile size, and what it does when memory runs out or numbers overflow."""
 
+import contextlib
 import logging
 import threading
 
@@ -376,7 +377,10 @@ def test_ieee_single_is_asked_of_cudnn_and_nothing_else_changes():
 
     convolutions = torch.backends.cudnn.conv
     before = convolutions.fp32_precision
-    with _ieee_convolutions():
+    with contextlib.ExitStack() as one, contextlib.ExitStack() as another:  # threads that overlap
+        one.enter_context(_ieee_convolutions)
+        another.enter_context(_ieee_convolutions)
+        one.close()
         assert convolutions.fp32_precision == "ieee"
     assert convolutions.fp32_precision == before
 

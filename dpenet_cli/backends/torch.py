@@ -1,6 +1,7 @@
 """The network through PyTorch: CUDA in fp16 autocast, CPU in bf16 where the hardware has it, fp32 everywhere."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -214,7 +215,7 @@ class TorchBackend:
             with torch.autocast(self.device.type, dtype=_AUTOCAST[precision]):
                 yield
         elif self.device.type == "cuda":
-            with _ieee_convolutions():
+            with _ieee_convolutions:
                 yield
         else:
             yield
@@ -297,16 +298,33 @@ def _device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-@contextlib.contextmanager
-def _ieee_convolutions() -> Iterator[None]:
-    """No TF32 in cuDNN's convolutions meanwhile; nothing else of the process is touched."""
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # missing in its stubs
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        convolutions.fp32_precision = before
+class _IeeeConvolutions:
+    """No TF32 in cuDNN's convolutions meanwhile; nothing else of the process is touched.
+
+    The setting is the process's, and engines on several devices run in several threads: the first one in changes it,
+    the last one out restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = ""
+
+    def __enter__(self) -> None:
+        convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # missing in its stubs
+        with self._lock:
+            if not self._inside:
+                self._before, convolutions.fp32_precision = convolutions.fp32_precision, "ieee"
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cudnn.conv.fp32_precision = self._before  # type: ignore[attr-defined]
+
+
+_ieee_convolutions = _IeeeConvolutions()
 
 
 _MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "could not create a memory object", "ALLOC_FAILED")
