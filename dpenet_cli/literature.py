@@ -10,7 +10,7 @@ NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True)
-class Published:
+class Result:
     """One method on one set.
 
     Attributes:
@@ -48,7 +48,7 @@ class _Table:
     datasets: str
     lines: str
 
-    def rows(self) -> list[Published]:
+    def rows(self) -> list[Result]:
         """The numbers of the table, one by one."""
         rows = []
         for line in self.lines.strip().splitlines():
@@ -58,7 +58,7 @@ class _Table:
                     psnr, _, ssim = cell.partition("/")
                     number = float(ssim) if ssim else None
                     row = (method, dataset, float(psnr), number, self.training, self.protocol, self.source)
-                    rows.append(Published(*row))
+                    rows.append(Result(*row))
         return rows
 
 
@@ -142,7 +142,7 @@ _TABLES = (
 )
 
 
-def published_on(dataset: str) -> list[Published]:
+def published_on(dataset: str) -> list[Result]:
     """What was published on one set, the best PSNR first."""
     rows = [row for table in _TABLES for row in table.rows() if row.dataset == dataset]
     return sorted(rows, key=lambda row: -row.psnr)

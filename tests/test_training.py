@@ -98,6 +98,22 @@ def test_a_run_leaves_weights_log_grid_and_curve(tmp_path: Path, clean: str, pai
     assert Image.open(out / "curve.png").size[0] > 300
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals that hang up here")
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed_costs_nothing(tmp_path: Path, clean: str, pairs: str, *, nohup: bool) -> None:
+    def hang_up(event: Event) -> None:
+        if isinstance(event, Evaluated) and event.step == 4:
+            signal.raise_signal(signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    try:
+        reason = train(tmp_path / "run", small(clean, pairs, evaluate_every=4), hang_up)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert reason == ("done" if nohup else "interrupted")
+    assert nohup or stored(tmp_path / "run")["position"]["step"] == 4
+
+
 @pytest.mark.parametrize("recipe", list(Recipe))
 def test_interrupted_and_resumed_is_bit_identical(tmp_path: Path, clean: str, pairs: str, recipe: Recipe) -> None:
     options = small(clean, pairs, recipe=recipe, evaluate_every=4)

@@ -44,7 +44,10 @@ class Pace:
 
 
 class Stop:
-    """Whether to stop: a deadline, SIGINT or SIGTERM. A second SIGINT interrupts at once."""
+    """Whether to stop: a deadline, SIGINT, SIGTERM or SIGHUP. A second SIGINT interrupts at once.
+
+    SIGHUP comes when the terminal is closed; under ``nohup`` it is ignored and stays so.
+    """
 
     def __init__(self, deadline: float) -> None:
         self._deadline, self._signalled = deadline, False
@@ -52,7 +55,10 @@ class Stop:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # others cannot have handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not on Windows
+                numbers.append(signal.SIGHUP)
+            for number in numbers:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
