@@ -27,6 +27,16 @@ MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
 BLOCKS = 3
 
 
+@pytest.fixture(scope="module", autouse=True)
+def private_folders(tmp_path_factory):
+    """What the compilers are told to use is told by the environment, which later tests hand on to the commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
+        yield
+
+
 class Clock:
     def __init__(self):
         self.now = 0.0
@@ -181,7 +191,7 @@ def test_compiled_blocks_equal_the_plain_ones(tmp_path):
     """With the real compiler, and its own comparison; what it stores goes to the user's cache alone."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TORCHINDUCTOR", "TRITON"))}
     here = {
         "TMPDIR": str(temporary),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
