@@ -1,8 +1,8 @@
 """The network's blocks compiled by PyTorch's own compiler, for long jobs on a CPU.
 
 Where the hardware multiplies bf16, the convolutions are so fast that the sums and ReLUs between them take most of the
-time; compiled, these are done in few passes. In fp32 the convolutions take nearly all of it, and nothing is gained (4%
-in DDRBs, 15% in ERPABs, on an AMD EPYC with AVX2). Compiling takes about half a minute and needs a C++ compiler, so it
+time; compiled, these are done in few passes. In fp32 the convolutions take nearly all of it, and little is gained (2%
+in DDRBs, 10% in ERPABs, on an AMD EPYC with AVX2). Compiling takes about half a minute and needs a C++ compiler, so it
 is left until a job has shown to be a long one, and what comes of it stays only if it is faster and gives the same.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dpenet_cli.backends.bands import BandFlow
 from dpenet_cli.backends.kept import BandBlock, Ledger, ledger_of, radius_of
-from dpenet_cli.backends.sliding import BlockFlow, BlockGraph
+from dpenet_cli.backends.sliding import BlockFlow, BlockGraph, Infer
 from dpenet_cli.folders import keep_compilers_tidy
 from dpenet_cli.model import DPENet
 
@@ -159,7 +159,7 @@ class CompiledBlocks:
         return BlockFlow(height, self.graph_of)
 
 
-def _compiled(block: nn.Module, ledger: Ledger) -> Callable[[Sequence[Tensor], Sequence[Tensor]], None]:
+def _compiled(block: nn.Module, ledger: Ledger) -> Infer:
     """What runs a block by compiled code. Compiling is done at the first run."""
     from torch._inductor import config  # noqa: PLC0415 - takes seconds to import
 
