@@ -398,13 +398,15 @@ def test_the_callers_code_runs_outside_inference_mode_and_autocast():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16, Precision.BF16])
-def test_cuda_equals_the_cpu(precision):
-    rainy = picture(300, 500)
+@pytest.mark.parametrize(
+    ("precision", "levels"), [(Precision.FP32, 0.1), (Precision.FP16, 2.5), (Precision.BF16, 12.0)]
+)
+def test_cuda_equals_the_cpu(precision, levels):
+    """In 16 bits, whose rounding is 1/257 of a grey level: in 8 bits a tie may round either way."""
+    rainy = picture(300, 500).astype(np.uint16) * 257
     model = lively_model(DPENetConfig())
     on_gpu = Derainer(TorchBackend(model, "cuda", precision), EngineOptions())(rainy)
-    tolerance = {Precision.FP32: 0.51, Precision.FP16: 3.0, Precision.BF16: 12.0}[precision]
-    assert np.abs(on_gpu - whole(lively_model(DPENetConfig()), rainy)).max() <= tolerance
+    assert np.abs(on_gpu - whole(lively_model(DPENetConfig()), rainy)).max() / 257 <= levels
 
 
 def test_a_stream_of_frames_looks_ahead_a_little():
