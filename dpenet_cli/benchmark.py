@@ -7,18 +7,15 @@ is the mean over its pictures (`dpenet_cli.metrics`).
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
-
-from dpenet_cli.datasets import DECODED_FORMATS, Dataset, Pair, Picture, below, pair_folders, read_pair
+from dpenet_cli.datasets import Dataset, Pair, Picture, below, pair_folders, read_pair, read_picture
 from dpenet_cli.demo import demo_names, demo_pair
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.images.pixels import DECODING_ERRORS
 from dpenet_cli.known_sets import find_known, open_known
 from dpenet_cli.metrics import Mean, Protocol, Score, mean, score
 from dpenet_cli.model import DPENet
@@ -231,8 +228,10 @@ def _picture_json(scored: Scored) -> dict[str, Any]:
 
 
 def _of_pairs(name: str, dataset: Dataset, *, partial: bool, usual: int | None = None) -> PairSet:
-    """Look at every pair's header before any work starts, so that an hour's run does not end at its last picture."""
-    problems = {pair: problem for pair in dataset.pairs if (problem := _problem(pair))}
+    """Read every pair before any work starts, so that an hour's run does not end at its last picture."""
+    with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
+        told = list(pool.map(_problem, dataset.pairs))
+    problems = {pair: problem for pair, problem in zip(dataset.pairs, told, strict=True) if problem}
     usable = [pair for pair in dataset.pairs if pair not in problems]
     if problems and (not partial or not usable):
         some = "; ".join(list(problems.values())[:5])
@@ -256,18 +255,15 @@ def _reader(pair: Pair) -> Callable[[], tuple[Picture, Picture]]:
 
 
 def _problem(pair: Pair) -> str:
-    """Why a pair cannot be scored, told by the files' headers; nothing if it can."""
-    sizes = []
-    for path in dict.fromkeys((pair.rainy, pair.clean)):
-        try:
-            with Image.open(path, formats=DECODED_FORMATS) as picture:
-                turned = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientation 5..8: lying on its side
-                sizes.append(picture.size[::-1] if turned else picture.size)
-        except DECODING_ERRORS as error:
-            return f"{path.name} cannot be read ({error})"
-    if len(set(sizes)) > 1:
+    """Why a pair cannot be scored; nothing if it can."""
+    try:
+        shapes = [read_picture(path).shape for path in dict.fromkeys((pair.rainy, pair.clean))]
+    except DatasetError as error:
+        return f"{Path(error.what).name} {error.why.removeprefix('it ')}"
+    if len(set(shapes)) > 1:
         return f"{pair.rainy.name} and {pair.clean.name} differ in size"
-    width, height = np.array(sizes[0]) // np.array((1 if pair.clean_side is None else 2, 1))
+    height, width, _ = shapes[0]
+    width //= 1 if pair.clean_side is None else 2
     if min(width, height) < MIN_SIDE:
         return f"{pair.rainy.name} is {width}×{height}, smaller than SSIM's window of {MIN_SIDE}×{MIN_SIDE}"
     return ""

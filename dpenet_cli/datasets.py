@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,19 +19,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from dpenet_cli.errors import DatasetError
-from dpenet_cli.images.pixels import DECODING_ERRORS
+from dpenet_cli.errors import DatasetError, ImageError
+from dpenet_cli.images.formats import PICTURE_SUFFIXES
+from dpenet_cli.images.reading import read
 
 Picture: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, RGB."""
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-"""Files that count as pictures, in lower case."""
-
-DECODED_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "TIFF", "PPM")
-"""What is decoded, whatever a file calls itself: Pillow would start Ghostscript for a page description."""
+SUFFIXES = PICTURE_SUFFIXES | {".ppm"}
+"""Files that count as pictures, in lower case. PPM is not read: such a file is named rather than passed over."""
 
 RAINY_FOLDERS = ("input", "rainy", "rain", "rainy_image", "lq", "rainy_images")
 CLEAN_FOLDERS = ("target", "clean", "norain", "ground_truth", "gt", "groundtruth", "ground_truths")
@@ -98,9 +96,8 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
     """
     if not folder.is_dir():
         raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
-    subfolders = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    rainy = next((subfolders[name] for name in RAINY_FOLDERS if name in subfolders), None)
-    clean = next((subfolders[name] for name in CLEAN_FOLDERS if name in subfolders), None)
+    subfolders = _subfolders(folder)
+    rainy, clean = _first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders)
     here = _pictures(folder)
     if rainy and clean:
         return _paired(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
@@ -116,6 +113,26 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
     if side is None:
         return Dataset(folder, Layout.CLEAN, clean=tuple(here))
     return Dataset(folder, Layout.SIDE_BY_SIDE, tuple(Pair(path.stem, path, path, side) for path in here))
+
+
+def holds_set(folder: Path) -> bool:
+    """Whether pictures, or two folders that pair, lie in a folder, told by names alone.
+
+    Raises:
+        OSError: the folder is not there, or not ours to read.
+    """
+    if any(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir()):
+        return True
+    subfolders = _subfolders(folder)
+    return None not in (_first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders))
+
+
+def _subfolders(folder: Path) -> dict[str, Path]:
+    return {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+
+
+def _first(names: Sequence[str], subfolders: Mapping[str, Path]) -> Path | None:
+    return next((subfolders[name] for name in names if name in subfolders), None)
 
 
 def pair_folders(rainy: Path, clean: Path, *, partial: bool = False) -> Dataset:
@@ -149,19 +166,21 @@ def _above(first: Path, second: Path) -> Path:
 
 
 def read_picture(path: Path) -> Picture:
-    """Read a picture as H×W×3 uint8 RGB, upright.
+    """Read a picture as H×W×3 uint8 RGB, upright, in the formats that are cleaned; its values are not converted.
 
     Raises:
         DatasetError: the file cannot be read, or has more than 8 bits a channel.
+        DpenetError: something that is needed for it is not installed.
     """
     try:
-        with Image.open(path, formats=DECODED_FORMATS) as picture:
-            if picture.mode.startswith(("I", "F")):
-                why = f"it has more than 8 bits a channel (mode {picture.mode})"
-                raise DatasetError(str(path), why, "Sets are read as 8-bit pictures: convert it, or leave it out.")
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except DECODING_ERRORS as error:
-        raise DatasetError(str(path), f"it cannot be read: {error}", "Replace the file or leave it out.") from error
+        picture = read(path)
+    except ImageError as error:
+        step = "Replace the file or leave it out."
+        raise DatasetError(str(path), f"it cannot be read: {error.why}", step) from error
+    if (bits := picture.coding.deep or picture.bits) > 8:
+        why = f"it has {bits} bits a channel, and sets are read as pictures of 8 bits"
+        raise DatasetError(str(path), why, "Convert it yourself, or leave it out.")
+    return picture.pixels.astype(np.uint8, copy=False)
 
 
 def read_pair(pair: Pair) -> tuple[Picture, Picture]:

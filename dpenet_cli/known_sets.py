@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpenet_cli.datasets import Dataset, open_dataset
+from dpenet_cli.datasets import Dataset, holds_set, open_dataset
 from dpenet_cli.errors import DatasetError, OptionError
 from dpenet_cli.folders import data_folder
 
@@ -245,11 +245,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _holds_pairs(folder: Path) -> bool:
-    """Whether pictures or folders of pictures lie here, told by names alone."""
     try:
-        names = {path.name.lower() for path in folder.iterdir()}
+        return holds_set(folder)
     except OSError:
         return False
-    return bool(names & {"input", "target", "rainy", "rainy_image", "ground_truth", "gt", "norain"}) or any(
-        name.endswith((".png", ".jpg")) for name in names
-    )

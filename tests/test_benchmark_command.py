@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import command, dpenet
+from pictures import deep_png, photo
 from PIL import Image
 from test_camera import textured
 
@@ -106,6 +107,40 @@ def test_what_cannot_be_scored_is_found_before_the_work_and_listed(root, tmp_pat
         store(tmp_path / name, textured(0, 10, 40))
     with pytest.raises(DatasetError, match="smaller than SSIM's window"):
         folder_set(tmp_path / "a", tmp_path / "b")
+
+
+def test_what_is_deeper_than_8_bits_is_found_before_the_work(root):
+    folder = root / "Rain_100L"
+    (folder / "target/1.png").write_bytes(deep_png(photo(40, 48, deep=True)))
+    with pytest.raises(DatasetError, match=r"1 of 3 pairs cannot be scored: 1\.png has 16 bits a channel"):
+        folder_set(folder / "input", folder / "target")
+    found = folder_set(folder / "input", folder / "target", partial=True)
+    assert [item.name for item in found.items] == ["0", "2"]
+
+
+@pytest.mark.parametrize("ending", ["webp", "tif", "bmp"])
+def test_pairs_of_other_formats_are_scored(root, ending):
+    folder = root / "Rain_100L"
+    rainy, clean = folder_set(folder / "input", folder / "target").items[0].read()
+    for path in [*folder.glob("*/*.png")]:
+        Image.open(path).save(path.with_suffix(f".{ending}"), **({"lossless": True} if ending == "webp" else {}))
+        path.unlink()
+    again = folder_set(folder / "input", folder / "target").items[0].read()
+    assert np.array_equal(again[0], rainy)
+    assert np.array_equal(again[1], clean)
+
+
+@pytest.mark.parametrize(("rainy", "clean"), [("lq", "clean"), ("rain", "norain"), ("rainy_images", "ground_truths")])
+def test_a_set_within_its_folder_is_found_whatever_its_folders_are_called(tmp_path, rainy, clean):
+    for part, colour in ("train", 9), ("test", 200):
+        for side in (rainy, clean):
+            store(tmp_path / f"Rain100L/{part}/{side}/1.png", np.full((20, 20, 3), colour, np.uint8))
+    (item,) = known_set("rain100l", tmp_path, partial=True).items
+    assert item.read()[0].max() == 200
+    store(tmp_path / f"Rain100L/{rainy}/1.png", np.full((20, 20, 3), 77, np.uint8))
+    store(tmp_path / f"Rain100L/{clean}/1.png", np.full((20, 20, 3), 77, np.uint8))
+    (item,) = known_set("rain100l", tmp_path, partial=True).items
+    assert item.read()[0].max() == 77
 
 
 def test_scores_are_of_the_pixels_that_a_user_would_save(root):

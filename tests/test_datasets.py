@@ -1,12 +1,25 @@
+import itertools
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import camera_jpeg, deep_png, photo, saved, tiff, wide_profile
+from PIL import Image, ImageOps
 from test_camera import textured
 
-from dpenet_cli.datasets import Layout, Side, open_dataset, read_pair, read_picture, split_backgrounds
+from dpenet_cli.datasets import (
+    CLEAN_FOLDERS,
+    RAINY_FOLDERS,
+    Layout,
+    Side,
+    holds_set,
+    open_dataset,
+    read_pair,
+    read_picture,
+    split_backgrounds,
+)
 from dpenet_cli.errors import DatasetError
 
 DATA = os.environ.get("DPENET_TEST_DATA")
@@ -97,6 +110,70 @@ def test_unequal_sizes_and_damaged_files_are_errors(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(DatasetError, match="8 bits"):
         read_picture(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("rgb.png", deep_png(photo(deep=True))),
+        ("rgba.png", deep_png(photo(deep=True, channels=4))),
+        ("grey.png", deep_png(photo(deep=True, channels=1))),
+        ("rgb.tif", tiff(photo(deep=True), photometric="rgb")),
+        ("grey.tif", tiff(photo(deep=True)[..., 0])),
+    ],
+)
+def test_sixteen_bits_are_refused_not_cut(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DatasetError, match=rf"{name}: it has 16 bits a channel"):
+        read_picture(tmp_path / name)
+
+
+def test_ten_bits_are_refused_not_cut(tmp_path: Path) -> None:
+    ok, data = cv2.imencode(".avif", photo(deep=True) >> 6, [cv2.IMWRITE_AVIF_DEPTH, 10])
+    if not ok:
+        pytest.skip("this OpenCV writes no AVIF")
+    (tmp_path / "a.avif").write_bytes(data.tobytes())
+    with pytest.raises(DatasetError, match="it has 10 bits a channel"):
+        read_picture(tmp_path / "a.avif")
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.tif", "a.bmp", "a.avif", "a.dib", "a.jfif"])
+def test_sets_are_read_in_every_format_that_is_cleaned(tmp_path: Path, name: str) -> None:
+    kind = {"dib": "BMP", "jfif": "JPEG", "tif": "TIFF"}.get(name[2:], name[2:].upper())
+    data = saved(photo(), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    (tmp_path / name).write_bytes(data)
+    assert [path.name for path in open_dataset(tmp_path).clean] == [name]
+    with Image.open(tmp_path / name) as image:
+        expected = np.array(image.convert("RGB"))
+    assert np.array_equal(read_picture(tmp_path / name), expected)
+
+
+def test_pictures_are_turned_upright_and_their_colours_left_alone(tmp_path: Path) -> None:
+    sideways = camera_jpeg(6)  # with the profile of a wide colour space
+    (tmp_path / "a.jpg").write_bytes(sideways)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.info["icc_profile"] == wide_profile()
+        expected = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    assert np.array_equal(read_picture(tmp_path / "a.jpg"), expected)
+    (tmp_path / "a.tif").write_bytes(tiff(photo(), photometric="rgb", extratags=[(274, "H", 1, 6, True)]))
+    assert np.array_equal(read_picture(tmp_path / "a.tif"), np.rot90(photo(), -1))
+
+
+def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
+    store(tmp_path / "a.png")
+    store(tmp_path / "b.ppm")
+    with pytest.raises(DatasetError, match=r"b\.ppm: it cannot be read: its content is not a picture in a format"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(("rainy", "clean"), list(itertools.product(RAINY_FOLDERS, CLEAN_FOLDERS)))
+def test_a_set_is_known_by_the_names_that_pair(tmp_path: Path, rainy: str, clean: str) -> None:
+    store(tmp_path / f"set/{rainy}/a.tif")
+    assert not holds_set(tmp_path / "set")
+    store(tmp_path / f"set/{clean}/a.tif")
+    assert names(tmp_path / "set") == [("a.tif", "a.tif")]
+    assert holds_set(tmp_path / "set")
+    assert not holds_set(tmp_path)
 
 
 def test_the_split_is_stable_when_pictures_come_or_go() -> None:

@@ -230,7 +230,7 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
     if header.bits > 8:
         notices.append(f"{header.bits} bits per channel became 8")
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    coding = Coding(chroma=header.chroma)
+    coding = Coding(chroma=header.chroma, deep=header.bits if header.bits > 8 else None)
     return _finish(samples, ImageFormat.AVIF, metadata, orientation=orientation, coding=coding, notices=notices + more)
 
 
@@ -262,7 +262,8 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
     image = Image.frombytes(main.mode, main.size, bytes(main.data), "raw", main.mode, main.stride)
     samples, more = decode(image, metadata.icc, what)
     # libheif has turned the pixels by the container's own orientation; the one in EXIF only repeats it.
-    coding = Coding(chroma={422: "4:2:2", 444: "4:4:4"}.get(info.get("chroma", 420), "4:2:0"))
+    chroma = {422: "4:2:2", 444: "4:4:4"}.get(info.get("chroma", 420), "4:2:0")
+    coding = Coding(chroma=chroma, deep=info["bit_depth"] if info["bit_depth"] > 8 else None)
     return _finish(samples, ImageFormat.HEIC, metadata, coding=coding, notices=notices + more)
 
 
