@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused, ImageWriteError
 from dpenet_cli.images import Metadata, Picture, encode, exif, format_for, read, with_pixels
+from dpenet_cli.images.compare import side_by_side
 from dpenet_cli.images.directory import DamagedError
 from dpenet_cli.images.encoders import gentle_tables
 from dpenet_cli.images.pixels import decode_deep
@@ -417,6 +418,49 @@ def test_what_is_too_long_for_a_jpeg_is_said() -> None:
     assert "exif" not in pil(data).info
     long = read(with_chunks(saved(photo(), "PNG"), chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + b"x" * 70000)))
     assert any("XMP" in notice for notice in encode(long, JPEG, PLAIN)[1])
+
+
+@pytest.mark.parametrize("image_format", [JPEG, PNG, TIFF, WEBP, AVIF, HEIC])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_grey_profile_goes_with_grey_pixels_alone(image_format: ImageFormat, alpha: bool) -> None:
+    if alpha and image_format is JPEG:
+        pytest.skip("JPEG has no transparency")
+    if image_format is HEIC:
+        pytest.importorskip("pillow_heif")
+    grey = np.full((32, 32, 2 if alpha else 1), 55, np.uint8)
+    picture = read(saved(grey if alpha else grey[..., 0], "PNG", icc_profile=pictures.grey_profile()))
+    data, notices = encode(picture, image_format, PLAIN)
+    back = read(data)
+    if image_format in (JPEG, PNG, TIFF) or (image_format is HEIC and not alpha):
+        assert (back.grey, back.metadata.icc) == (True, pictures.grey_profile())
+        assert notices == ()
+    else:
+        assert back.metadata.icc is None
+        assert notices == ("colours were converted to sRGB",)
+        assert np.abs(back.pixels.astype(int) - 128).max() <= 2  # 55/255 as light is 128/255 in sRGB
+
+
+@pytest.mark.parametrize("image_format", [JPEG, PNG, TIFF, WEBP, AVIF])
+@pytest.mark.parametrize("profile", [pictures.grey_profile(), pictures.cmyk_profile()])
+def test_a_profile_for_other_pixels_is_left_out_and_told(image_format: ImageFormat, profile: bytes) -> None:
+    picture = Picture(photo(), None, False, PNG, Metadata(icc=profile))
+    data, notices = encode(picture, image_format, PLAIN)
+    assert read(data).metadata.icc is None
+    assert notices == ("the colour profile is damaged or does not fit, and is left out",)
+
+
+def test_the_sheet_of_before_and_after_has_a_profile_that_fits() -> None:
+    grey = read(saved(np.full((32, 32), 55, np.uint8), "PNG", icc_profile=pictures.grey_profile()))
+    sheet = pil(side_by_side(grey, grey))
+    assert sheet.mode == "RGB"
+    assert "icc_profile" not in sheet.info
+    assert np.abs(np.asarray(sheet).astype(int)[:, :28] - 128).max() <= 2
+    wrong = Picture(photo(), None, False, PNG, Metadata(icc=pictures.grey_profile()))
+    sheet = pil(side_by_side(wrong, wrong))
+    assert "icc_profile" not in sheet.info
+    assert np.abs(np.asarray(sheet).astype(int)[:, :64] - photo()).mean() < 3
+    wide = read(camera_jpeg())
+    assert pil(side_by_side(wide, wide)).info["icc_profile"] == pictures.wide_profile()
 
 
 def test_large_profiles_are_split_and_joined() -> None:

@@ -44,6 +44,14 @@ def to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform:
         raise ProfileError(str(error)) from error
 
 
+def fits(icc: bytes, *, grey: bool) -> bool:
+    """Whether a profile can be for grey pixels, or for RGB, by its header; a damaged one is not judged here.
+
+    One for RGB is let through with grey pixels, too: such files are common, and mean R = G = B.
+    """
+    return icc[36:40] != b"acsp" or icc[16:20] == b"RGB " or (grey and icc[16:20] == b"GRAY")
+
+
 def is_srgb(icc: bytes) -> bool:
     """Whether an RGB profile changes nothing, by its effect on a grid of colours, since names and versions vary.
 

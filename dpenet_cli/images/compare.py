@@ -1,5 +1,6 @@
 """A before/after picture for people to look at."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dpenet_cli.backends import Pixels
+from dpenet_cli.images import colour
 from dpenet_cli.images.picture import Picture
 
 _LONGEST = 2400
@@ -17,19 +19,25 @@ _GAP = 8
 
 
 def side_by_side(before: Picture, after: Picture) -> bytes:
-    """A JPEG with both pictures, `before` on the left, in their own colour profile.
+    """A JPEG with both pictures, `before` on the left, in their own colour profile; grey ones with a profile in sRGB.
 
     Args:
         before: the input.
         after: the result, of the same size.
     """
+    icc = after.metadata.icc
     halves = [_for_screen(picture.pixels) for picture in (before, after)]
+    if icc and not colour.fits(icc, grey=False):  # a sheet is RGB
+        if after.grey:
+            with contextlib.suppress(colour.ProfileError):
+                halves = [np.repeat(colour.converted(half[..., :1], icc), 3, axis=2) for half in halves]
+        icc = None
     height, width = halves[0].shape[:2]
     sheet = np.full((height, 2 * width + _GAP, 3), 255, np.uint8)
     sheet[:, :width] = halves[0]
     sheet[:, width + _GAP :] = halves[1]
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "JPEG", quality=92, subsampling=0, icc_profile=after.metadata.icc)
+    Image.fromarray(sheet).save(file, "JPEG", quality=92, subsampling=0, icc_profile=icc)
     return file.getvalue()
 
 

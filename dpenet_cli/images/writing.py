@@ -110,11 +110,18 @@ def _prepared(
         metadata = Metadata(icc=metadata.icc, png_colour=colours)
     if metadata.icc and (options.strip_metadata or "icc" not in _HOLDS[image_format]):
         samples, metadata = _without_profile(samples, metadata, notices)
-    if metadata.icc and picture.grey and image_format is ImageFormat.WEBP and metadata.icc[16:20] == b"GRAY":
-        samples, metadata = _without_profile(samples, metadata, notices)  # WebP has no grey: the profile would not fit
+    if metadata.icc and not colour.fits(metadata.icc, grey=picture.grey and _keeps_grey(image_format, alpha)):
+        samples, metadata = _without_profile(samples, metadata, notices)
     if alpha is not None:
         samples = np.concatenate([samples, alpha[..., None]], axis=2)
     return samples, metadata
+
+
+def _keeps_grey(image_format: ImageFormat, alpha: Samples | None) -> bool:
+    """Whether the encoder writes one grey channel, not RGB; for AVIF that hangs on Pillow's version."""
+    return image_format not in (ImageFormat.WEBP, ImageFormat.AVIF) and (
+        image_format is not ImageFormat.HEIC or alpha is None
+    )
 
 
 def _without_profile(samples: Samples, metadata: Metadata, notices: list[str]) -> tuple[Samples, Metadata]:
