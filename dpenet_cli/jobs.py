@@ -17,7 +17,7 @@ from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
 from dpenet_cli.images import Picture, encode, format_for, read, with_pixels
 from dpenet_cli.images.compare import side_by_side
 from dpenet_cli.inputs import Job
-from dpenet_cli.options import MAX_PIXELS, ImageFormat, SaveOptions
+from dpenet_cli.options import MAX_PIXELS, ImageFormat, SaveOptions, check_types
 from dpenet_cli.storage import write_whole
 
 
@@ -72,6 +72,9 @@ class RunOptions:
     overwrite: bool = False
     workers: int = 1
     at_once: int = 1
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 class _Rainy(NamedTuple):

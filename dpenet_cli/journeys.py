@@ -25,7 +25,7 @@ from dpenet_cli.demo import demo_names, demo_pair
 from dpenet_cli.derainer import Derainer
 from dpenet_cli.images import encode, read
 from dpenet_cli.inputs import Job
-from dpenet_cli.options import EngineOptions, ImageFormat, SaveOptions, VideoCodec, VideoOptions
+from dpenet_cli.options import EngineOptions, ImageFormat, SaveOptions, VideoCodec, VideoOptions, check_types
 from dpenet_cli.speed import PUBLISHED_WAY, Size, peak_bytes, published_way, reset_peak, usable_cores
 from dpenet_cli.video import clean_video, prepare
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
@@ -61,6 +61,9 @@ class JourneyOptions:
     engine: EngineOptions
     size: Size
     pieces: int
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 class Journey(NamedTuple):

@@ -1,8 +1,13 @@
 """The choices that a user has, as frozen dataclasses, declared once. No torch: the CLI reads its defaults here."""
 
+import math
+import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from numbers import Rational, Real
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dpenet_cli.errors import OptionError
 
@@ -57,6 +62,56 @@ MAX_PIXELS = 250_000_000
 today (200 and 150 megapixels), far below what a decompression bomb claims."""
 
 
+_KINDS: dict[Any, tuple[str, str]] = {
+    bool: ("it is either on or off", "Give True or False."),
+    int: ("a whole number is needed", "Give 512, say."),
+    float: ("a finite number is needed", "Give 0.8, say."),
+    Fraction: ("a finite number of seconds is needed", "Give 10, say."),
+    str: ("a text is needed", "Give one, in quotes."),
+    tuple[str, ...]: ("a tuple of texts is needed", "Give one, in quotes and with its comma."),
+    Mapping[str, float]: ("finite numbers by name are needed", "Write pairs=0.3,thin=0.7, say."),
+}
+"""What a value must be, and what to do about it, by the type of its field."""
+
+
+def check_types(options: Any) -> None:
+    """Check every field of a dataclass of options against its type, so that nonsense fails here and by name.
+
+    A plain string becomes the member of its enumeration, and a number of seconds a fraction.
+
+    Raises:
+        OptionError: a value of another type, or a number that is not finite.
+    """
+    for name, hint in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        kinds = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if value is None and types.NoneType in kinds:
+            continue
+        kind, what = kinds[0], f"{name.replace('_', '-')} {value!r}"
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            if value not in tuple(kind):
+                raise OptionError(what, f"there is no such {name}", f"Use {', '.join(kind)}.")
+            object.__setattr__(options, name, kind(value))
+        elif not _is(value, kind):
+            why, step = _KINDS.get(kind, (f"it is not of the kind {kind}", "See what the option's documentation says."))
+            raise OptionError(what, why, step)
+        elif kind is Fraction:
+            object.__setattr__(options, name, Fraction(value))
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool):
+        return kind is bool  # though Python counts with it
+    if kind in (float, Fraction):
+        return isinstance(value, Rational) or (isinstance(value, Real) and math.isfinite(value))
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is(each, get_args(kind)[0]) for each in value)
+    if get_origin(kind) is Mapping:
+        key, item = get_args(kind)
+        return isinstance(value, Mapping) and all(_is(k, key) and _is(v, item) for k, v in value.items())
+    return isinstance(value, kind)
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """How the network is run.
@@ -82,23 +137,12 @@ class EngineOptions:
     backend: Runtime = Runtime.AUTO
 
     def __post_init__(self) -> None:
-        for name, kind in (("precision", Precision), ("backend", Runtime)):
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, kind(value))  # a plain string will do
-            except ValueError:
-                known = ", ".join(kind)
-                raise OptionError(f"{name} {value!r}", f"there is no such {name}", f"Use {known}.") from None
-        for name in ("tile", "threads"):
-            if not isinstance(getattr(self, name), int | None):
-                raise OptionError(f"{name} {getattr(self, name)!r}", "a whole number is needed", "Give 512, say.")
-        if not isinstance(self.device, str):
-            raise OptionError(f"device {self.device!r}", "a name is needed", "Use auto, cpu, cuda, cuda:N or mps.")
+        check_types(self)
         if self.tile is not None and self.tile < 1:
             raise OptionError(f"tile {self.tile}", "a tile is at least 1 pixel wide", "Give a number such as 512.")
         if self.threads is not None and self.threads < 1:
             raise OptionError(f"threads {self.threads}", "at least one thread is needed", "Give 1 or more.")
-        if not 0.0 <= self.strength <= 1.0:  # also catches NaN
+        if not 0.0 <= self.strength <= 1.0:
             raise OptionError(
                 f"strength {self.strength}", "the strength of the cleaning lies between 0 and 1", "Give 0.8, say."
             )
@@ -118,6 +162,7 @@ class SaveOptions:
     strip_metadata: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise OptionError(f"quality {self.quality}", "quality lies between 1 and 100", "Give 95, say.")
 
@@ -174,11 +219,17 @@ class VideoOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise OptionError(f"crf {self.crf}", "the quality scale runs from 0 to 63", "Give 18, say.")
         if self.preview is not None and self.preview <= 0:
             raise OptionError(f"preview {self.preview}", "a preview has a length", "Give 5 seconds, say.")
         if self.checkpoint <= 0:
             raise OptionError(f"checkpoint {self.checkpoint}", "a segment has a length", "Give 10 seconds, say.")
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise OptionError(f"end {self.end}", f"it does not lie after the start, {self.start}", "Give a later end.")
+        if self.video_stream is not None and self.video_stream < 0:
+            raise OptionError(f"video stream {self.video_stream}", "they are counted from 0", "Give 0 for the first.")
+        if self.start is not None and self.start < 0:
+            raise OptionError(f"start {self.start}", "it lies before the video's beginning", "Give 0 or more seconds.")
+        if self.end is not None and self.end <= (self.start or 0):
+            why = f"it does not lie after the start, {self.start or 0}"
+            raise OptionError(f"end {self.end}", why, "Give a later end.")

@@ -26,7 +26,7 @@ from dpenet_cli.benchmark import network_of
 from dpenet_cli.checkpoints import load_model
 from dpenet_cli.derainer import Derainer
 from dpenet_cli.errors import DeviceError, OptionError
-from dpenet_cli.options import EngineOptions, Precision, Runtime
+from dpenet_cli.options import EngineOptions, Precision, Runtime, check_types
 
 PUBLISHED_WAY = "published way: torch, fp32, NCHW, eager, whole picture"
 
@@ -66,6 +66,9 @@ class SpeedOptions:
     device: str = "auto"
     threads: int | None = None
     repeats: int = 5
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @dataclass(frozen=True)

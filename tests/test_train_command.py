@@ -44,6 +44,13 @@ def test_a_run_goes_on_and_wrong_usage_exits_with_two(tmp_path, clean):
     resumed = dpenet("train", "--resume", "-o", run, "--steps", "6", "--json")
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads(resumed.stdout.splitlines()[-1])["step"] == 6
+    numbers = [("--learning-rate", "nan"), ("--max-minutes", "nan"), ("--max-minutes", "inf"), ("--mix", "thin=nan")]
+    numbers += [("--max-minutes", "-1"), ("--checkpoint-seconds", "-1"), ("--seed", "-1"), ("--evaluate-every", "-1")]
+    for option, value in numbers:
+        result = dpenet("train", "--data", clean, "-o", tmp_path / "z", option, value)
+        assert result.returncode == 2, option
+        assert option[2:] in result.stderr
+        assert not (tmp_path / "z").exists()
     for wrong in (["-o", tmp_path / "x"], ["--data", tmp_path / "none", "-o", tmp_path / "y"]):
         result = dpenet("train", *wrong)
         assert result.returncode == 2

@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -354,6 +356,37 @@ def test_options_travel_through_json_and_refuse_nonsense(tmp_path: Path) -> None
     (tmp_path / "options.json").write_text("{}")
     with pytest.raises(TrainingError, match="no options of a run"):
         TrainOptions.read(tmp_path / "options.json")
+
+
+NUMBERS = [
+    *("steps", "epochs", "batch", "crop", "learning_rate", "warmup", "clip", "ema", "seed", "threads", "validation"),
+    *("evaluate_every", "checkpoint_seconds"),
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_of_a_run_is_checked(tmp_path: Path, name: str) -> None:
+    numbers = {field.name for field in dataclasses.fields(TrainOptions) if re.search("int|float", str(field.type))}
+    assert numbers - {"mix"} == set(NUMBERS)
+    for wrong in (math.nan, math.inf, -math.inf, -1, "1", True):
+        with pytest.raises(OptionError, match=name.replace("_", "-")):
+            TrainOptions(data=("a",), **{name: wrong})
+    with pytest.raises(OptionError, match="mix"):
+        TrainOptions(data=("a",), mix={"thin": 1.0, "dense": wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"mix": {"thin": math.nan}}, {"mix": {"thin": math.inf}}, {"mix": {"thin": 1.0, "dry": -1.0}}, {"mix": "x"}),
+        *({"mix": {"thin": 1e308, "dry": 1e308}}, {"data": "a"}, {"data": (1,)}, {"exclude": ["c"]}, {"light": 1}),
+        *({"clean_side": "top"}, {"recipe": "best"}, {"precision": "fp16"}, {"device": None}, {"seed": 2**63}),
+        *({"learning_rate": 0}, {"init": 3}, {"compile": "no"}),
+    ],
+)
+def test_wrong_kinds_of_choices_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        TrainOptions(**{"data": ("a",)} | wrong)
 
 
 def test_a_run_whose_data_were_wrong_can_be_started_again(tmp_path: Path, clean: str) -> None:

@@ -6,17 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clips import SOUND, clip, ffmpeg, planes, probe, times
 from conftest import command, dpenet, lively_model
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dpenet_cli.video
 from dpenet_cli.checkpoints import WeightsCard, save_model
 from dpenet_cli.cli.console import BatchReport, Exit
+from dpenet_cli.cli.video import _seconds
 from dpenet_cli.cli.video_batch import VideoBatch
+from dpenet_cli.errors import OptionError
 from dpenet_cli.inputs import Batch, Job
 from dpenet_cli.model import DPENetConfig
 from dpenet_cli.options import EngineOptions, VideoOptions
@@ -96,6 +101,10 @@ def test_a_damaged_video_is_cleaned_and_told(tmp_path, tiny_weights):
     "wrong",
     [
         ["--start", "soon"],
+        ["--start", "-5"],
+        ["--end", "1:-30"],
+        ["--preview", "1/2"],
+        ["--start", "1:60"],
         ["--start", "5", "--end", "4"],
         ["--crf", "99"],
         ["--codec", "gif"],
@@ -108,6 +117,64 @@ def test_wrong_usage(dashcam, tiny_weights, wrong):
     result = dpenet("video", dashcam, "--weights", tiny_weights, *wrong)
     assert result.returncode == 2
     assert not dashcam.with_name("dashcam-derained.mp4").exists()
+
+
+@given(
+    hours=st.integers(0, 10**6),
+    minutes=st.integers(0, 59),
+    seconds=st.integers(0, 59),
+    part=st.from_regex(r"(\.[0-9]{1,18})?", fullmatch=True).filter(str.isascii),
+)
+def test_times_are_read_exactly(hours, minutes, seconds, part):
+    rest = Fraction("0" + part)
+    for text, expected in (
+        (f"{hours}{part}", hours + rest),
+        (f"{hours}:{seconds}{part}", hours * 60 + seconds + rest),
+        (f"{hours}:{minutes:02}:{seconds:02}{part}", hours * 3600 + minutes * 60 + seconds + rest),
+    ):
+        assert _seconds(text, "--start") == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90", 90), ("1:30", 90), ("1:02:03.5", 3723.5), (".5", 0.5), ("0", 0)])
+def test_times_as_people_write_them(text, expected):
+    assert _seconds(text, "--start") == expected
+
+
+WRONG_TIMES = [
+    "",
+    ".",
+    "-5",
+    "+5",
+    "1:-30",
+    "1/2",
+    "1e3",
+    "nan",
+    "inf",
+    "1:60",
+    "1:60:00",
+    "1:2:3:4",
+    ":30",
+    "1:",
+    " 5",
+]
+WRONG_TIMES += [" 5", "1_000", "1.5:30", "5s", "0x10", "٣", "5\n", "1:٣", "9" * 5000]
+
+
+@pytest.mark.parametrize("text", WRONG_TIMES)
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(OptionError, match="it is no time"):
+        _seconds(text, "--start")
+
+
+@given(st.text(st.sampled_from("0123456789:.-+/e_ n"), max_size=12))
+def test_any_text_is_a_time_of_at_least_0_or_refused(text):
+    try:
+        value = _seconds(text, "--start")
+    except OptionError:
+        return
+    assert value is not None
+    assert value >= 0
+    assert set(text) <= set("0123456789:.")
 
 
 def test_fast_takes_the_light_weights(dashcam, tmp_path):

@@ -1,6 +1,7 @@
 """``dpenet train``: from folders of pictures to weights, resumable."""
 
 import contextlib
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,7 +157,7 @@ def train(
         "compile": compile_network,
         "threads": threads,
     }
-    _check(data, clean_side, resume=resume)
+    _check(data, clean_side, max_minutes, resume=resume)
     given = {name: value for name, value in choices.items() if value is not None}
     with contextlib.suppress(OptionError):  # no home: then torch takes the folder for temporary files
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))  # read as torch is imported
@@ -175,9 +176,11 @@ def train(
         raise typer.Exit(Exit.INTERRUPTED)
 
 
-def _check(data: list[Path] | None, clean_side: str | None, *, resume: bool) -> None:
+def _check(data: list[Path] | None, clean_side: str | None, max_minutes: float | None, *, resume: bool) -> None:
     if clean_side not in {None, "left", "right"}:
         raise OptionError(f"clean-side {clean_side}", "a picture has a left and a right half", "Use left or right.")
+    if max_minutes is not None and not 0 <= max_minutes < math.inf:  # NaN neither
+        raise OptionError(f"max-minutes {max_minutes}", "it is a number of minutes, at least 0", "Give 30, say.")
     if not data and not resume:
         raise OptionError("data", "there is nothing to learn from", "Give --data DIR, or --resume.")
     if data and resume:

@@ -1,5 +1,6 @@
 """``dpenet video``: videos in, clean videos out, with their sound and everything else."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -34,17 +35,20 @@ from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoOpt
 
 _PART = "Which part"
 
+_TIME = re.compile(r"(?:[0-9]{1,9}:(?:[0-5]?[0-9]:)?[0-5]?[0-9]|[0-9]{1,9}|(?=\.))(?:\.[0-9]{1,18})?")
+"""No sign, no fraction such as 1/2, no exponent: all of which Python's numbers would take."""
+
 
 def _seconds(text: str | None, option: str) -> Fraction | None:
     """``90``, ``1:30`` or ``0:01:30.5`` as exact seconds."""
     if text is None:
         return None
-    try:
-        total = Fraction(0)
-        for part in text.split(":"):
-            total = total * 60 + Fraction(part)
-    except (ValueError, ZeroDivisionError):
-        raise OptionError(f"{option} {text!r}", "it is no time", "Give 90, 1:30 or 0:01:30.5, say.") from None
+    if not _TIME.fullmatch(text):
+        why = "it is no time: seconds, minutes:seconds or hours:minutes:seconds, each but the first below 60"
+        raise OptionError(f"{option} {text!r}", why, "Give 90, 1:30 or 0:01:30.5, say.")
+    total = Fraction(0)
+    for part in text.split(":"):
+        total = total * 60 + Fraction(part)
     return total
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dpenet_cli.errors import OptionError, TrainingError
-from dpenet_cli.options import Precision
+from dpenet_cli.options import Precision, check_types
 
 
 class Recipe(StrEnum):
@@ -23,6 +24,18 @@ PAIRS = "pairs"
 """The name, in a mixture, of rainy pictures as they are; the other names are kinds of drawn rain."""
 
 GENERAL_MIX = {PAIRS: 0.27, "thin": 0.2, "dense": 0.24, "noise": 0.13, "depth": 0.07, "heavy": 0.03, "dry": 0.06}
+
+_LEAST = {
+    "batch": 1,
+    "crop": 16,
+    "threads": 1,
+    **dict.fromkeys(("steps", "epochs", "validation", "warmup", "clip"), 0),
+    **dict.fromkeys(("seed", "evaluate_every", "checkpoint_seconds"), 0),
+}
+"""The least value of each number that has no limit of its own kind."""
+
+_LARGEST_SEED = 2**63 - 1
+"""What PyTorch's generators take."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +96,28 @@ class TrainOptions:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("crop", 16), ("steps", 0), ("epochs", 0), ("validation", 0)):
-            if (value := getattr(self, name)) < least:
-                raise OptionError(f"{name} {value}", f"it is at least {least}", "Give a larger number.")
+        check_types(self)
+        for name, least in _LEAST.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                what = f"{name.replace('_', '-')} {value}"
+                raise OptionError(what, f"it is at least {least}", "Give a larger number.")
+        if self.clean_side not in {None, "left", "right"}:
+            why = "a picture has a left and a right half"
+            raise OptionError(f"clean-side {self.clean_side}", why, "Use left or right.")
         if not self.data:
             raise OptionError("data", "there is nothing to learn from", "Give --data DIR.")
         if not self.steps and not self.epochs:
             raise OptionError("steps 0", "the run would have no end", "Give a number of steps or of epochs.")
         if not 0.0 <= self.ema < 1.0:
             raise OptionError(f"ema {self.ema}", "a decay lies in 0..1, without the 1", "Give 0.999, or 0 for none.")
-        if not self.learning_rate > 0 or self.clip < 0 or self.warmup < 0:
-            raise OptionError("learning rate, clip or warm-up", "they cannot be negative", "Leave them out.")
+        if self.learning_rate <= 0:
+            raise OptionError(f"learning-rate {self.learning_rate}", "nothing would be learnt", "Give 0.001, say.")
+        if self.seed > _LARGEST_SEED:
+            raise OptionError(f"seed {self.seed}", f"it is at most {_LARGEST_SEED}", "Give a smaller number.")
         if self.precision is Precision.FP16:
             raise OptionError("precision fp16", "gradients need bf16's range", "Use bf16 or fp32.")
         unknown = sorted(set(self.mix) - set(GENERAL_MIX))
-        if unknown or sum(self.mix.values()) <= 0 or min(self.mix.values()) < 0:
+        if unknown or not 0 < sum(self.mix.values()) < math.inf or min(self.mix.values()) < 0:
             why = f"there is no {unknown[0]!r}" if unknown else "weights are positive numbers"
             raise OptionError("mix", why, f"Use {', '.join(GENERAL_MIX)}, as in pairs=0.3,thin=0.7.")
 
@@ -125,7 +145,7 @@ class TrainOptions:
             stored = json.loads(path.read_text(encoding="utf-8"))
             stored |= {"recipe": Recipe(stored["recipe"]), "precision": Precision(stored["precision"])}
             return cls(**(stored | {"data": tuple(stored["data"]), "exclude": tuple(stored["exclude"])}))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, OptionError) as error:
             raise TrainingError(
                 str(path), f"no options of a run: {error}", "Start the run without --resume."
             ) from error
