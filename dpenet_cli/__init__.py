@@ -5,6 +5,7 @@ The modules stand in one order, which is also the order to read them in. Each im
     errors       what a user can cause, as a tree
     options      the choices a user has
     storage      files that appear whole or not at all
+    outputs      what may be written where: never over an input, nor unasked over what is there
     folders      where a user's system keeps caches and data
     published    the weights that the paper's authors published, and how they are fetched
     model        the network

@@ -43,12 +43,14 @@ class PairSet:
         items: its pairs, sorted by name.
         usual: how many pairs the set has where it is complete, or None where nobody knows.
         left_out: files without a partner, or that could not be scored, and why.
+        files: the pictures that it is read from.
     """
 
     name: str
     items: tuple[Item, ...]
     usual: int | None = None
     left_out: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def coverage(self) -> str:
@@ -240,7 +242,8 @@ def _of_pairs(name: str, dataset: Dataset, *, partial: bool, usual: int | None =
     alone = [f"{below(path, dataset.folder)}: no partner" for path in dataset.alone]
     if usual is None and (alone or problems):
         usual = len(dataset.pairs) + len(dataset.alone)
-    return PairSet(name, _items(usable), usual, (*alone, *problems.values()))
+    files = {path: None for pair in dataset.pairs for path in (pair.rainy, pair.clean)} | dict.fromkeys(dataset.alone)
+    return PairSet(name, _items(usable), usual, (*alone, *problems.values()), tuple(files))
 
 
 def _items(pairs: Sequence[Pair]) -> tuple[Item, ...]:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from dpenet_cli import __version__
 from dpenet_cli.backends.intermediate import import_openvino, one_core, trace
-from dpenet_cli.checkpoints import load_model, read_card
+from dpenet_cli.checkpoints import find_weights, load_model, read_card
 from dpenet_cli.errors import ExportError
 from dpenet_cli.model import DPENet
 from dpenet_cli.options import ExportFormat
+from dpenet_cli.outputs import Output, check_outputs
 from dpenet_cli.storage import write_whole
 
 OPSET = 17
@@ -59,8 +60,8 @@ def export(weights: str, path: Path, file_format: ExportFormat, *, overwrite: bo
         The files written.
 
     Raises:
-        ExportError: the name does not fit, a file exists, a package is missing, the result differs from PyTorch's, or
-            it cannot be stored.
+        ExportError: the name does not fit, a file exists or is the weights themselves, a package is missing, the
+            result differs from PyTorch's, or it cannot be stored.
         DeviceError: OpenVINO is not installed.
         WeightsError: the weights are missing or unusable.
     """
@@ -68,9 +69,8 @@ def export(weights: str, path: Path, file_format: ExportFormat, *, overwrite: bo
     if path.suffix.lower() != suffix:
         raise ExportError(str(path), f"{file_format} files end in {suffix}", f"Use {path.stem}{suffix}.")
     targets = (path,) if file_format is ExportFormat.ONNX else (path.with_suffix(".bin"), path)
-    existing = [str(each) for each in targets if each.exists()]
-    if existing and not overwrite:
-        raise ExportError(", ".join(existing), "it exists already", "Choose another name, or add --overwrite.")
+    outputs = [Output(each, str(file_format)) for each in targets]
+    check_outputs(outputs, [find_weights(weights)], overwrite=overwrite, kind=ExportError)
     _check_packages(file_format)
     model = load_model(weights)
     described = _description(weights)

@@ -5,7 +5,6 @@ found while nothing has been written yet.
 """
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.finding import files_below, named_by, not_a_file
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.outputs import Output, check_outputs, file_key
 from dpenet_cli.storage import name_too_long
 
 OWN_SUFFIX = "-derained"
@@ -101,18 +101,22 @@ def plan_batch(
     return _plan(inputs, output, pictures, image_format, compare=compare)
 
 
-def plan_videos(inputs: Sequence[str], output: str | Path | None = None) -> Batch:
+def plan_videos(
+    inputs: Sequence[str], output: str | Path | None = None, *, preview: bool = False, overwrite: bool = False
+) -> Batch:
     """Find the videos and name their outputs, by the rules of `plan_batch`.
 
     Args:
         inputs: paths and glob patterns.
         output: file or folder, or None.
+        preview: plan previews: ``a-preview.mp4`` for ``a.mp4``, unless `output` says otherwise.
+        overwrite: previews may replace files; results do so by their date (`jobs.undone`).
 
     Raises:
-        InputError: two inputs would write one output, or an output would replace an input.
+        InputError: two inputs would write one output, an output would replace an input, or a preview another file.
     """
     videos = _Medium("videos", VIDEO_SUFFIXES, "MP4, MOV, MKV, WebM, AVI or similar files", _video_name)
-    return _plan(inputs, output, videos)
+    return _plan(inputs, output, videos, preview=preview, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ def _plan(
     image_format: ImageFormat | None = None,
     *,
     compare: bool = False,
+    preview: bool = False,
+    overwrite: bool = False,
 ) -> Batch:
     if "" in inputs or output == "":
         raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
@@ -165,8 +171,10 @@ def _plan(
         batch.jobs = _with_compare(batch.jobs)
     if output is None:
         _drop_own_products(batch)
+        if preview:
+            batch.jobs = [job._replace(target=_preview_name(job)) for job in batch.jobs]
     _drop_long_names(batch)
-    _check_targets(batch.jobs)
+    _check_targets(batch.jobs, redone=not preview, overwrite=overwrite)
     return batch
 
 
@@ -242,32 +250,33 @@ def _renamed(path: Path, image_format: ImageFormat | None) -> str:
     return path.stem + _FORMAT_SUFFIX.get(image_format, f".{image_format}")
 
 
+def _preview_name(job: Job) -> Path:
+    """``dashcam-preview.mp4`` for ``dashcam.mp4``, where the result would be."""
+    return job.target.with_stem(job.source.stem + PREVIEW_SUFFIX)
+
+
 def _with_compare(jobs: Sequence[Job]) -> list[Job]:
     """Add the names of the before/after pictures: ``a-compare.jpg``, with the suffix kept where two would be alike."""
     plain = [job.target.with_name(job.target.stem + COMPARE_SUFFIX) for job in jobs]
-    uses = Counter(map(_key, plain))
+    uses = Counter(map(file_key, plain))
     return [
-        job._replace(compare=name if uses[_key(name)] == 1 else job.target.with_name(job.target.name + COMPARE_SUFFIX))
+        job._replace(
+            compare=name if uses[file_key(name)] == 1 else job.target.with_name(job.target.name + COMPARE_SUFFIX)
+        )
         for job, name in zip(jobs, plain, strict=True)
     ]
 
 
-def _key(path: Path) -> str:
-    """A path as the file system compares it; macOS and Windows do not tell upper from lower case."""
-    text = os.path.normcase(os.path.realpath(path))
-    return text.casefold() if sys.platform == "darwin" else text
-
-
 def _drop_repeats(batch: Batch) -> None:
     """The same file named twice for the same output is one job."""
-    unique = {(_key(job.source), _key(job.target)): job for job in reversed(batch.jobs)}
+    unique = {(file_key(job.source), file_key(job.target)): job for job in reversed(batch.jobs)}
     batch.jobs = list(reversed(unique.values()))
 
 
 def _drop_own_products(batch: Batch) -> None:
     """Leave out inputs that other inputs have as their outputs: ``dpenet derain *.jpg``, run a second time."""
-    products = {_key(path) for job in batch.jobs for path in (job.target, job.compare) if path is not None}
-    kept = [job for job in batch.jobs if _key(job.source) not in products]
+    products = {file_key(path) for job in batch.jobs for path in (job.target, job.compare) if path is not None}
+    kept = [job for job in batch.jobs if file_key(job.source) not in products]
     if dropped := len(batch.jobs) - len(kept):
         batch.notices.append(f"{dropped} input(s) left out: they are the cleaned pictures of other inputs")
     batch.jobs = kept
@@ -286,20 +295,15 @@ def _drop_long_names(batch: Batch) -> None:
     batch.jobs = kept
 
 
-def _check_targets(jobs: Sequence[Job]) -> None:
-    """Refuse, before anything is written, what would lose a picture."""
-    sources = {_key(job.source): job.source for job in jobs}
-    writers: dict[str, Path] = {}
-    for job in jobs:
-        for path in (job.target, job.compare):
-            if path is None:
-                continue
-            key = _key(path)
-            if key in sources:
-                what = str(path) if key != _key(job.source) else str(job.source)
-                why = "it is an input, and the output would replace it"
-                raise InputError(what, why, "Name another output with -o.")
-            if key in writers:
-                why = f"both {writers[key]} and {job.source} would be written to it"
-                raise InputError(str(path), why, "Clean them in two runs with two output folders.")
-            writers[key] = job.source
+def _check_targets(jobs: Sequence[Job], *, redone: bool, overwrite: bool) -> None:
+    """Refuse, before anything is written, what would lose a file."""
+    outputs = [
+        Output(path, str(job.source), redone) for job in jobs for path in (job.target, job.compare) if path is not None
+    ]
+    check_outputs(
+        outputs,
+        [job.source for job in jobs],
+        overwrite=overwrite,
+        elsewhere="Name another output with -o",
+        apart="Clean them in two runs with two output folders.",
+    )

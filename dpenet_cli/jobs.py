@@ -98,11 +98,18 @@ _Written = Future[Outcome] | Outcome
 
 def is_done(job: Job) -> bool:
     """Whether all outputs of a job exist and none is older than its source."""
+    return not undone(job)
+
+
+def undone(job: Job) -> list[Path]:
+    """The outputs of a job that are missing or older than its source. The others are not replaced unasked."""
+    return [path for path in (job.target, job.compare) if path is not None and not _is_current(path, job.source)]
+
+
+def _is_current(path: Path, source: Path) -> bool:
     try:
-        changed = job.source.stat().st_mtime_ns
-        outputs = [path for path in (job.target, job.compare) if path is not None]
-        return all(path.is_file() and path.stat().st_mtime_ns >= changed for path in outputs)
-    except OSError:  # an output or the source is missing or cannot be seen: the run itself will say which
+        return path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
+    except OSError:  # one of them is missing or cannot be seen: the run itself will say which
         return False
 
 
@@ -213,10 +220,14 @@ def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, op
         data, more = encode(picture, image_format, options.save)
         notices += more
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        if job.compare is not None and before is not None:
+        todo = [job.target, job.compare] if options.overwrite else undone(job)
+        if job.compare in todo and job.compare is not None and before is not None:
             write_whole(job.compare, side_by_side(before, picture))
-        write_whole(job.target, data)
-        _date(job, changed)
+        if job.target in todo:
+            write_whole(job.target, data)
+        elif job.compare in todo:
+            notices += ("its result was there already and stays; the before/after picture is of this run",)
+        _date(job, todo, changed)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error, notices)
     except MemoryError:
@@ -228,8 +239,8 @@ def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, op
     return Outcome(str(job.source), str(job.target), Status.DONE, None, notices, (width, height), seconds)
 
 
-def _date(job: Job, changed: int) -> None:
-    """Date the outputs no earlier than their source, which a wrong camera clock may have put into the future.
+def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:
+    """Date what was written no earlier than their source, which a wrong camera clock may have put into the future.
 
     Raises:
         ImageReadError: the source is not the file that was read; the next run will take its outputs for too old.
@@ -238,7 +249,7 @@ def _date(job: Job, changed: int) -> None:
         now = job.source.stat().st_mtime_ns
     except OSError:  # it is gone, and its result stands
         now = changed
-    for path in (job.target, job.compare):
+    for path in written:
         if path is not None and now != changed:
             os.utime(path, ns=(max(min(now, changed) - _CLEARLY_OLDER, 0),) * 2)
         elif path is not None and path.stat().st_mtime_ns < changed:

@@ -256,6 +256,31 @@ def test_a_file_that_cannot_be_written_does_not_hide_the_scores(root, tmp_path):
     assert "cannot be written" in run.stderr
 
 
+def test_files_are_replaced_only_when_asked_and_pictures_never(root, tmp_path):
+    folder = root / "Rain_100L"
+    run = ["benchmark", "--results", folder / "input", "--target", folder / "target"]
+    table, page = tmp_path / "s.csv", tmp_path / "page.html"
+    saved = tmp_path / "out/Rain_100L-input against Rain_100L-target/Rain_100L-input/0.png"
+    assert dpenet(*run, "--csv", table, "--report", page, "--save", tmp_path / "out").returncode == 0
+    for path, option in ((table, ["--csv", table]), (page, ["--report", page]), (saved, ["--save", tmp_path / "out"])):
+        path.write_bytes(b"mine")
+        result = dpenet(*run, *option)
+        assert (result.returncode, result.stdout, path.read_bytes()) == (2, "", b"mine")
+        assert path.name in result.stderr
+        assert "exists already" in result.stderr
+        assert "--overwrite" in result.stderr
+        assert dpenet(*run, *option, "--overwrite").returncode == 0
+        assert path.read_bytes() != b"mine"
+    picture = folder / "target/1.png"
+    before = picture.read_bytes()
+    both = dpenet(*run, "--csv", tmp_path / "new", "--report", tmp_path / "new")
+    over = dpenet(*run, "--csv", picture, "--overwrite")
+    assert (both.returncode, over.returncode) == (2, 2)
+    assert "both --csv and --report" in both.stderr
+    assert "it is an input" in over.stderr
+    assert picture.read_bytes() == before
+
+
 DATA = os.environ.get("DPENET_TEST_DATA")
 
 

@@ -168,6 +168,11 @@ def test_pipes_keep_files_and_tell_what_they_changed(photos, tiny_weights, tmp_p
     existing = subprocess.run([*run, "-o", photos / "b.jpg"], input=kept, capture_output=True, check=False)
     assert existing.returncode == 2
     assert b"it exists" in existing.stderr
+    network = tmp_path / "mine.safetensors"
+    shutil.copy(tiny_weights, network)
+    own = [command(), "derain", "-", "--weights", network, "-o", network, "--format", "png", "--overwrite"]
+    over_weights = subprocess.run(own, input=kept, capture_output=True, check=False)
+    assert (over_weights.returncode, network.read_bytes()) == (2, tiny_weights.read_bytes())
     palette = io.BytesIO()
     Image.open(photos / "a.png").convert("P").save(palette, "PNG")
     told = subprocess.run(
@@ -245,6 +250,23 @@ def test_compare_shows_before_and_after(photos, tiny_weights, rainy_photo):
     assert sheet.shape == (height, 2 * width + 8, 3)
     assert np.abs(sheet[:, :width] - rainy_photo).mean() < 4
     assert np.abs(sheet[:, -width:] - pixels(out / "a.png")).mean() < 4
+
+
+def test_of_a_result_and_its_comparison_only_what_is_missing_is_written(photos, tiny_weights):
+    run = ["derain", photos / "a.png", "-o", photos.parent / "clean", "--compare", "--weights", tiny_weights]
+    result, sheet = photos.parent / "clean/a.png", photos.parent / "clean/a-compare.jpg"
+    sheet.parent.mkdir()
+    sheet.write_bytes(b"somebody's own")
+    assert dpenet(*run).returncode == 0
+    assert (pixels(result).shape, sheet.read_bytes()) == (pixels(photos / "a.png").shape, b"somebody's own")
+    sheet.unlink()
+    result.write_bytes(b"touched up")
+    told = dpenet(*run)
+    assert told.returncode == 0
+    assert "was there already and stays" in told.stderr
+    assert (result.read_bytes(), pixels(sheet).ndim) == (b"touched up", 3)
+    assert "1 done" in dpenet(*run, "--overwrite").stderr
+    assert pixels(result).shape == pixels(photos / "a.png").shape
 
 
 def test_large_pictures_are_refused_clearly(photos, tiny_weights):

@@ -95,6 +95,19 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
         exporting.export("general", tmp_path / "net.xml", ExportFormat.OPENVINO)
 
 
+def test_neither_files_nor_the_weights_are_replaced(tmp_path, tiny_weights):
+    network = tmp_path / "net.bin"
+    network.write_bytes(tiny_weights.read_bytes())
+    with pytest.raises(ExportError, match=r"net\.bin: it exists already.*--overwrite"):
+        exporting.export("general", tmp_path / "net.xml", ExportFormat.OPENVINO)
+    with pytest.raises(ExportError, match=r"net\.bin: it is an input"):
+        exporting.export(str(network), tmp_path / "net.xml", ExportFormat.OPENVINO, overwrite=True)
+    (tmp_path / "net.onnx").mkdir()
+    with pytest.raises(ExportError, match="it is a folder"):
+        exporting.export("general", tmp_path / "net.onnx", ExportFormat.ONNX, overwrite=True)
+    assert network.read_bytes() == tiny_weights.read_bytes()
+
+
 def test_a_name_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ExportError, match=r"Use net\.xml"):
         exporting.export("general", tmp_path / "net.onnx", ExportFormat.OPENVINO)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpenet_cli.errors import ImageRefused, InputError
-from dpenet_cli.inputs import plan_batch
+from dpenet_cli.inputs import plan_batch, plan_videos
 from dpenet_cli.options import ImageFormat
 from dpenet_cli.storage import name_too_long
 
@@ -154,6 +154,24 @@ def test_compare_pictures_of_namesakes_keep_the_suffix(here):
     touch("w/b.jpg", "w/b.png", "w/c.jpg")
     names = [job.compare.name for job in plan_batch(["w"], Path("clean"), compare=True).jobs]
     assert names == ["b.jpg-compare.jpg", "b.png-compare.jpg", "c-compare.jpg"]
+
+
+def test_previews_are_planned_as_results_are(here):
+    touch("a.avi", "b.mp4", "b-derained.mp4", "c.avi", "c.mkv", "d.mp4", "d-preview.mp4")
+    batch = plan_videos(["a.avi", "b.mp4", "b-derained.mp4"], preview=True)
+    assert pairs(batch) == [("a.avi", "a-preview.mkv"), ("b.mp4", "b-preview.mp4")]
+    assert pairs(plan_videos(["b.mp4"], "look.mp4", preview=True)) == [("b.mp4", "look.mp4")]
+    with pytest.raises(InputError, match="both"):
+        plan_videos(["c.avi", "c.mkv"], preview=True, overwrite=True)
+    with pytest.raises(InputError, match=r"d-preview\.mp4: it exists already"):
+        plan_videos(["d.mp4"], preview=True)
+    assert len(plan_videos(["d.mp4"], preview=True, overwrite=True).jobs) == 1
+    Path("a-preview.mkv").symlink_to("nowhere")
+    with pytest.raises(InputError, match="it exists already"):
+        plan_videos(["a.avi"], preview=True)
+    Path("b-preview.mp4").mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        plan_videos(["b.mp4"], preview=True, overwrite=True)
 
 
 def test_empty_names_are_refused(here):

@@ -35,6 +35,18 @@ def test_from_pictures_to_weights_to_a_clean_picture(tmp_path, clean):
     assert cleaned.returncode == 0, cleaned.stderr
 
 
+@pytest.mark.parametrize("name", ["best.safetensors", "log.jsonl"])
+def test_a_new_run_replaces_no_files_of_others(tmp_path, clean, name):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).write_bytes(b"mine")
+    result = dpenet("train", "--data", clean, "-o", run, "--light", *SMALL)
+    assert result.returncode == 2
+    assert name in result.stderr
+    assert "exists already" in result.stderr
+    assert [(path.name, path.read_bytes()) for path in run.iterdir()] == [(name, b"mine")]
+
+
 def test_a_run_goes_on_and_wrong_usage_exits_with_two(tmp_path, clean):
     run = tmp_path / "run"
     assert dpenet("train", "--data", clean, "-o", run, "--light", *SMALL).returncode == 0

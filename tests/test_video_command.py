@@ -68,6 +68,41 @@ def test_a_preview_shows_both(dashcam, tiny_weights):
     assert dpenet("video", dashcam, "--preview", "1", "--start", "1").returncode == 2
 
 
+def test_a_preview_is_never_written_over_another_file_unasked(dashcam, tiny_weights):
+    before = dashcam.read_bytes()
+    other = dashcam.with_name("dashcam-preview.mp4")
+    other.write_bytes(before)
+    look = ["--preview", "0.2", "--weights", tiny_weights]
+    runs = {
+        (dashcam, *look): "it exists already",
+        (dashcam, *look, "-o", other): "it exists already",
+        (dashcam, other, *look): "it is an input",
+        (dashcam, other, *look, "--overwrite"): "it is an input",
+    }
+    for run, why in runs.items():
+        result = dpenet("video", *run)
+        assert result.returncode == 2
+        assert "dashcam-preview.mp4" in result.stderr
+        assert why in result.stderr
+        assert "-o" in result.stderr
+    assert "--overwrite" in dpenet("video", dashcam, *look).stderr
+    assert sorted(path.name for path in dashcam.parent.iterdir()) == ["dashcam-preview.mp4", "dashcam.mp4"]
+    assert (dashcam.read_bytes(), other.read_bytes()) == (before, before)
+    assert dpenet("video", dashcam, *look, "--overwrite").returncode == 0
+    assert other.read_bytes() != before
+
+
+def test_previews_of_a_folder_have_names_of_their_own(dashcam, tiny_weights):
+    folder = dashcam.parent / "trip"
+    folder.mkdir()
+    for name in ("a.mp4", "a-derained.mp4"):
+        (folder / name).write_bytes(dashcam.read_bytes())
+    result = dpenet("video", folder, "--preview", "0.2", "--weights", tiny_weights)
+    assert result.returncode == 0, result.stderr
+    made = sorted(path.name for path in (dashcam.parent / "trip-derained").iterdir())
+    assert made == ["a-derained-preview.mp4", "a-preview.mp4"]
+
+
 def test_a_folder_with_bad_files(dashcam, tiny_weights):
     folder = dashcam.parent
     (folder / "empty.mp4").touch()

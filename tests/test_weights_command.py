@@ -229,7 +229,7 @@ def test_convert_keeps_numbers_terms_and_files(tmp_path):
         (source, target): "exists already",
         (source, tmp_path / "mine.pt"): "only .safetensors",
         (source, tmp_path / "no/mine.safetensors"): "cannot be written",
-        (target, target, "--overwrite"): "the input itself",
+        (target, target, "--overwrite"): "it is an input",
     }
     for arguments, why in wrong.items():
         assert why in str(run("convert", *arguments).exception)

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from dpenet_cli import metrics
 from dpenet_cli.cli.console import Exit, end_on_signals, print_error
-from dpenet_cli.cli.scoring import Chosen, Galleries, Saver, score_results, score_weights, write_file
+from dpenet_cli.cli.scoring import Chosen, Galleries, Saver, labels, score_results, score_weights, write_file
 from dpenet_cli.cli.speeds import run_journeys, run_speed
 from dpenet_cli.errors import ImageWriteError, OptionError
 from dpenet_cli.known_sets import find_known
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
+from dpenet_cli.outputs import Output, check_outputs
 
 if TYPE_CHECKING:
     from dpenet_cli.benchmark import PairSet, Result
@@ -142,6 +143,9 @@ def benchmark(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every picture's scores.", rich_help_panel=_OUT)
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=_OUT)
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Everything as JSON on stdout, instead of tables.", rich_help_panel=_OUT)
     ] = False,
@@ -169,8 +173,11 @@ def benchmark(
     console = Console(stderr=True, highlight=False)
     try:
         sets = _open_sets(dataset or [], data_root, rainy or results, target, partial=allow_partial)
+        saver = Saver(save) if save else None
+        outputs = [Output(path, name) for path, name in ((csv, "--csv"), (report, "--report")) if path]
+        _check_outputs(outputs, saver, sets, results, chosen.weights, overwrite=overwrite)
         galleries = Galleries() if report else None
-        keepers = [keep for keep in (Saver(save) if save else None, galleries) if keep is not None]
+        keepers = [keep for keep in (saver, galleries) if keep is not None]
         if results is not None:
             scored, how = [score_results(sets[0], results, protocol, keepers, console)], "pictures as given"
         else:
@@ -223,6 +230,33 @@ def _open_sets(
         return [folder_set(rainy, target, partial=partial)]
     sets = [known_set(name, data_root, partial=partial) for name in names]
     return list({each.name: each for each in sets}.values())
+
+
+def _check_outputs(
+    outputs: Sequence[Output],
+    saver: Saver | None,
+    sets: "Sequence[PairSet]",
+    results: Path | None,
+    weights: Sequence[str],
+    *,
+    overwrite: bool,
+) -> None:
+    """Look at all that will be written before the first picture is scored."""
+    from dpenet_cli.benchmark import short_name  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
+
+    methods = [short_name(results)] if results is not None else list(labels(weights))
+    kept = [
+        Output(saver.path(each.name, method, item.name), f"{item.name} of {each.name} by {method}")
+        for each in sets
+        for method in methods
+        for item in each.items
+        if saver is not None
+    ]
+    inputs = [path for each in sets for path in each.files]
+    if results is None:
+        inputs += [find_weights(name) for name in weights]
+    check_outputs([*outputs, *kept], inputs, overwrite=overwrite)
 
 
 def _show(results: "Sequence[Result]", how: str, precision: Precision, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Redo outputs that exist. Otherwise only those older than their input are redone.",
+        help="Replace outputs that exist. Otherwise only results older than their input are redone.",
         rich_help_panel=FILES,
     ),
 ]

@@ -142,7 +142,7 @@ def derain(
         if len(inputs) != 1:
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
         load = partial(_load, chosen, engine)
-        raise typer.Exit(derain_pipe(inputs[0], output, load, options, quiet=quiet))
+        raise typer.Exit(derain_pipe(inputs[0], output, chosen, load, options, quiet=quiet))
     batch = plan_batch(inputs, output, image_format, compare=compare)
     with BatchReport(len(batch.jobs) + len(batch.bad), as_json=as_json, verbosity=verbosity) as report:
         if dry_run:

@@ -10,6 +10,7 @@ from dpenet_cli.cli.console import Exit, print_error, print_note
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.inputs import check_name
 from dpenet_cli.jobs import RunOptions, write_error
+from dpenet_cli.outputs import Output, check_outputs
 from dpenet_cli.storage import write_whole
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ PIPE = "-"
 
 
 def derain_pipe(
-    source: str, output: str | None, load: "Callable[[], Engine]", options: RunOptions, *, quiet: bool
+    source: str, output: str | None, weights: str, load: "Callable[[], Engine]", options: RunOptions, *, quiet: bool
 ) -> Exit:
     """Clean one picture from stdin or a file, to stdout or a file.
 
     Args:
         source: a path, or `PIPE`.
         output: a path, or `PIPE`, which is the default.
+        weights: their name or path, which the output must not replace.
         load: makes the engine.
         options: how the result is written.
         quiet: leave out the notices.
@@ -36,7 +38,7 @@ def derain_pipe(
         DpenetError: the engine cannot be loaded.
     """
     target = None if output in (None, PIPE) else Path(str(output))
-    _check_ends(source, target, options)
+    _check_ends(source, target, weights, options)
     derainer = load()
     try:
         data, notices = _cleaned(source, target, derainer, options)
@@ -50,7 +52,7 @@ def derain_pipe(
     return Exit.OK
 
 
-def _check_ends(source: str, target: Path | None, options: RunOptions) -> None:
+def _check_ends(source: str, target: Path | None, weights: str, options: RunOptions) -> None:
     if source == PIPE and sys.stdin is None:
         raise InputError(PIPE, "standard input is closed", "Send a picture: dpenet derain - < a.jpg > b.jpg")
     if target is None:
@@ -63,8 +65,9 @@ def _check_ends(source: str, target: Path | None, options: RunOptions) -> None:
         return
     if os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat()):
         raise InputError(str(target), "it is an input, and the output would replace it", "Name another output.")
-    if not options.overwrite:
-        raise InputError(str(target), "it exists", "Name another output, or give --overwrite.")
+    from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
+
+    check_outputs([Output(target, source)], [find_weights(weights)], overwrite=options.overwrite)
 
 
 def _cleaned(

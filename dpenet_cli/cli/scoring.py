@@ -68,13 +68,16 @@ class Saver:
         """
         from PIL import Image  # noqa: PLC0415
 
+        data = BytesIO()
+        Image.fromarray(example.restored).save(data, "PNG")
+        write_file(self.path(dataset, method, example.scored.name), data.getvalue())
+
+    def path(self, dataset: str, method: str, name: str) -> Path:
+        """Where a picture goes."""
         parts = [
             re.sub(r"[/\\:]", "-", part) for part in (dataset, method)
         ]  # a colon is Windows' for drives and streams
-        path = self._folder.joinpath(*parts, f"{example.scored.name}.png")
-        data = BytesIO()
-        Image.fromarray(example.restored).save(data, "PNG")
-        write_file(path, data.getvalue())
+        return self._folder.joinpath(*parts, f"{name}.png")
 
 
 def score_results(
@@ -117,18 +120,22 @@ def score_weights(
 
 
 def _load(chosen: Chosen) -> "dict[str, tuple[Derainer, Network]]":
-    """The engines by the names they are shown under: names as given, files by their stem where that is unique."""
+    """The engines by the names they are shown under."""
     from dpenet_cli.benchmark import network_of  # noqa: PLC0415
     from dpenet_cli.checkpoints import load_model  # noqa: PLC0415
     from dpenet_cli.derainer import Derainer  # noqa: PLC0415
 
-    weights = dict.fromkeys(chosen.weights)
-    stems = [Path(name).stem for name in weights]
-    contenders = {}
-    for name, stem in zip(weights, stems, strict=True):
-        label = stem if stems.count(stem) == 1 else name
-        contenders[label] = (Derainer.load(name, chosen.engine), network_of(load_model(name)))
-    return contenders
+    return {
+        label: (Derainer.load(name, chosen.engine), network_of(load_model(name)))
+        for label, name in labels(chosen.weights).items()
+    }
+
+
+def labels(weights: Sequence[str]) -> dict[str, str]:
+    """Weights by the names they are shown under: files by their stem where that is unique, else as given."""
+    names = dict.fromkeys(weights)
+    stems = [Path(name).stem for name in names]
+    return {stem if stems.count(stem) == 1 else name: name for name, stem in zip(names, stems, strict=True)}
 
 
 def _shown(examples: "Iterator[Example]", title: str, total: int, console: Console) -> "Iterator[Example]":

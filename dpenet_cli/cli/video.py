@@ -2,7 +2,6 @@
 
 import re
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,7 +29,7 @@ from dpenet_cli.cli.choices import (
 from dpenet_cli.cli.console import BatchReport, end_on_signals
 from dpenet_cli.cli.video_batch import VideoBatch
 from dpenet_cli.errors import OptionError
-from dpenet_cli.inputs import OWN_SUFFIX, PREVIEW_SUFFIX, plan_videos
+from dpenet_cli.inputs import plan_videos
 from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoOptions
 
 _PART = "Which part"
@@ -210,15 +209,8 @@ def video(
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
-    batch = plan_videos(inputs, output)
-    if options.preview is not None and output is None:
-        batch.jobs = [job._replace(target=_preview_name(job.target)) for job in batch.jobs]
+    batch = plan_videos(inputs, output, preview=options.preview is not None, overwrite=overwrite)
     total = len(batch.jobs) + len(batch.bad)
     with BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos") as report:
         code = VideoBatch(batch, report, options, engine, chosen).run(dry=dry_run)
     raise typer.Exit(code)
-
-
-def _preview_name(target: Path) -> Path:
-    """``dashcam-derained.mp4`` to ``dashcam-preview.mp4``."""
-    return target.with_stem(target.stem.removesuffix(OWN_SUFFIX) + PREVIEW_SUFFIX)

@@ -17,6 +17,7 @@ from dpenet_cli.cli.console import Exit, one_line, print_error, print_note, tabl
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
 from dpenet_cli.folders import cache_folder
 from dpenet_cli.metrics import PROTOCOL
+from dpenet_cli.outputs import Output, check_outputs
 from dpenet_cli.published import FILE_BYTES, PUBLISHED, TERMS, Published, check, find_published, pull
 
 weights_app = typer.Typer(
@@ -146,13 +147,10 @@ def convert(
     """
     if target.suffix.lower() != ".safetensors":
         raise OptionError(str(target), "only .safetensors files are written", f"Use {target.stem}.safetensors.")
-    if target.exists() and not overwrite:
-        raise OptionError(str(target), "it exists already", "Choose another name, or add --overwrite.")
     from dpenet_cli.checkpoints import WeightsCard, find_weights, load_model, read_card, save_model  # noqa: PLC0415
 
     path = find_weights(str(source))
-    if target.exists() and target.samefile(path):
-        raise OptionError(str(target), "it is the input itself", "Choose another name.")
+    check_outputs([Output(target, str(source))], [path], overwrite=overwrite)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     card = read_card(path)
     theirs = next((each for each in PUBLISHED.values() if each.sha256 == digest), None)

@@ -77,6 +77,9 @@ class Position:
     failures: int = 0
 
 
+_PRODUCTS = ("checkpoint.pt", "best.safetensors", "last.safetensors", "grid.png", "curve.png")
+
+
 class RunFolder:
     """The files of one run; whole or not at all, but for the log, which grows."""
 
@@ -111,10 +114,16 @@ class RunFolder:
         """Begin a new run. What is left of one that never got its data together is replaced.
 
         Raises:
-            TrainingError: the folder holds a run already, or cannot be written to.
+            TrainingError: the folder holds a run or other files of a run's names already, or cannot be written to.
         """
         if (self.folder / "data.json").exists():
             raise TrainingError(str(self.folder), "it holds a run", "Go on with --resume, or choose another folder.")
+        # A run that got its data together wrote all of these after data.json, and its log after its options.
+        foreign = [*_PRODUCTS, *([] if (self.folder / "options.json").exists() else [self.log.name])]
+        for name in foreign:
+            if os.path.lexists(path := self.folder / name):
+                why = "it exists already, of no run in this folder, and the new run would replace it"
+                raise TrainingError(str(path), why, "Choose another folder.")
         try:
             self.log.unlink(missing_ok=True)
             self.write_options(options)
