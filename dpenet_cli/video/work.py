@@ -18,6 +18,7 @@ from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import OptionError, VideoReadError
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoOptions
+from dpenet_cli.storage import date_no_earlier
 from dpenet_cli.video.containers import riders
 from dpenet_cli.video.copies import Window, first_key
 from dpenet_cli.video.encoder import find_ffmpeg
@@ -203,6 +204,7 @@ def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], 
         if _seen(work.job.source) != work.seen:
             why = "it was replaced or changed while it was being cleaned"
             raise VideoReadError(str(work.job.source), why, "Run the command again when nothing writes to it any more.")
+        date_no_earlier(result, work.seen[1])
         place.store(result, target)
     return notices
 
