@@ -12,6 +12,7 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio_ffmpeg
 import numpy as np
@@ -21,9 +22,11 @@ from clips import PICTURE, SOUND, change, clean, clip, ffmpeg, planes, probe, ti
 from dpenet_cli.errors import OptionError, VideoError, VideoReadError, VideoRefused, VideoWriteError
 from dpenet_cli.inputs import Job, plan_videos
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
-from dpenet_cli.video import Frame, clean_video, damage, prepare, pump
+from dpenet_cli.video import Frame, clean_video, damage, estimate, prepare, pump
 from dpenet_cli.video.orientation import Orientation, orientation
 from dpenet_cli.video.probe import probe as look
+from dpenet_cli.video.segments import Workplace
+from dpenet_cli.video.work import identity
 
 
 class Shelf:
@@ -549,6 +552,51 @@ def test_recordings_joined_with_cat_are_no_damage(tmp_path, clock):
 
 class Crash(Exception):
     pass
+
+
+def test_a_resume_costs_what_is_left(tmp_path, monkeypatch):
+    """Disk and time: not those of the segments that are there, and no frame at all where all are there."""
+    source = clip(tmp_path / "a.mp4", frames=30)
+    options = VideoOptions(checkpoint=Fraction(2, 5))
+    module = sys.modules["dpenet_cli.video.estimate"]
+    work = prepare(Job(source, tmp_path / "b.mp4"), options)
+    place = Workplace(tmp_path / "b.mp4", identity(work, "a test"))
+    whole = estimate(work, unchanged, "a test")
+    frame = 64 * 48 // 16  # bytes by the estimate's rule of thumb
+    assert whole.bytes_needed == source.stat().st_size + 2 * 30 * frame
+
+    def crash(frames):
+        yield from itertools.islice(frames, 25)
+        time.sleep(0.5)
+        raise Crash
+
+    with pytest.raises(Crash):
+        clean_video(work, crash, "a test")
+    held = sum(place.segment(0, number).stat().st_size for number in range(2))
+    left = estimate(work, unchanged, "a test")
+    assert (left.frames, left.bytes_needed) == (10, source.stat().st_size + held + 2 * 10 * frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["dpenet_cli.video.work"], "assemble", lambda *_: next(unchanged([])))
+        with pytest.raises(StopIteration):
+            clean_video(work, unchanged, "a test")
+    held = sum(place.segment(0, number).stat().st_size for number in range(3))
+    (place.folder / "result.mp4").write_bytes(bytes(100))
+
+    def forbidden(frames):
+        raise AssertionError
+
+    needed = held + source.stat().st_size
+    for free, enough in ((needed - 100, True), (needed - 101, False)):  # what is replaced gives its space
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        if enough:
+            nothing = estimate(work, forbidden, "a test")
+            assert (nothing.frames, nothing.seconds, nothing.bytes_needed) == (0, 0.0, needed)
+        else:
+            with pytest.raises(VideoWriteError, match="are needed while working"):
+                estimate(work, forbidden, "a test")
+    assert clean_video(work, forbidden, "a test") == ()
+    assert len(planes(tmp_path / "b.mp4")) == 30
 
 
 def test_a_crash_costs_one_segment_and_changes_nothing(tmp_path):
