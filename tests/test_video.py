@@ -23,9 +23,11 @@ from dpenet_cli.errors import OptionError, VideoError, VideoReadError, VideoRefu
 from dpenet_cli.inputs import Job, plan_videos
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
 from dpenet_cli.video import Frame, clean_video, damage, estimate, prepare, pump
+from dpenet_cli.video.joints import _jumps
 from dpenet_cli.video.orientation import Orientation, orientation
 from dpenet_cli.video.probe import probe as look
 from dpenet_cli.video.segments import Workplace
+from dpenet_cli.video.transport import Break, Counters
 from dpenet_cli.video.work import identity
 
 
@@ -548,6 +550,44 @@ def test_recordings_joined_with_cat_are_no_damage(tmp_path, clock):
         assert not len(after)
     for picture, sound in begins.values():
         assert picture == pytest.approx(sound, abs=0.002)
+
+
+@pytest.mark.parametrize("sound", [[], [*SOUND, "-c:a", "aac"]], ids=["silent", "sound"])
+@pytest.mark.parametrize("count", [12, 10, 5, 2, 1])
+def test_recordings_of_less_than_half_a_second_follow_each_other(tmp_path, count, sound):
+    """Whatever counters go on by chance across a joint, as those of one table, or of 16 packets, do."""
+    part, source = tmp_path / "part.ts", tmp_path / "a.ts"
+    encoded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", 0]
+    ffmpeg(*PICTURE, *sound[:4], "-t", count / 25, *encoded, *sound[4:], part)
+    source.write_bytes(part.read_bytes() * 4)
+    work = clean(source, tmp_path / "b.mkv")
+    assert damage(work) is None
+    assert len(work.movie.timeline.joints) == 3
+    steps = np.diff(work.movie.footage[0].ticks)
+    assert len(steps) == 4 * count - 1
+    joined = np.zeros(len(steps), bool)
+    joined[count - 1 :: count] = True
+    assert set(steps[~joined]) <= {3600}
+    assert (steps[joined] == steps[joined][0]).all()
+    if sound:
+        assert (steps[joined] >= 3600).all()  # the sound of each part is a little longer than its picture
+    else:
+        assert (steps[joined] == 3600).all()
+    after = look(tmp_path / "b.mkv").footage[0].ticks  # in milliseconds
+    assert np.abs(np.diff(after) - steps / 90).max() <= 1
+
+
+def test_a_clock_that_falters_is_a_joint_only_where_counters_break():
+    """Across the table of programs with which the second recording begins; the sound's break alone says little."""
+    positions, starts = np.array([100, 200, 400, 500]), np.array([0, 3600, 0, 3600])
+    counters = Counters((Break(257, 50, 350, fresh=True), Break(256, 200, 400, fresh=True)), (0, 180, 250, 320, 600))
+    pictures = np.ones(4, int)
+    assert _jumps(positions, starts, pictures, counters) == [(1, 2)]
+    assert counters.restart_between(200, 400) == 250
+    lost = tuple(item._replace(fresh=False) for item in counters.breaks)
+    for other in (Counters(), counters._replace(tables=()), counters._replace(breaks=lost)):
+        assert _jumps(positions, starts, pictures, other) == []
+    assert _jumps(positions, starts - 90_000 * (positions > 300), pictures, Counters()) == [(1, 2)]
 
 
 class Crash(Exception):

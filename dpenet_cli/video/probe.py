@@ -16,7 +16,7 @@ from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.hdr import Mastering
 from dpenet_cli.video.joints import AS_IT_IS, Timeline, find_timeline
 from dpenet_cli.video.scan import Matrix, Scan, scan_file
-from dpenet_cli.video.transport import breaks, restarts
+from dpenet_cli.video.transport import Counters, count_packets
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -109,8 +109,8 @@ def probe(path: Path) -> Movie:
     Raises:
         VideoReadError: it is empty, no video, holds no moving picture, or none that decodes.
     """
-    broken_off = breaks(path) if path.is_file() else ()
-    timeline = find_timeline(path, restarts(broken_off))
+    counters = count_packets(path) if path.is_file() else Counters()
+    timeline = find_timeline(path, counters)
     scan = scan_file(path, timeline, strict=True)
     if scan.broken:
         # A strict decoder also drops frames that the real one repairs: see what really comes out.
@@ -119,7 +119,7 @@ def probe(path: Path) -> Movie:
             lenient.broken[index] = sorted({*lenient.broken.get(index, ()), *times})
         scan = lenient
     joints = timeline.joints
-    gaps = sum(not any(joint.lies_between(item.before, item.at) for joint in joints) for item in broken_off)
+    gaps = sum(not any(joint.lies_between(item.before, item.at) for joint in joints) for item in counters.breaks)
     return _movie(path, scan, gaps, timeline)
 
 
