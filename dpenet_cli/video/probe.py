@@ -15,6 +15,7 @@ from dpenet_cli.video.boxes import loose_boxes
 from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.hdr import Mastering
 from dpenet_cli.video.joints import AS_IT_IS, Timeline, find_timeline
+from dpenet_cli.video.opening import reading
 from dpenet_cli.video.scan import Matrix, Scan, scan_file
 from dpenet_cli.video.transport import Counters, count_packets
 
@@ -109,7 +110,8 @@ def probe(path: Path) -> Movie:
     Raises:
         VideoReadError: it is empty, no video, holds no moving picture, or none that decodes.
     """
-    counters = count_packets(path) if path.is_file() else Counters()
+    with reading(path):
+        counters = count_packets(path) if path.is_file() else Counters()
     timeline = find_timeline(path, counters)
     scan = scan_file(path, timeline, strict=True)
     if scan.broken:
@@ -157,8 +159,10 @@ def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> Movie:
     short = scan.promised - scan.reached
     cut_off = short if short > max(_MISSING_TAIL, scan.promised / 50) else Fraction(0)
     others = [item for item in scan.others if item[0] not in scan.tracks]
+    with reading(path):
+        boxes = loose_boxes(path)
     cut_off = Fraction(0) if timeline.joints else cut_off  # the header knows of the first recording alone
-    return Movie(path, scan.container, tuple(footage), tuple(others), loose_boxes(path), cut_off, gaps, timeline)
+    return Movie(path, scan.container, tuple(footage), tuple(others), boxes, cut_off, gaps, timeline)
 
 
 def _rate(ticks: "array[int]", time_base: Fraction, stated: Fraction) -> Fraction:

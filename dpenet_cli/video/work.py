@@ -24,6 +24,7 @@ from dpenet_cli.video.copies import Window, first_key
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame, pump
 from dpenet_cli.video.mux import Piece, assemble, verify
+from dpenet_cli.video.opening import reading
 from dpenet_cli.video.probe import Footage, Movie, probe
 from dpenet_cli.video.readers import Frames
 from dpenet_cli.video.segments import SegmentSink, Workplace
@@ -101,11 +102,8 @@ def prepare(job: Job, options: VideoOptions) -> Work:
 
 
 def _seen(source: Path) -> tuple[int, int]:
-    try:
+    with reading(source):
         status = source.stat()
-    except OSError as error:
-        why = f"it cannot be reached ({error.strerror or error})"
-        raise VideoReadError(str(source), why, "Bring it back, and run the command again.") from error
     return status.st_size, status.st_mtime_ns
 
 
