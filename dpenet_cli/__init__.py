@@ -50,8 +50,9 @@ __version__ = "0.1.0"
 __all__ = ["Derainer", "DpenetError", "EngineOptions", "Precision", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from dpenet_cli.derainer import Derainer, load
+    from dpenet_cli.derainer import Derainer
     from dpenet_cli.errors import DpenetError
+    from dpenet_cli.fleet import load
     from dpenet_cli.options import EngineOptions, Precision
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the library is silent unless its user listens
@@ -61,7 +62,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first touched: `--help` and `--version` do without torch."""
     import importlib  # noqa: PLC0415
 
-    homes = {"Derainer": "derainer", "load": "derainer", "DpenetError": "errors"}
+    homes = {"Derainer": "derainer", "load": "fleet", "DpenetError": "errors"}
     homes |= {"EngineOptions": "options", "Precision": "options"}
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -152,7 +152,7 @@ class Derainer:
         Raises:
             DpenetError: as a call does.
         """
-        return stream_through([self], frames, self)
+        return stream_through([self], frames)
 
     def batches(self, frames: Iterable[Pixels]) -> Iterator[list[Pixels]]:
         """Frames of one shape and dtype that go together, in order, with the look-ahead.
@@ -164,7 +164,7 @@ class Derainer:
         for frame in frames:
             _check(frame)
             waiting.append(frame)
-            if len(waiting) >= LOOK_AHEAD + max(self._frames_together(waiting[0]), 1):
+            if len(waiting) >= LOOK_AHEAD + self._batch_size(waiting[0]):
                 yield self._next_batch(waiting)
         while waiting:
             yield self._next_batch(waiting)
@@ -172,8 +172,15 @@ class Derainer:
     def _next_batch(self, waiting: deque[Pixels]) -> list[Pixels]:
         kind = _kind(waiting[0])
         alike = itertools.takewhile(lambda frame: _kind(frame) == kind, waiting)
-        count = sum(1 for _ in itertools.islice(alike, max(self._frames_together(waiting[0]), 1)))
+        count = sum(1 for _ in itertools.islice(alike, self._batch_size(waiting[0])))
         return [waiting.popleft() for _ in range(count)]
+
+    def _batch_size(self, frame: Pixels) -> int:
+        """How many frames like this are to go together."""
+        try:
+            return max(self._frames_together(frame), 1)
+        except DeviceError:  # whoever sends the batch to this device will be told; another one may be there
+            return 1
 
     def _frames_together(self, frame: Pixels) -> int:
         """How many frames like this the backend wants in a batch; 0 if it takes them one by one."""
@@ -278,45 +285,94 @@ class Derainer:
                 yield fresh
 
 
-def stream_through(
-    engines: Sequence[Derainer], frames: Iterable[Pixels], singly: Callable[[Pixels], Pixels]
-) -> Iterator[Pixels]:
+def stream_through(engines: Sequence[Derainer], frames: Iterable[Pixels]) -> Iterator[Pixels]:
     """Clean a video's frames by engines that take turns, in order; see `Derainer.stream`.
+
+    A batch that an engine's device fails at goes to the others. From then on that engine is left out, as long as there
+    are others.
 
     Args:
         engines: alike, but for their devices.
         frames: H×W×3 RGB arrays, uint8 or uint16.
-        singly: cleans a frame that does not go in a batch.
 
     Raises:
-        DpenetError: as a call does.
+        DpenetError: as a call does; of devices that fail, when all of them do.
     """
-    flying: deque[tuple[Derainer, list[Pixels], Landing]] = deque()
-    turns = itertools.cycle(engines)
+    flying: deque[tuple[Derainer, list[Pixels], Landing | None]] = deque()
+    turns = _Turns(engines)
+
+    def submit(batch: list[Pixels]) -> tuple[Derainer, Landing | None]:
+        tried: list[Derainer] = []
+        while True:
+            engine = turns.next(tried)
+            try:
+                return engine, engine.submit(batch)
+            except DeviceError as error:
+                turns.leave_out(engine, tried, error)
 
     def land_first() -> list[Pixels]:
         engine, batch, landing = flying.popleft()
-        return engine.land(batch, landing)
+        tried: list[Derainer] = []
+        while True:
+            try:
+                if landing is not None and not tried:
+                    return engine.land(batch, landing)
+                return [engine(frame) for frame in batch]
+            except DeviceError as error:
+                turns.leave_out(engine, tried, error)
+                engine = turns.next(tried)
 
     try:
         for batch in engines[0].batches(frames):
-            engine = next(turns)
-            landing = engine.submit(batch)
-            if landing is not None:
-                flying.append((engine, batch, landing))
+            engine, landing = submit(batch)
+            flying.append((engine, batch, landing))
             while len(flying) > (IN_FLIGHT * len(engines) if landing is not None else 0):
                 yield from land_first()
-            if landing is None:
-                yield from map(singly, batch)
         while flying:
             yield from land_first()
     finally:
         for engine, _, landing in flying:
-            engine.drop(landing)
+            if landing is not None:
+                engine.drop(landing)
 
 
-load = Derainer.load
-"""The library's door: ``load()(image)``."""
+class _Turns:
+    """Engines that take turns, those that failed only when there is no other.
+
+    Args:
+        engines: at least one.
+    """
+
+    def __init__(self, engines: Sequence[Derainer]) -> None:
+        self._waiting = list(engines)
+        self._failed: list[Derainer] = []
+
+    def next(self, tried: Sequence[Derainer]) -> Derainer:
+        """Whose turn it is, of those that were not tried; there must be one."""
+        engine = next(engine for engine in (*self._waiting, *self._failed) if engine not in tried)
+        line = self._failed if engine in self._failed else self._waiting
+        line.remove(engine)
+        line.append(engine)
+        return engine
+
+    def leave_out(self, engine: Derainer, tried: list[Derainer], error: DeviceError) -> None:
+        """Note that a device failed at a batch, and tell it.
+
+        Args:
+            engine: the one on it.
+            tried: those that failed at this batch; it becomes one of them.
+            error: what happened.
+
+        Raises:
+            DeviceError: the same, if all have failed at this batch.
+        """
+        tried.append(engine)
+        if engine in self._waiting:
+            self._waiting.remove(engine)
+            self._failed.append(engine)
+        if len(tried) == len(self._waiting) + len(self._failed):
+            raise error
+        log.warning("%s: going on with another device", error)
 
 
 def _kind(frame: Pixels) -> _Kind:

@@ -8,7 +8,9 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, overload
+
+from PIL import Image
 
 from dpenet_cli.backends import Pixels
 from dpenet_cli.backends.torch import resolve_devices
@@ -41,7 +43,13 @@ class Fleet:
         self.at_once = len(engines)
         self.description = f"{engines[0].description}, and {len(engines) - 1} more"
 
-    def __call__(self, rainy: Pixels, progress: Progress | None = None) -> Pixels:
+    @overload
+    def __call__(self, rainy: Image.Image, progress: Progress | None = None) -> Image.Image: ...
+
+    @overload
+    def __call__(self, rainy: Pixels, progress: Progress | None = None) -> Pixels: ...
+
+    def __call__(self, rainy: Pixels | Image.Image, progress: Progress | None = None) -> Pixels | Image.Image:
         """Clean one picture on a free engine, or on the first that becomes free.
 
         A picture that a device fails at is given to the others. Arguments and result are those of a `Derainer`.
@@ -65,8 +73,15 @@ class Fleet:
                 self._give_back(engine)
 
     def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
-        """Clean a video's frames, in order, as `Derainer.stream` does; each engine is given as many ahead."""
-        return stream_through(self._engines, frames, self)
+        """Clean a video's frames, in order, as `Derainer.stream` does; each engine is given as many ahead.
+
+        A batch that a device fails at is given to the others, and the next ones too.
+
+        Raises:
+            DeviceError: all devices fail at a batch.
+            DpenetError: as a call does.
+        """
+        return stream_through(self._engines, frames)
 
     def _take(self, tried: Sequence[Derainer]) -> Derainer:
         """Wait for a free engine that was not tried yet: the one that has been free for longest."""
@@ -101,3 +116,7 @@ def load_engine(weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | 
     devices = [dataclasses.replace(options, device=str(device)) for device in resolve_devices(ALL_CUDA)]
     engines = [Derainer.load(weights, each) for each in devices]
     return Fleet(engines) if len(engines) > 1 else engines[0]
+
+
+load = load_engine
+"""The library's door: ``load()(image)``."""

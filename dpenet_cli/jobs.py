@@ -18,7 +18,7 @@ from dpenet_cli.images import Picture, encode, format_for, read, with_pixels
 from dpenet_cli.images.compare import side_by_side
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import MAX_PIXELS, ImageFormat, SaveOptions, check_types
-from dpenet_cli.storage import write_whole
+from dpenet_cli.storage import date_no_earlier, write_whole
 
 
 class Status(StrEnum):
@@ -240,7 +240,7 @@ def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, op
 
 
 def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:
-    """Date what was written no earlier than their source, which a wrong camera clock may have put into the future.
+    """Date what was written no earlier than its source, and older than one that took its place.
 
     Raises:
         ImageReadError: the source is not the file that was read; the next run will take its outputs for too old.
@@ -252,8 +252,8 @@ def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:
     for path in written:
         if path is not None and now != changed:
             os.utime(path, ns=(max(min(now, changed) - _CLEARLY_OLDER, 0),) * 2)
-        elif path is not None and path.stat().st_mtime_ns < changed:
-            os.utime(path, ns=(changed, changed))
+        elif path is not None:
+            date_no_earlier(path, changed)
     if now != changed:
         why = "it was replaced or changed while it was being cleaned; the result is of what it was before"
         raise ImageReadError(str(job.source), why, "Run the same command again when nothing writes to it any more.")

@@ -118,7 +118,7 @@ class EngineOptions:
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto`` takes the first CUDA device, then MPS,
-            then the CPU. A `fleet` also takes ``cuda:all``.
+            then the CPU. `dpenet_cli.load` also takes ``cuda:all``.
         precision: ``auto`` is fp16 on CUDA, bf16 on a CPU that has it in hardware, fp32 elsewhere and for 16-bit
             pictures.
         tile: widest strip of the picture that is worked on at a time, in pixels, or None to choose it from the memory

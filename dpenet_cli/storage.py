@@ -42,6 +42,20 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def date_no_earlier(path: Path, changed: int) -> None:
+    """Date an output no earlier than its source, which a wrong camera clock may have put into the future.
+
+    Args:
+        path: the output.
+        changed: when its source was changed last, in nanoseconds.
+
+    Raises:
+        OSError: as the system reports it.
+    """
+    if path.stat().st_mtime_ns < changed:
+        os.utime(path, ns=(changed, changed))
+
+
 def _new_temporary(path: Path) -> tuple[Path, BinaryIO]:
     """A new file beside `path`, locked, readable by its owner alone."""
     while True:

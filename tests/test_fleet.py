@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_pipeline import TINY, InBatches, picture
 
-from dpenet_cli import EngineOptions, Precision, fleet
-from dpenet_cli.backends import choice
+from dpenet_cli import EngineOptions, Precision, fleet, load
+from dpenet_cli.backends import OutOfMemory, choice
 from dpenet_cli.backends.torch import TorchBackend, resolve_devices
 from dpenet_cli.derainer import IN_FLIGHT, LOOK_AHEAD, Derainer
 from dpenet_cli.errors import DeviceError, ImageError, OptionError
@@ -143,6 +143,72 @@ def test_a_stream_gives_every_engine_as_much_as_one():
         assert len(backend._pipeline[0]._free) == len(backend.submitted), "memory that is not given back"
 
 
+class Failing(InBatches):
+    """A device that fails at one part of its work, from a batch on."""
+
+    def __init__(self, where, after=0):
+        super().__init__(lively_model(TINY), 2)
+        self.where, self.after = where, after
+
+    def frames_at_once(self, height, width, precision):
+        return broken() if self.where == "size" else super().frames_at_once(height, width, precision)
+
+    def submit(self, frames, *how):
+        landing = super().submit(frames, *how)
+        if len(self.submitted) <= self.after:
+            return landing
+        if self.where == "submit":
+            broken()
+        if self.where == "memory":
+            raise OutOfMemory("no more")
+
+        def land():
+            landing()
+            broken()
+
+        return land
+
+    def clean(self, strip, *how):
+        if self.where == "memory":
+            raise OutOfMemory("no more")
+        return super().clean(strip, *how)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(("where", "after"), [("size", 0), ("submit", 2), ("land", 0), ("land", 2), ("memory", 1)])
+def test_a_batch_that_one_device_fails_at_goes_to_another(where, after, place, caplog):
+    """In order, and the device that failed is told once for what it had, and gets nothing more."""
+    backends = [InBatches(lively_model(TINY), 2) for _ in range(DEVICES - 1)]
+    backends.insert(place, Failing(where, after))
+    frames = [picture(5, 7, seed=number) for number in range(40)]
+    clean = list(Fleet([Derainer(backend, EngineOptions()) for backend in backends]).stream(frames))
+    single = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
+    assert len(clean) == len(frames)
+    for before, after_it in zip(frames, clean, strict=True):
+        assert np.abs(after_it.astype(int) - single(before).astype(int)).max() <= 1
+    told = [record.getMessage() for record in caplog.records if "another device" in record.getMessage()]
+    assert 1 <= len(told) <= 1 + IN_FLIGHT
+    assert all(("smallest tile" if where == "memory" else "fell off the bus") in line for line in told)
+    assert len(backends[place].submitted) <= after + 1 + IN_FLIGHT
+
+
+@pytest.mark.parametrize("where", ["size", "submit", "land", "memory"])
+def test_a_batch_that_all_devices_fail_at_ends_the_stream(where, monkeypatch):
+    monkeypatch.setattr(Failing, "clean", lambda *_: broken())
+    engines = [Derainer(Failing(where), EngineOptions()) for _ in range(DEVICES)]
+    with pytest.raises(DeviceError, match="fell off the bus"):
+        list(Fleet(engines).stream(picture(5, 7, seed=number) for number in range(20)))
+
+
+def test_a_card_that_cannot_say_its_free_memory_has_failed(monkeypatch):
+    def lost(device):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lost)
+    with pytest.raises(DeviceError, match="unspecified launch failure"):
+        TorchBackend(lively_model(TINY), "cpu", Precision.FP32)._map_pixels(Precision.FP32)
+
+
 @pytest.fixture
 def cards(monkeypatch):
     """As many CUDA devices as a test says."""
@@ -165,6 +231,24 @@ def test_all_cuda_devices_are_found(cards, monkeypatch):
     cards(1)
     assert load_engine("general", EngineOptions(device="cuda:all")).work() == "cuda:0"
     assert load_engine("general", EngineOptions()).work() == "auto"
+
+
+def test_the_library_s_door_puts_one_on_every_card(cards, monkeypatch):
+    cards(2)
+    single = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
+    devices = []
+
+    def on_cpu(weights, options):
+        devices.append(options.device)
+        return Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), options)
+
+    monkeypatch.setattr(Derainer, "load", on_cpu)
+    engine = load(options=EngineOptions(device="cuda:all"))
+    assert devices == ["cuda:0", "cuda:1"]
+    rainy = picture(5, 7)
+    assert np.array_equal(engine(rainy), single(rainy))
+    assert np.array_equal(np.asarray(engine(Image.fromarray(rainy))), single(rainy))
+    assert [frame.tolist() for frame in engine.stream([rainy] * 3)] == [single(rainy).tolist()] * 3
 
 
 def test_one_engine_is_not_put_on_all_cards(cards):

@@ -1,6 +1,7 @@
 """What happens around a run: full and closed folders, files that vanish, odd names, no home, two runs at once."""
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import clean as clean_clip
@@ -24,6 +26,10 @@ from dpenet_cli import jobs
 from dpenet_cli.errors import VideoReadError, VideoWriteError
 from dpenet_cli.inputs import Job, plan_batch
 from dpenet_cli.jobs import RunOptions, Status, is_done, run
+from dpenet_cli.options import VideoOptions
+from dpenet_cli.video import clean_video, estimate, prepare
+from dpenet_cli.video.copies import Window, copied_packets
+from dpenet_cli.video.probe import probe
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts and looks at /proc")
 
@@ -178,6 +184,16 @@ def test_permission_denied(go, photos, film, tmp_path):
         assert "Choose an output folder that you may write to" in said
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_video_that_may_not_be_read_is_named(go, film, tmp_path):
+    os.chown(film, 54321, 54321)
+    film.chmod(0o700)
+    code, said = go("video", film, "-o", tmp_path / "b.mp4", prelude=obey_modes)
+    assert code == 1
+    assert f"error  {film}: it cannot be read (Permission denied)" in said
+    assert "b.mp4" not in said
+
+
 # what vanishes or changes on the way
 
 
@@ -235,6 +251,36 @@ def test_a_video_that_is_replaced_or_removed_while_it_is_cleaned(film, tmp_path)
     with pytest.raises(VideoReadError, match="No such file"):
         clean_clip(film, tmp_path / "c.mp4", remove)
     assert not (tmp_path / "c.mp4").exists()
+
+
+@pytest.mark.parametrize("takes_its_place", [None, Path.mkdir])
+def test_a_video_that_vanishes_on_the_way_is_named(film, tmp_path, takes_its_place):
+    """While the pace is measured, and at each step behind that."""
+    work = prepare(Job(film, tmp_path / "b.mp4"), VideoOptions())
+
+    def remove(frames):
+        yield from frames
+        film.unlink()
+        if takes_its_place is not None:
+            takes_its_place(film)
+
+    assert estimate(work, remove, "a test").frames == 20
+    with pytest.raises(VideoReadError, match=r"a\.mp4: it cannot be (read|opened)"):
+        clean_video(work, iter, "a test")
+    with pytest.raises(VideoReadError, match=r"a\.mp4: it cannot be (read|opened)"):
+        prepare(Job(film, tmp_path / "b.mp4"), VideoOptions())
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_a_video_that_cannot_be_read_while_it_is_put_together_is_named(film):
+    class Lost:
+        streams = (None,)
+
+        def demux(self, streams):
+            raise av.FFmpegError(errno.EIO, "Input/output error")
+
+    with pytest.raises(VideoReadError, match=r"a\.mp4: it cannot be read to its end \(Input/output error\)"):
+        list(copied_packets(Lost(), probe(film), {0: None}, Window()))
 
 
 def test_an_output_folder_that_is_removed_on_the_way(photos, film, tmp_path):

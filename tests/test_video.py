@@ -12,6 +12,7 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio_ffmpeg
 import numpy as np
@@ -21,9 +22,13 @@ from clips import PICTURE, SOUND, change, clean, clip, ffmpeg, planes, probe, ti
 from dpenet_cli.errors import OptionError, VideoError, VideoReadError, VideoRefused, VideoWriteError
 from dpenet_cli.inputs import Job, plan_videos
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
-from dpenet_cli.video import Frame, clean_video, damage, prepare, pump
+from dpenet_cli.video import Frame, clean_video, damage, estimate, prepare, pump
+from dpenet_cli.video.joints import _jumps
 from dpenet_cli.video.orientation import Orientation, orientation
 from dpenet_cli.video.probe import probe as look
+from dpenet_cli.video.segments import Workplace
+from dpenet_cli.video.transport import Break, Counters
+from dpenet_cli.video.work import identity
 
 
 class Shelf:
@@ -547,8 +552,91 @@ def test_recordings_joined_with_cat_are_no_damage(tmp_path, clock):
         assert picture == pytest.approx(sound, abs=0.002)
 
 
+@pytest.mark.parametrize("sound", [[], [*SOUND, "-c:a", "aac"]], ids=["silent", "sound"])
+@pytest.mark.parametrize("count", [12, 10, 5, 2, 1])
+def test_recordings_of_less_than_half_a_second_follow_each_other(tmp_path, count, sound):
+    """Whatever counters go on by chance across a joint, as those of one table, or of 16 packets, do."""
+    part, source = tmp_path / "part.ts", tmp_path / "a.ts"
+    encoded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", 0]
+    ffmpeg(*PICTURE, *sound[:4], "-t", count / 25, *encoded, *sound[4:], part)
+    source.write_bytes(part.read_bytes() * 4)
+    work = clean(source, tmp_path / "b.mkv")
+    assert damage(work) is None
+    assert len(work.movie.timeline.joints) == 3
+    steps = np.diff(work.movie.footage[0].ticks)
+    assert len(steps) == 4 * count - 1
+    joined = np.zeros(len(steps), bool)
+    joined[count - 1 :: count] = True
+    assert set(steps[~joined]) <= {3600}
+    assert (steps[joined] == steps[joined][0]).all()
+    if sound:
+        assert (steps[joined] >= 3600).all()  # the sound of each part is a little longer than its picture
+    else:
+        assert (steps[joined] == 3600).all()
+    after = look(tmp_path / "b.mkv").footage[0].ticks  # in milliseconds
+    assert np.abs(np.diff(after) - steps / 90).max() <= 1
+
+
+def test_a_clock_that_falters_is_a_joint_only_where_counters_break():
+    """Across the table of programs with which the second recording begins; the sound's break alone says little."""
+    positions, starts = np.array([100, 200, 400, 500]), np.array([0, 3600, 0, 3600])
+    counters = Counters((Break(257, 50, 350, fresh=True), Break(256, 200, 400, fresh=True)), (0, 180, 250, 320, 600))
+    pictures = np.ones(4, int)
+    assert _jumps(positions, starts, pictures, counters) == [(1, 2)]
+    assert counters.restart_between(200, 400) == 250
+    lost = tuple(item._replace(fresh=False) for item in counters.breaks)
+    for other in (Counters(), counters._replace(tables=()), counters._replace(breaks=lost)):
+        assert _jumps(positions, starts, pictures, other) == []
+    assert _jumps(positions, starts - 90_000 * (positions > 300), pictures, Counters()) == [(1, 2)]
+
+
 class Crash(Exception):
     pass
+
+
+def test_a_resume_costs_what_is_left(tmp_path, monkeypatch):
+    """Disk and time: not those of the segments that are there, and no frame at all where all are there."""
+    source = clip(tmp_path / "a.mp4", frames=30)
+    options = VideoOptions(checkpoint=Fraction(2, 5))
+    module = sys.modules["dpenet_cli.video.estimate"]
+    work = prepare(Job(source, tmp_path / "b.mp4"), options)
+    place = Workplace(tmp_path / "b.mp4", identity(work, "a test"))
+    whole = estimate(work, unchanged, "a test")
+    frame = 64 * 48 // 16  # bytes by the estimate's rule of thumb
+    assert whole.bytes_needed == source.stat().st_size + 2 * 30 * frame
+
+    def crash(frames):
+        yield from itertools.islice(frames, 25)
+        time.sleep(0.5)
+        raise Crash
+
+    with pytest.raises(Crash):
+        clean_video(work, crash, "a test")
+    held = sum(place.segment(0, number).stat().st_size for number in range(2))
+    left = estimate(work, unchanged, "a test")
+    assert (left.frames, left.bytes_needed) == (10, source.stat().st_size + held + 2 * 10 * frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["dpenet_cli.video.work"], "assemble", lambda *_: next(unchanged([])))
+        with pytest.raises(StopIteration):
+            clean_video(work, unchanged, "a test")
+    held = sum(place.segment(0, number).stat().st_size for number in range(3))
+    (place.folder / "result.mp4").write_bytes(bytes(100))
+
+    def forbidden(frames):
+        raise AssertionError
+
+    needed = held + source.stat().st_size
+    for free, enough in ((needed - 100, True), (needed - 101, False)):  # what is replaced gives its space
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        if enough:
+            nothing = estimate(work, forbidden, "a test")
+            assert (nothing.frames, nothing.seconds, nothing.bytes_needed) == (0, 0.0, needed)
+        else:
+            with pytest.raises(VideoWriteError, match="are needed while working"):
+                estimate(work, forbidden, "a test")
+    assert clean_video(work, forbidden, "a test") == ()
+    assert len(planes(tmp_path / "b.mp4")) == 30
 
 
 def test_a_crash_costs_one_segment_and_changes_nothing(tmp_path):

@@ -58,6 +58,13 @@ def test_a_dashcam_video(dashcam, tiny_weights):
     assert "1 done" in dpenet("video", dashcam, "--weights", tiny_weights, "--strength", 0).stderr
 
 
+def test_a_source_from_the_future_is_done_once(dashcam, tiny_weights):
+    os.utime(dashcam, (time.time() + 1e7, time.time() + 1e7))
+    run = ["video", dashcam, "--weights", tiny_weights, *OWN]
+    assert "1 done" in dpenet(*run).stderr
+    assert "1 skipped" in dpenet(*run).stderr
+
+
 def test_a_preview_shows_both(dashcam, tiny_weights):
     result = dpenet("video", dashcam, "--preview", "0.4", "--weights", tiny_weights)
     assert result.returncode == 0, result.stderr

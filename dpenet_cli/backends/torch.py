@@ -100,8 +100,11 @@ class TorchBackend:
 
     def _map_pixels(self, precision: Precision) -> int:
         """Pixels of feature maps that the GPU's free memory holds."""
-        free = int(torch.cuda.mem_get_info(self.device)[0])
-        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        try:
+            free = int(torch.cuda.mem_get_info(self.device)[0])
+            free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        except RuntimeError as error:
+            raise DeviceError(str(self.device), _first_line(error), "Use another device, or --device cpu.") from error
         value_bytes = 4 if precision is Precision.FP32 else 2
         return int(free * _MEMORY_SHARE / (self._model.config.channels * value_bytes))
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.joints import Clock
-from dpenet_cli.video.opening import open_input
+from dpenet_cli.video.opening import open_input, reason
 from dpenet_cli.video.probe import Movie
 
 Timed = tuple[Fraction, int, Any]
@@ -59,6 +60,9 @@ def copied_packets(source: Any, movie: Movie, outputs: dict[int, Any], window: W
         movie: the same.
         outputs: the stream of the output for each index of a stream that is copied.
         window: what is wanted.
+
+    Raises:
+        VideoReadError: the source cannot be read any more.
     """
     if not outputs:
         return
@@ -66,7 +70,7 @@ def copied_packets(source: Any, movie: Movie, outputs: dict[int, Any], window: W
     moving = {footage.index for footage in movie.footage} & outputs.keys()
     begins = {index: first_key(movie, index, window) for index in moving if window.start is not None}
     latest = _NO_TIME
-    for packet in source.demux([source.streams[index] for index in outputs]):
+    for packet in _read(source, [source.streams[index] for index in outputs], movie):
         if packet.size == 0:  # the end of a stream
             continue
         clock.set(packet)
@@ -90,3 +94,14 @@ def copied_packets(source: Any, movie: Movie, outputs: dict[int, Any], window: W
             packet.dts = None if packet.dts is None else packet.dts - moved
         packet.stream = outputs[index]
         yield latest, packet.stream.index, packet
+
+
+def _read(source: Any, streams: list[Any], movie: Movie) -> Iterator[Any]:
+    """The packets of some streams; an error is the source's, whoever asks for them."""
+    import av  # noqa: PLC0415 - not for --help
+
+    try:
+        yield from source.demux(streams)
+    except av.FFmpegError as error:
+        step = "Check the disk that it is on; the cleaned frames are kept, and the same command goes on from here."
+        raise VideoReadError(str(movie.path), f"it cannot be read to its end ({reason(error)})", step) from error

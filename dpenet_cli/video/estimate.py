@@ -24,8 +24,9 @@ class Estimate:
         seconds_a_frame: measured, of the network.
         frames: that are still to be cleaned.
         seconds: for them.
-        bytes_needed: on the output's disk while working: the segments and the file that is made of them.
-        bytes_free: there now.
+        bytes_needed: on the output's disk while working: the segments that are not there yet, and the file that is made
+            of all of them.
+        bytes_free: there now, and what unfinished work gives back.
     """
 
     seconds_a_frame: float
@@ -36,22 +37,25 @@ class Estimate:
 
 
 def estimate(work: Work, clean: Clean, engine: str) -> Estimate:
-    """Clean the first frames of each stream and throw them away. Arguments as `clean_video`'s.
+    """Clean the first frames of each stream that has some left, and throw them away. Arguments as `clean_video`'s.
 
     Raises:
         VideoWriteError: the disk does not have the space.
         DpenetError: reading or cleaning failed.
     """
-    seconds, left = 0.0, 0
+    seconds, left, needed = 0.0, 0, work.seen[0]
     place = Workplace(work.job.target, identity(work, engine))
     for strand in work.strands:
+        done, held = place.promised(strand.footage.index)
+        remaining = max(strand.frames - done, 0)
+        needed += held + 2 * _guess_bytes(strand, remaining)
+        if not remaining:
+            continue
         wanted = range(strand.first, min(strand.first + 1 + _MOST_FRAMES, strand.stop))
         each = _pace(clean, (frame.image for frame in source(work, strand, wanted)))
-        remaining = max(strand.frames - place.promised(strand.footage.index), 0)
         seconds, left = seconds + each * remaining, left + remaining
-    needed = sum(2 * _guess_bytes(strand) for strand in work.strands) + work.job.source.stat().st_size
     folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free + place.left_over()
     if free < needed:
         why = f"about {needed / 1e6:.1f} MB are needed while working, and {free / 1e6:.1f} MB are free"
         raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
@@ -69,7 +73,7 @@ def _pace(clean: Clean, frames: Iterable[Pixels]) -> float:
     return (times[-1] - times[first]) / (len(times) - 1 - first)
 
 
-def _guess_bytes(strand: Strand) -> int:
-    """A video's size by experience: half a bit a pixel for CRF 18, ten for lossless."""
+def _guess_bytes(strand: Strand, frames: int) -> int:
+    """The size of so many frames by experience: half a bit a pixel for CRF 18, ten for lossless."""
     bits = 10.0 if strand.encoding.codec is VideoCodec.FFV1 else 0.5
-    return int(strand.encoding.width * strand.encoding.height * strand.frames * bits / 8)
+    return int(strand.encoding.width * strand.encoding.height * frames * bits / 8)

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.video.opening import open_input
+from dpenet_cli.video.transport import Counters
 
 _UNIT = Fraction(1, 90_000)
 """Seconds a tick of both kinds of stream."""
 
 _BACK, _FORWARD = 90_000 // 2, 10 * 90_000
 """A jump of the first video stream's clock by more ticks than these is a joint: half a second back, or ten seconds on,
-the measure that ffmpeg has for it too."""
+the measure that ffmpeg has for it too. Where the counters of a transport stream break, going back at all is one."""
 
 
 _FEW = 3
@@ -95,7 +96,7 @@ class Clock:
         packet.dts = None if packet.dts is None else packet.dts + moved
 
 
-def find_timeline(path: Path, restarts: tuple[int, ...]) -> Timeline:
+def find_timeline(path: Path, counters: Counters) -> Timeline:
     """Where one recording ends and another begins, on a clock that starts at 0.
 
     Transport and program streams have a clock that was running before, perhaps for hours, which no player shows; other
@@ -103,15 +104,15 @@ def find_timeline(path: Path, restarts: tuple[int, ...]) -> Timeline:
 
     Args:
         path: the file.
-        restarts: bytes at which the counters of a transport stream begin anew, be its clock as it may.
+        counters: of its packets. Where all of them begin anew, so does a recording, be its clock as it may.
     """
     with open_input(path) as container:
         if container.format.name not in {"mpegts", "mpeg"} or not container.streams.video:
             return AS_IT_IS
         positions, starts, ends, pictures = _packets(container)
-    bounds = _jumps(starts, pictures)
+    bounds = _jumps(positions, starts, pictures, counters)
     jumped = {begin for _, begin in bounds}
-    for place in restarts:
+    for place in counters.restarts():
         behind = int(np.searchsorted(positions, place))
         before = np.flatnonzero(pictures[:behind])
         known = any(positions[last] < place <= positions[begin] for last, begin in bounds)
@@ -161,13 +162,23 @@ def _whole(packets: Iterator[Any]) -> Iterator[Any]:
         yield from packets
 
 
-def _jumps(starts: NDArray[np.int64], pictures: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Rows of the last picture before each jump, and of the first packet of any stream behind it."""
+def _jumps(
+    positions: NDArray[np.int64], starts: NDArray[np.int64], pictures: NDArray[np.int64], counters: Counters
+) -> list[tuple[int, int]]:
+    """Rows of the last picture before each jump, and of the first packet of any stream behind it.
+
+    Behind a recording of less than half a second the clock goes back by less than that: there the counters decide.
+    """
     rows = np.flatnonzero(pictures)
     steps = np.diff(starts[rows])
     found = []
-    for place in np.flatnonzero((steps < -_BACK) | (steps > _FORWARD)):
+    for place in np.flatnonzero((steps <= 0) | (steps > _FORWARD)):
         old, new = int(rows[place]), int(rows[place + 1])
+        if -_BACK <= steps[place] <= 0:
+            begin = counters.restart_between(int(positions[old]), int(positions[new]))
+            if begin is not None:
+                found.append((old, int(np.searchsorted(positions, begin))))
+            continue
         nearer = np.abs(starts[old:new] - starts[new]) < np.abs(starts[old:new] - starts[old])
         behind = old + int(np.argmax(nearer)) if nearer.any() else new  # sound may begin before the picture
         found.append((old, behind))

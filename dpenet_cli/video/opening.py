@@ -4,8 +4,10 @@ A file chooses its own demuxer by its content. Some of them (concat, hls, dash, 
 files or addresses, so only demuxers of containers that carry their streams in themselves are let in, for both readers.
 """
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,20 @@ def open_input(path: Path) -> "av.container.InputContainer":
     except (av.FFmpegError, OSError, ValueError) as error:
         why = f"it cannot be opened as a video ({reason(error)})"
         raise VideoReadError(str(path), why, _NEXT_STEP) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Let what the system says while a source is read by its bytes name that source.
+
+    Raises:
+        VideoReadError: it cannot be reached or read.
+    """
+    try:
+        yield
+    except OSError as error:
+        step = "Check that it is there, its permissions, and the disk that it is on."
+        raise VideoReadError(str(path), f"it cannot be read ({reason(error)})", step) from error
 
 
 def open_capture(path: Path) -> Any:

@@ -15,8 +15,9 @@ from dpenet_cli.video.boxes import loose_boxes
 from dpenet_cli.video.colour import Colour
 from dpenet_cli.video.hdr import Mastering
 from dpenet_cli.video.joints import AS_IT_IS, Timeline, find_timeline
+from dpenet_cli.video.opening import reading
 from dpenet_cli.video.scan import Matrix, Scan, scan_file
-from dpenet_cli.video.transport import breaks, restarts
+from dpenet_cli.video.transport import Counters, count_packets
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -109,8 +110,9 @@ def probe(path: Path) -> Movie:
     Raises:
         VideoReadError: it is empty, no video, holds no moving picture, or none that decodes.
     """
-    broken_off = breaks(path) if path.is_file() else ()
-    timeline = find_timeline(path, restarts(broken_off))
+    with reading(path):
+        counters = count_packets(path) if path.is_file() else Counters()
+    timeline = find_timeline(path, counters)
     scan = scan_file(path, timeline, strict=True)
     if scan.broken:
         # A strict decoder also drops frames that the real one repairs: see what really comes out.
@@ -119,7 +121,7 @@ def probe(path: Path) -> Movie:
             lenient.broken[index] = sorted({*lenient.broken.get(index, ()), *times})
         scan = lenient
     joints = timeline.joints
-    gaps = sum(not any(joint.lies_between(item.before, item.at) for joint in joints) for item in broken_off)
+    gaps = sum(not any(joint.lies_between(item.before, item.at) for joint in joints) for item in counters.breaks)
     return _movie(path, scan, gaps, timeline)
 
 
@@ -157,8 +159,10 @@ def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> Movie:
     short = scan.promised - scan.reached
     cut_off = short if short > max(_MISSING_TAIL, scan.promised / 50) else Fraction(0)
     others = [item for item in scan.others if item[0] not in scan.tracks]
+    with reading(path):
+        boxes = loose_boxes(path)
     cut_off = Fraction(0) if timeline.joints else cut_off  # the header knows of the first recording alone
-    return Movie(path, scan.container, tuple(footage), tuple(others), loose_boxes(path), cut_off, gaps, timeline)
+    return Movie(path, scan.container, tuple(footage), tuple(others), boxes, cut_off, gaps, timeline)
 
 
 def _rate(ticks: "array[int]", time_base: Fraction, stated: Fraction) -> Fraction:

@@ -138,10 +138,26 @@ class Workplace:
             number += 1
         return number
 
-    def promised(self, stream: int) -> int:
-        """Frames of a stream that the manifest says are done; this may be asked before the folder is entered."""
+    def promised(self, stream: int) -> tuple[int, int]:
+        """Frames of a stream that are done as the manifest says, and the bytes of their segments.
+
+        This may be asked before the folder is entered.
+        """
         known, finished = self._read_manifest() or (False, {})
-        return sum(count for name, count in finished.items() if known and name.startswith(f"{stream}-"))
+        frames = size = number = 0
+        while known and (path := self.segment(stream, number)).name in finished and path.is_file():
+            frames += finished[path.name]
+            size += path.stat().st_size
+            number += 1
+        return frames, size
+
+    def left_over(self) -> int:
+        """Bytes of files that lie here and are no finished segments: they are replaced, or removed."""
+        known, finished = self._read_manifest() or (False, {})
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            return 0
+        kept = {*finished, _MANIFEST, _LOCK} if known else {_LOCK}
+        return sum(path.lstat().st_size for path in _own_files(self.folder) if path.name not in kept)
 
     def record(self, path: Path, frames: int) -> None:
         """Count a segment, after looking at its file.

@@ -18,11 +18,13 @@ from dpenet_cli.backends import Pixels
 from dpenet_cli.errors import OptionError, VideoReadError
 from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoOptions
+from dpenet_cli.storage import date_no_earlier
 from dpenet_cli.video.containers import riders
 from dpenet_cli.video.copies import Window, first_key
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame, pump
 from dpenet_cli.video.mux import Piece, assemble, verify
+from dpenet_cli.video.opening import reading
 from dpenet_cli.video.probe import Footage, Movie, probe
 from dpenet_cli.video.readers import Frames
 from dpenet_cli.video.segments import SegmentSink, Workplace
@@ -100,11 +102,8 @@ def prepare(job: Job, options: VideoOptions) -> Work:
 
 
 def _seen(source: Path) -> tuple[int, int]:
-    try:
+    with reading(source):
         status = source.stat()
-    except OSError as error:
-        why = f"it cannot be reached ({error.strerror or error})"
-        raise VideoReadError(str(source), why, "Bring it back, and run the command again.") from error
     return status.st_size, status.st_mtime_ns
 
 
@@ -203,6 +202,7 @@ def clean_video(work: Work, clean: Clean, engine: str, written: Callable[[int], 
         if _seen(work.job.source) != work.seen:
             why = "it was replaced or changed while it was being cleaned"
             raise VideoReadError(str(work.job.source), why, "Run the command again when nothing writes to it any more.")
+        date_no_earlier(result, work.seen[1])
         place.store(result, target)
     return notices
 
