@@ -7,7 +7,10 @@ import stat
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 TEMPORARY_PREFIX = ".dpenet-"
 TEMPORARY_SUFFIX = ".part"
@@ -20,7 +23,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """Store `data` as `path`: written beside it under a short hidden name, flushed to the disk, then renamed.
 
     An existing file is replaced in the same instant. Whatever goes wrong, an interrupt included, the temporary file is
-    removed and `path` is what it was before. While being written the file is readable by its owner alone.
+    removed and `path` is what it was before. While being written the file is readable by its owner alone; then it may
+    be read by whom the replaced file might be read, or by whom the umask says.
 
     Raises:
         OSError: as the system reports it (no space, no permission, folder gone).
@@ -31,8 +35,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            with contextlib.suppress(OSError):  # some network and FUSE file systems have no mode bits to set
-                temporary.chmod(0o666 & ~_UMASK)
+            take_over_mode(temporary, path)
             if sys.platform == "win32":
                 file.close()  # Windows does not rename what is open; elsewhere it stays locked until it has its name
             temporary.replace(path)
@@ -54,6 +57,23 @@ def date_no_earlier(path: Path, changed: int) -> None:
     """
     if path.stat().st_mtime_ns < changed:
         os.utime(path, ns=(changed, changed))
+
+
+def take_over_mode(new: Path, path: Path) -> None:
+    """Give a file that is about to become `path` the permissions of what it replaces, or those of any new file."""
+    with contextlib.suppress(OSError):  # some network and FUSE file systems have no mode bits to set
+        try:
+            replaced = path.stat()
+        except FileNotFoundError:
+            new.chmod(0o666 & ~_UMASK)
+            return
+        mode = replaced.st_mode & 0o777
+        if sys.platform != "win32" and new.stat().st_gid != replaced.st_gid:
+            try:
+                os.chown(new, -1, replaced.st_gid)
+            except OSError:  # the group is another one now, which may do no more than everybody
+                mode = mode & 0o707 | (mode & 0o007) << 3
+        new.chmod(mode)
 
 
 def _new_temporary(path: Path) -> tuple[Path, BinaryIO]:
@@ -83,6 +103,35 @@ def lock(file: IO[Any] | int) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def hold(path: Path) -> "FileLock | None":
+    """Take a lock that keeps other runs out, on all systems; a run that dies, however it dies, gives it back.
+
+    Args:
+        path: of the lock's own file, which is made and stays.
+
+    Returns:
+        The lock, whose `release` gives it back; None where there are no such locks (some network file systems), or its
+        file cannot be made.
+
+    Raises:
+        BlockedError: another run holds it.
+    """
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - not for --help
+
+    held = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)  # a soft one may outlive a killed run
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise BlockedError(path) from error
+    except (OSError, NotImplementedError):
+        return None
+    return held
+
+
+class BlockedError(Exception):
+    """Another run holds a lock; callers turn it into an error of ours that says which work it is at."""
 
 
 def _read_umask() -> int:

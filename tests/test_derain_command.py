@@ -292,6 +292,35 @@ def test_permissions_of_outputs_follow_the_umask(photos, tiny_weights):
     assert [path.name for path in out.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_a_replaced_output_keeps_its_permissions(photos, tiny_weights, mode):
+    out = photos.parent / "a.png"
+    out.write_bytes(b"mine alone")
+    out.chmod(mode)
+    result = dpenet("derain", photos / "a.png", "-o", out, "--overwrite", "--weights", tiny_weights, umask=0o022)
+    assert result.returncode == 0, result.stderr
+    assert out.read_bytes() != b"mine alone"
+    assert stat.S_IMODE(out.stat().st_mode) == mode
+
+
+def test_another_group_may_do_no_more_than_everybody(tmp_path, monkeypatch):
+    """Where the group of what is replaced cannot be given to what replaces it."""
+    new, path = tmp_path / "new", tmp_path / "old"
+    new.touch()
+    path.touch()
+    path.chmod(0o664)
+    found = path.stat()
+    other = os.stat_result((*found[:5], found.st_gid + 1, *found[6:]))
+    monkeypatch.setattr(Path, "stat", lambda self, **_: other if self == path else os.stat(self))
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "chown", refuse)
+    storage.take_over_mode(new, path)
+    assert stat.S_IMODE(os.stat(new).st_mode) == 0o644
+
+
 def test_a_target_that_cannot_be_written_is_one_failure(photos, tiny_weights):
     out = photos.parent / "clean"
     (out / "a.png").mkdir(parents=True)

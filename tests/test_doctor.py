@@ -1,8 +1,12 @@
 """The doctor: what it tells, what it keeps to itself, and what it advises."""
 
 import importlib
+import itertools
 import json
 import os
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from conftest import dpenet
@@ -23,6 +27,13 @@ def test_it_tells_what_a_bug_report_needs():
     text = dpenet("doctor").stdout
     for part in ("versions", "chosen", "sets found", "to be faster"):
         assert part in text
+
+
+def test_it_names_everything_that_the_project_depends_on():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [names for extra, names in project["optional-dependencies"].items() if extra != "dev"]
+    declared = {re.match(r"[\w.-]+", name)[0] for name in [*project["dependencies"], *itertools.chain(*extras)]}
+    assert declared == doctor.gather()["versions"].keys() - {"dpenet", "python"}
 
 
 def test_the_home_folder_and_proxies_stay_private(tmp_path):

@@ -179,6 +179,8 @@ def run_contents(folder: Path) -> Contents:
                 found[name] = image.size if name == "curve.png" else hashlib.sha256(image.tobytes()).hexdigest()
         elif name == "log.jsonl":
             found[name] = "grows"
+        elif name == ".lock":
+            found[name] = path.read_bytes()
         else:
             found[name] = json.loads(path.read_text())
     return found

@@ -1,5 +1,6 @@
 """Files from strangers: a clear error or a whole result, in bounded time and memory, and never a traceback."""
 
+import importlib.util
 import io
 import json
 import os
@@ -177,13 +178,155 @@ def test_bombs_end_in_errors_within_bounds(tmp_path: Path) -> None:
     assert "many times" in ends["tiff of one value, a hundred thousand times"]
 
 
+SIDE = 6000
+MOST = 10_000  # pixels
+
+
+def two_sizes() -> dict[str, bytes]:
+    """Small files that say two sizes, one of which is far beyond `MOST`."""
+    small, large = (struct.pack(">LL", side, side) for side in (8, SIDE))
+    grey_large = zlib.compress(bytes((SIDE + 1) * SIDE), 9)
+    deep_large = zlib.compress(bytes((2 * SIDE + 1) * SIDE), 9)
+    found = {}
+    for bits, rows in (8, grey_large), (16, deep_large):
+        rest = bytes([bits, 0, 0, 0, 0])
+        first = png(SIDE, SIDE, depth=bits, rows=rows)
+        found[f"png {bits}, second header behind the pixels"] = with_last(first, chunk(b"IHDR", small + rest))
+        found[f"png {bits}, smaller one last"] = png(SIDE, SIDE, chunk(b"IHDR", small + rest), depth=bits, rows=rows)
+        found[f"png {bits}, smaller one first"] = png(8, 8, chunk(b"IHDR", large + rest), depth=bits, rows=rows)
+        body = zlib.compress(bytes(bits // 8 * SIDE * SIDE), 9)
+        for tag in 256, 257:
+            sizes = {256: SIDE, 257: SIDE} | {tag: 8}
+            entries = grey(sizes[256], sizes[257], t258=bits, t259=8, t279=len(body))
+            for where in 0, 1:
+                twice = sorted([*entries, (tag, 4, 1, SIDE)], key=lambda entry: entry[0])
+                at = next(index for index, entry in enumerate(twice) if entry[0] == tag)
+                if where:
+                    twice[at], twice[at + 1] = twice[at + 1], twice[at]
+                found[f"tiff {bits}, tag {tag} twice, {where}"] = tiff_file([twice], bytes(60) + body)
+        tiles = grey(8, 8, t258=bits, t259=8, t322=SIDE // 16 * 16, t323=SIDE // 16 * 16, t324=200, t325=len(body))
+        tiles = [entry for entry in tiles if entry[0] not in (273, 278, 279)]
+        found[f"tiff {bits}, a large tile"] = tiff_file([tiles], bytes(60) + body)
+    frame = b"\xff\xc0"
+    jpeg = saved(Image.new("L", (SIDE, SIDE)), "JPEG")
+    at = jpeg.index(frame)
+    end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    other = jpeg[at : at + 5] + struct.pack(">HH", 8, 8) + jpeg[at + 9 : end]
+    found["jpeg, smaller one last"] = jpeg[:end] + other + jpeg[end:]
+    found["jpeg, smaller one first"] = jpeg[:at] + other + jpeg[at:]
+    webp = saved(Image.new("RGB", (SIDE, SIDE)), "WEBP", quality=1)
+    canvas = b"VP8X\n\0\0\0\0\0\0\0" + bytes([7, 0, 0, 7, 0, 0])
+    for name, body in ("first", canvas + webp[12:]), ("last", webp[12:] + canvas):
+        found[f"webp, canvas {name}"] = b"RIFF" + struct.pack("<L", len(body) + 4) + b"WEBP" + body
+    found["avif, small box around a large picture"] = boxed(
+        saved(Image.new("RGB", (SIDE, SIDE)), "AVIF", speed=10), 64, 64
+    )
+    if importlib.util.find_spec("pillow_heif"):
+        found["heic, small box around a large picture"] = boxed(heic(np.zeros((SIDE, SIDE, 3), np.uint8)), 64, 64)
+    return found
+
+
+def with_last(data: bytes, *chunks: bytes) -> bytes:
+    """A PNG file with chunks before its end."""
+    return data[:-12] + b"".join(chunks) + data[-12:]
+
+
+def read_and_weigh(folder: str) -> None:
+    """Prelude: read every file of a folder, and say how each ended and how many MB more than before it took."""
+    for data in [*SAMPLES.values(), tiff(photo(), photometric="rgb", tile=(32, 32), compression="zlib")]:
+        read(data)
+    for path in sorted(Path(folder).iterdir()):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            read(path, max_pixels=MOST)
+            how = "whole"
+        except ImageError:
+            how = "refused"
+        more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+        sys.stdout.write(f"= {path.name}: {how}, {more}\n")
+    raise SystemExit
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures as Linux does")
+def test_no_decoder_goes_by_a_size_that_was_not_checked(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    corpus = two_sizes()
+    for name, data in corpus.items():
+        (folder / name).write_bytes(data)
+    command = Command(log=tmp_path / "log", prelude=read_and_weigh, given=(str(folder),))
+    code, said = command.wait(), (tmp_path / "log").read_text()
+    assert code == 0, said
+    lines = said.splitlines()
+    assert all(line.startswith("= ") for line in lines), said
+    ends = {name: rest.split(", ") for name, rest in (line[2:].rsplit(": ", 1) for line in lines)}
+    assert ends.keys() == corpus.keys()
+    assert {name for name, (how, _) in ends.items() if how != "refused"} == set()
+    assert {name: more for name, (_, more) in ends.items() if int(more) > 20} == {}
+
+
+def deep(*chunks: bytes, rows: bytes = bytes((2 * 8 + 1) * 8), stream: bytes = b"", colour: int = 0) -> bytes:
+    """A 16-bit PNG file of 8×8 pixels with chunks behind its header."""
+    return png(8, 8, *chunks, depth=16, colour=colour, rows=stream or zlib.compress(rows))
+
+
+def damaged(kind: bytes, body: bytes) -> bytes:
+    return chunk(kind, body)[:-4] + b"oops"
+
+
+DEEP = {
+    "text": (deep(damaged(b"tEXt", b"a\0b")), True),
+    "profile": (deep(chunk(b"iCCP", b"x\0\0oops")), True),
+    "palette": (deep(chunk(b"PLTE", b"12345")), True),
+    "significant bits": (deep(chunk(b"sBIT", b"\x63")), True),
+    "transparency": (deep(chunk(b"tRNS", b"1")), True),
+    "gamma": (deep(chunk(b"gAMA", bytes(4)), chunk(b"cHRM", bytes(32))), True),
+    "animation": (deep(chunk(b"acTL", b"1")), True),
+    "more rows": (deep(rows=bytes(1000)), True),
+    "more behind the stream": (deep(stream=zlib.compress(bytes(136)) + b"more"), True),
+    "no checksum": (deep(stream=zlib.compress(bytes(136))[:-4]), True),
+    "wrong checksum": (deep(stream=zlib.compress(bytes(136))[:-4] + b"oops"), False),
+    "fewer rows": (deep(rows=bytes(100)), False),
+    "no stream": (deep(stream=b"oops"), False),
+    "unknown filter": (deep(rows=bytes([9]) * 136), False),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_libpng_says_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    data, readable = DEEP[name]
+    try:
+        picture = read(data)
+    except ImageError:
+        assert not readable
+    else:
+        assert readable
+        assert picture.pixels.shape == (8, 8, 3)
+        assert not picture.pixels.any()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interlaced_deep_png(capfd: pytest.CaptureFixture[str]) -> None:
+    for width, height in (1, 1), (5, 3), (8, 8), (13, 17):
+        pixels = np.arange(width * height, dtype=np.uint16).reshape(height, width) * 99
+        rows = b""
+        for left, top, across, down in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
+                                        (1, 0, 2, 2), (0, 1, 1, 2)):  # fmt: skip
+            part = pixels[top::down, left::across]
+            rows += b"".join(b"\0" + row.astype(">u2").tobytes() for row in part if part.size)
+        header = chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, 0, 0, 0, 1))
+        data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        assert np.array_equal(read(data).pixels[..., 0], pixels)
+    assert capfd.readouterr() == ("", "")
+
+
 # damage in bulk, in this process
 
 
-def heic() -> bytes:
+def heic(pixels: np.ndarray | None = None) -> bytes:
     heif = pytest.importorskip("pillow_heif")
     out = io.BytesIO()
-    heif.from_pillow(Image.fromarray(photo())).save(out)
+    heif.from_pillow(Image.fromarray(photo() if pixels is None else pixels)).save(out)
     return out.getvalue()
 
 

@@ -65,6 +65,17 @@ def test_a_source_from_the_future_is_done_once(dashcam, tiny_weights):
     assert "1 skipped" in dpenet(*run).stderr
 
 
+def test_a_replaced_video_keeps_its_permissions(dashcam, tiny_weights):
+    target = dashcam.with_name("b.mp4")
+    target.write_bytes(b"mine alone")
+    target.chmod(0o600)
+    run = ["video", dashcam, "-o", target, "--overwrite", "--weights", tiny_weights, *OWN]
+    result = dpenet(*run, umask=0o022)
+    assert result.returncode == 0, result.stderr
+    assert target.read_bytes() != b"mine alone"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_preview_shows_both(dashcam, tiny_weights):
     result = dpenet("video", dashcam, "--preview", "0.4", "--weights", tiny_weights)
     assert result.returncode == 0, result.stderr

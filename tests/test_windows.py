@@ -3,25 +3,30 @@
 It shows that nothing asks for what is not there. How Windows itself behaves, it cannot show.
 """
 
+import errno
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from clips import clip
+from filelock import FileLock
 from PIL import Image
 
-from dpenet_cli.errors import VideoWriteError
+from dpenet_cli.errors import TrainingError, VideoWriteError
 from dpenet_cli.options import VideoCodec
+from dpenet_cli.training.state import RunFolder
 from dpenet_cli.video.containers import shell_line
 from dpenet_cli.video.encoder import EncoderProcess, Encoding, find_ffmpeg
+from dpenet_cli.video.segments import Workplace
 
 LIKE_WINDOWS = """
 import importlib, os, pkgutil, signal, sys, sysconfig, zoneinfo
 
 sysconfig.get_config_vars()  # what is foreign looks at the real system first
-import asyncio, av, cv2, imageio_ffmpeg, rich.progress, torch, typer.testing, urllib.request
+import asyncio, av, cv2, filelock, imageio_ffmpeg, rich.progress, torch, typer.testing, urllib.request
 from PIL import Image
 
 try:
@@ -84,6 +89,63 @@ def test_pictures_videos_and_training(go, tmp_path, tiny_weights):
     go("train", "--data", photos, "-o", tmp_path / "run", *small)
     assert (tmp_path / "run" / "best.safetensors").is_file()
     assert str(tmp_path / "local") in go("doctor")
+
+
+@pytest.fixture(params=["training", "video"])
+def work(request, tmp_path):
+    """What a run does with its folder."""
+    if request.param == "training":
+        return RunFolder(tmp_path / "run").held
+    return lambda: Workplace(tmp_path / "b.mp4", {})
+
+
+def test_a_second_run_is_kept_out(work, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with work(), pytest.raises((TrainingError, VideoWriteError), match="another run is"), work():
+        pass
+    with work():
+        pass
+
+
+def test_a_killed_run_keeps_nobody_out(work, tmp_path):
+    with work():
+        (lock,) = [path for path in tmp_path.rglob("*lock") if path.is_file()]
+    script = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", script, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    with pytest.raises((TrainingError, VideoWriteError), match="another run is"), work():
+        pass
+    holder.kill()
+    holder.communicate()
+    with work():
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), OSError(errno.ENOSYS, ""), NotImplementedError()])
+def test_where_nothing_can_be_locked_a_run_goes_on(work, monkeypatch, error):
+    def refuse(self):
+        raise error
+
+    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    with work():
+        pass
+
+
+def test_what_is_left_of_a_stored_video_is_gone(tmp_path, monkeypatch):
+    """The lock is given back first: Windows removes no file that is open."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    unlink = Path.unlink
+    with Workplace(tmp_path / "b.mp4", {}) as place:
+        lock = place._lock
+
+        def only_closed(path, **options):
+            assert path.name != "lock" or not lock.is_locked
+            unlink(path, **options)
+
+        monkeypatch.setattr(Path, "unlink", only_closed)
+        (place.folder / "result.mp4").write_bytes(b"film")
+        place.store(place.folder / "result.mp4", tmp_path / "b.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
 
 
 def test_an_encoder_is_in_a_process_group_of_its_own(monkeypatch, tmp_path):

@@ -28,12 +28,15 @@ _PACKAGES = (
     "pillow-heif",
     "safetensors",
     "imageio-ffmpeg",
+    "av",
+    "filelock",
     "typer",
     "rich",
     "openvino",
     "onnx",
     "onnxruntime",
 )
+"""All that the project declares for its users, those of the extras too."""
 
 _ENCODERS = (
     "libx264",

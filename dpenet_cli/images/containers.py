@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
+from dpenet_cli.images import av1
 
 
 @dataclass(frozen=True)
@@ -22,23 +23,26 @@ def parse_webp(data: bytes, what: str) -> WebP:
     """Read the chunks of a WebP file (RFC 9649).
 
     Raises:
-        ImageReadError: no size is found.
+        ImageReadError: no size is found, or several that differ.
     """
-    size, animated, lossless = None, False, False
+    sizes: set[tuple[int, int]] = set()
+    animated, lossless = False, False
     for kind, body in _riff_chunks(data):
         if kind == b"VP8X" and len(body) >= 10:
-            size = (int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1)
-            animated = bool(body[0] & 0x02)
+            sizes.add((int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1))
+            animated = animated or bool(body[0] & 0x02)
         elif kind == b"VP8L" and len(body) >= 5:
             lossless = True
             packed = int.from_bytes(body[1:5], "little")
-            size = size or ((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
+            sizes.add(((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1))
         elif kind == b"VP8 " and len(body) >= 10:
             width, height = struct.unpack_from("<HH", body, 6)
-            size = size or (width & 0x3FFF, height & 0x3FFF)
-    if size is None:
+            sizes.add((width & 0x3FFF, height & 0x3FFF))
+    if not sizes:
         raise ImageReadError(what, "the file ends before its pixels", "Copy it again from its source.")
-    return WebP(*size, animated, lossless)
+    if len(sizes) > 1:
+        raise ImageReadError(what, "it says its size twice, differently", "Save it anew with a picture editor.")
+    return WebP(*sizes.pop(), animated, lossless)
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -51,13 +55,20 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 @dataclass(frozen=True)
 class Avif:
-    """Bits per channel, grey or not, chroma sampling, and CICP's colour primaries and transfer (2: unspecified)."""
+    """Bits per channel, grey or not, chroma sampling, CICP's colour primaries and transfer (2: unspecified), and more.
+
+    Attributes:
+        largest: width and height of the largest picture in it, by the pictures' own account; (0, 0) if none is found.
+        sequence: a decoder takes its pixels from a track rather than from an item.
+    """
 
     bits: int
     grey: bool
     chroma: str
     primaries: int
     transfer: int
+    largest: tuple[int, int]
+    sequence: bool
 
 
 _AV1_CONFIG = re.compile(rb"av1C[\x81](.)(.)", re.DOTALL)
@@ -65,8 +76,12 @@ _NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
 
 
 def parse_avif(data: bytes) -> Avif:
-    """Read the properties of an AVIF file's pictures (the ``av1C`` and ``colr`` boxes in its ``meta`` box)."""
-    meta = _meta_box(data)
+    """Read the properties of an AVIF file's pictures (the ``av1C`` and ``colr`` boxes in its ``meta`` box).
+
+    Raises:
+        DamagedError: its items say the same bytes many times.
+    """
+    meta = _box(data, b"meta")
     bits, grey, chroma, primaries, transfer = 8, False, "4:2:0", 2, 2
     config = _AV1_CONFIG.search(meta)  # the first belongs to the main picture, the next ones to its alpha
     if config:
@@ -77,18 +92,26 @@ def parse_avif(data: bytes) -> Avif:
     colour = _NCLX.search(meta)
     if colour:
         primaries, transfer = struct.unpack(">HH", colour[1])
-    return Avif(bits, grey, chroma, primaries, transfer)
+    largest = max(
+        av1.coded_sizes(data, _box(meta, b"iloc", 4), _box(meta, b"idat", 4)),
+        key=lambda size: size[0] * size[1],
+        default=(0, 0),
+    )
+    sequence = data[8:12] != b"avif" and bool(_box(data, b"moov"))
+    return Avif(bits, grey, chroma, primaries, transfer, largest, sequence)
 
 
-def _meta_box(data: bytes) -> bytes:
-    at = 0
+def _box(data: bytes, kind: bytes, at: int = 0) -> bytes:
+    """The body of the first box of a kind, looked for from an offset on and in no other box."""
     while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] == b"meta":
-            return data[at : at + size] if size else data[at:]
+        size, head = int.from_bytes(data[at : at + 4], "big"), 8
         if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size < 8:
+            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        elif size == 0:  # to the end
+            size = len(data) - at
+        if data[at + 4 : at + 8] == kind:
+            return data[at + head : at + size]
+        if size < head:
             break
         at += size
     return b""

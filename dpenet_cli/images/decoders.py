@@ -33,6 +33,14 @@ def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
         )
 
 
+def _check_same(image: Image.Image, width: int, height: int, what: str) -> None:
+    """A decoder that has read another size from the file than was checked is not let loose on it."""
+    if image.size != (width, height):
+        across, down = image.size
+        why = f"it says its size twice, {width}×{height} and {across}×{down} pixels"
+        raise ImageReadError(what, why, COPY_AGAIN)
+
+
 def _finish(
     samples: Samples,
     image_format: ImageFormat,
@@ -71,6 +79,7 @@ def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
     metadata = contents.metadata
     # The class itself, not Image.open, which would turn camera JPEGs into MPO files of several frames.
     with JpegImageFile(io.BytesIO(data)) as image:
+        _check_same(image, contents.width, contents.height, what)
         cmyk = image.mode == "CMYK"
         tables = [tuple(image.quantization.get(layer[3], ())) for layer in image.layer]
         samples, notices = decode(image, metadata.icc, what)
@@ -107,6 +116,7 @@ def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
         samples = _deep_png(data, contents, what)
     else:
         with PngImageFile(io.BytesIO(data)) as image:
+            _check_same(image, contents.width, contents.height, what)
             samples, more = decode(image, contents.metadata.icc, what)
             notices += more
     orientation = (exif.orientation(contents.metadata.exif) if contents.metadata.exif else None) or 1
@@ -114,7 +124,7 @@ def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
 
 
 def _deep_png(data: bytes, contents: png.Contents, what: str) -> Samples:
-    decoded = decode_deep(data, what)  # H×W grey, or H×W×3/4 in the order BGR(A)
+    decoded = decode_deep(png.plain(data, contents, what), what)  # H×W grey, or H×W×3/4 in the order BGR(A)
     grey = contents.colour in (0, 4)
     if decoded.ndim == 2:
         samples = decoded[..., None]
@@ -131,9 +141,15 @@ def _deep_png(data: bytes, contents: png.Contents, what: str) -> Samples:
     return samples
 
 
+_LARGE_TILE = 1 << 22
+"""Pixels of a tile that a picture of any size may have: decoders unfold each as a whole."""
+
+
 def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
     contents = tiff.parse(data, what)
     _check_size(contents.width, contents.height, max_pixels, what)
+    if contents.tile[0] * contents.tile[1] > max(max_pixels, _LARGE_TILE):
+        raise ImageReadError(what, f"its tiles are said to be {contents.tile[0]}×{contents.tile[1]} pixels", COPY_AGAIN)
     metadata = contents.metadata
     coding = Coding(compressed=contents.compressed)
     notices = ["its small copies or masks on further pages are left out"] if contents.reduced_pages else []
@@ -143,6 +159,7 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
             samples = unmultiplied(samples)
     else:
         with TiffImageFile(io.BytesIO(tiff.decodable(data, contents))) as image:
+            _check_same(image, contents.width, contents.height, what)
             if image.mode == "CMYK":
                 metadata = dataclasses.replace(metadata, icc=None)
             samples, more = decode(image, contents.metadata.icc, what)
@@ -190,6 +207,7 @@ def _decode_webp(data: bytes, what: str, max_pixels: int) -> Picture:
     contents = containers.parse_webp(data, what)
     _check_size(contents.width, contents.height, max_pixels, what)
     with WebPImageFile(io.BytesIO(data)) as image:
+        _check_same(image, contents.width, contents.height, what)
         if contents.animated or getattr(image, "n_frames", 1) > 1:
             raise _animated(what, getattr(image, "n_frames", 1))
         metadata = _pillow_metadata(image)
@@ -222,6 +240,9 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
         _check_size(*image.size, max_pixels, what)
         if getattr(image, "n_frames", 1) > 1:
             raise _animated(what, getattr(image, "n_frames", 1))
+        if header.sequence:
+            raise _animated(what, 1)
+        _check_size(*header.largest, max_pixels, what)
         metadata = _pillow_metadata(image)
         notices = containers.colour_notices(header.primaries, header.transfer, metadata.icc, what)
         samples, more = decode(image, metadata.icc, what)

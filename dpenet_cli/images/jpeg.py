@@ -51,13 +51,15 @@ def parse(data: bytes, what: str) -> Contents:
     """Read the segments up to the first scan.
 
     Raises:
-        ImageReadError: the file ends before its pixels, or has too many scans.
+        ImageReadError: the file ends before its pixels, says its size twice, or has too many scans.
         ImageRefused: more than 8 bits per channel.
     """
     contents = Contents()
     kept: dict[str, list[bytes]] = {name: [] for name in ("exif", "xmp", "more", "icc", "photoshop", "comment")}
     dpi = None
     segments, scan = _segments(data, what)
+    if sum(marker in _FRAMES for marker, _ in segments) > 1:
+        raise ImageReadError(what, "it has more than one header", "Save it anew with a picture editor.")
     for marker, payload in segments:
         if marker in _FRAMES and len(payload) >= 6:
             _read_frame(contents, marker, payload, what)

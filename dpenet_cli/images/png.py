@@ -61,13 +61,15 @@ def parse(data: bytes, what: str) -> Contents:
     """Read all chunks but the pixels.
 
     Raises:
-        ImageReadError: there is no header.
+        ImageReadError: there is no header, or several that a decoder might go by.
     """
     contents = Contents()
     found: dict[str, bytes] = {}
     kept: list[Chunk] = []
     pixels_sound = True
     for kind, start, end, sound in _chunks(data):
+        if kind == b"IHDR" and start != len(SIGNATURE) + 8:
+            raise ImageReadError(what, "it has more than one header", "Save it anew with a picture editor.")
         if kind == b"IDAT":
             pixels_sound = pixels_sound and sound
         elif kind == b"IEND":
@@ -129,6 +131,73 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
         sound = zlib.crc32(view[at + 4 : end]) == int.from_bytes(data[end : end + 4], "big")
         yield data[at + 4 : at + 8], at + 8, end, sound
         at = end + 4
+
+
+def plain(data: bytes, contents: Contents, what: str) -> bytes:
+    """The file, of 16 bits per channel, with its pixels alone, for a decoder that says on stderr what it dislikes.
+
+    That is also why the deflated stream is walked through first: its rows must have known filters and all be there, and
+    it must end where they end, or is deflated anew.
+
+    Raises:
+        ImageReadError: its pixels are cut off or damaged.
+    """
+    engine, rows = zlib.decompressobj(), _Rows(data, contents)
+    pieces: list[bytes] = []
+    try:
+        for kind, start, end, _ in _chunks(data):
+            at = start
+            while kind == b"IDAT" and at < end and not engine.eof and rows.seen <= rows.total:
+                piece = data[at : min(at + _PIECE, end)]
+                rows.look(engine.decompress(piece, rows.total - rows.seen + 1))
+                pieces.append(piece[: len(piece) - len(engine.unused_data)])
+                at += len(piece)
+    except zlib.error:
+        rows.sound = False
+    if rows.seen < rows.total or not rows.sound:
+        raise ImageReadError(what, "its pixels are cut off or damaged", "Copy it again from its source.")
+    stream = b"".join(pieces)
+    if rows.seen > rows.total or not engine.eof:
+        stream = zlib.compress(zlib.decompressobj().decompress(stream, rows.total), 1)
+    header = data[len(SIGNATURE) + 8 : len(SIGNATURE) + 21]
+    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+
+
+_PIECE = 1 << 16
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Where the passes of an interlaced picture begin, across and down, and their steps (PNG specification, 8.2)."""
+
+_FILTERS = 5
+
+
+class _Rows:
+    """The rows of 16-bit pixels as they are unfolded, each behind its filter's number.
+
+    Attributes:
+        total: bytes of all rows.
+        seen: bytes unfolded so far.
+        sound: whether all filters seen are known.
+    """
+
+    def __init__(self, data: bytes, contents: Contents) -> None:
+        interlaced = data[len(SIGNATURE) + 20] == 1
+        self.total = self.seen = 0
+        self.sound = True
+        self._passes: list[tuple[int, int, int]] = []  # from where to where, and the bytes of a row
+        for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
+            width, height = -(-(contents.width - left) // across), -(-(contents.height - top) // down)
+            row = 1 + 2 * _CHANNELS.get(contents.colour, 1) * width
+            if width > 0 and height > 0:
+                self._passes.append((self.total, self.total + height * row, row))
+                self.total += height * row
+
+    def look(self, unfolded: bytes) -> None:
+        """Take in what comes next."""
+        here, self.seen = self.seen, self.seen + len(unfolded)
+        for start, end, row in self._passes:
+            first = start if start >= here else here + (start - here) % row
+            filters = unfolded[first - here : max(end - here, 0) : row]
+            self.sound = self.sound and max(filters, default=0) < _FILTERS
 
 
 def _inflate(body: bytes) -> bytes | None:
@@ -232,6 +301,7 @@ def colour_matters(metadata: Metadata) -> bool:
 
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_CHANNELS = {colour: channels for channels, colour in _COLOUR_TYPES.items()}
 _ROWS = 64
 
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from dpenet_cli.errors import ImageReadError, ImageRefused
 from dpenet_cli.images import directory as tags
 from dpenet_cli.images.directory import LONG, SHORT, DamagedError, Directory, Header, Value, numbers
-from dpenet_cli.images.exif import from_tiff
+from dpenet_cli.images.exif import STRUCTURAL_TAGS, from_tiff
 from dpenet_cli.images.formats import raw_refusal
 from dpenet_cli.images.jpeg import iptc_of
 from dpenet_cli.images.picture import Metadata
 
 NEW_SUBFILE, SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES, PLANAR = 273, 274, 277, 278, 279, 284
+TILE_HEIGHT = 323
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_SIZES = (
     *(282, 283, 296, 317, 322),
     *(324, 325),
@@ -44,6 +45,7 @@ class Contents:
         extra: kinds of the channels beyond the colours: 0 unspecified, 1 premultiplied alpha, 2 alpha.
         planar: 2 where each channel is stored by itself.
         orientation: 1..8.
+        tile: width and height of its tiles, (0, 0) without.
         compressed: False where the samples lie there as they are.
         reduced_pages: the further pages are small copies or masks.
         metadata: as in the file; its EXIF is not yet patched.
@@ -59,6 +61,7 @@ class Contents:
     extra: tuple[int, ...]
     planar: int
     orientation: int
+    tile: tuple[int, int]
     compressed: bool
     reduced_pages: bool = False
     metadata: Metadata = field(default_factory=Metadata)
@@ -68,7 +71,7 @@ def parse(data: bytes, what: str) -> Contents:
     """Read the directories.
 
     Raises:
-        ImageReadError: they are damaged.
+        ImageReadError: they are damaged, or say twice how the samples lie.
         ImageRefused: camera raw, several pages, or samples that are not 1 to 8 or 16 bits of grey, RGB or CMYK.
     """
     try:
@@ -79,6 +82,10 @@ def parse(data: bytes, what: str) -> Contents:
     order, page = header.order, pages[0]
     if _is_raw(data, header, page):
         raise raw_refusal(what)
+    layout = [entry.tag for entry in page.entries if entry.tag in STRUCTURAL_TAGS and entry.tag < XMP]
+    if len(layout) > len(set(layout)):
+        twice = min(tag for tag in layout if layout.count(tag) > 1)
+        raise ImageReadError(what, f"it has tag {twice} more than once", "Save it anew with a picture editor.")
     if sum(not _is_reduced(other, order) for other in pages) > 1 or (_is_reduced(page, order) and len(pages) > 1):
         raise ImageRefused(
             what,
@@ -99,6 +106,7 @@ def parse(data: bytes, what: str) -> Contents:
         extra=extra.numbers(order) if extra else (),
         planar=page.number(PLANAR, order, 1) or 1,
         orientation=orientation if orientation in range(1, 9) else 1,
+        tile=(page.number(TILE_WIDTH, order, 0) or 0, page.number(TILE_HEIGHT, order, 0) or 0),
         compressed=page.number(COMPRESSION, order, UNCOMPRESSED) != UNCOMPRESSED,
         reduced_pages=len(pages) > 1,
         metadata=_metadata(data, header, page),
@@ -204,7 +212,10 @@ def decodable(data: bytes, contents: Contents, plane: int | None = None) -> byte
         plane: the channel to be read from a file whose channels are stored apart.
     """
     header, order = contents.header, contents.header.order
-    values = {e.tag: (e.tag, e.kind, e.count, e.value) for e in contents.page.entries if e.value}
+    values = {e.tag: (e.tag, e.kind, e.count, e.value) for e in reversed(contents.page.entries) if e.value}
+    # As they were understood and checked, in the one way that no decoder understands differently.
+    values[WIDTH] = numbers(WIDTH, LONG, order, contents.width)
+    values[HEIGHT] = numbers(HEIGHT, LONG, order, contents.height)
     values.pop(ORIENTATION, None)
     values.pop(SUB_DIRECTORIES, None)
     if contents.bits == 16:

@@ -6,6 +6,7 @@ log.jsonl          every event, one JSON object a line
 checkpoint.pt      all that is needed to go on: weights, average, optimiser, step, best score
 last.safetensors   the weights at the last evaluation, or where the run was stopped
 best.safetensors   the weights at the best evaluation
+.lock              keeps a second run out
 grid.png           validation pictures at the last evaluation: rainy, restored, clean
 curve.png          loss and PSNR over the steps
 """
@@ -25,7 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dpenet_cli.errors import TrainingError
-from dpenet_cli.storage import lock, remove_leftovers, write_whole
+from dpenet_cli.storage import BlockedError, hold, remove_leftovers, write_whole
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import TrainOptions
 from dpenet_cli.training.pictures import Choice
@@ -97,18 +98,19 @@ class RunFolder:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            held = os.open(self.folder, os.O_RDONLY) if os.name == "posix" else None
         except OSError as error:
             raise self._unwritable(error, "Choose another folder.") from error
         try:
-            if held is not None and lock(held) is False:
-                step = "Wait for it, or choose another folder."
-                raise TrainingError(str(self.folder), "another run is at work in it", step)
+            held = hold(self.folder / ".lock")
+        except BlockedError as error:
+            step = "Wait for it, or choose another folder."
+            raise TrainingError(str(self.folder), "another run is at work in it", step) from error
+        try:
             remove_leftovers(self.folder)
             yield
         finally:
             if held is not None:
-                os.close(held)
+                held.release()
 
     def start(self, options: TrainOptions) -> None:
         """Begin a new run. What is left of one that never got its data together is replaced.
@@ -125,7 +127,8 @@ class RunFolder:
                 why = "it exists already, of no run in this folder, and the new run would replace it"
                 raise TrainingError(str(path), why, "Choose another folder.")
         try:
-            self.log.unlink(missing_ok=True)
+            if self.log.exists():
+                write_whole(self.log, b"")  # its permissions stay
             self.write_options(options)
         except OSError as error:
             raise self._unwritable(error, "Choose another folder.") from error

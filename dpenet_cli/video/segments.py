@@ -11,24 +11,30 @@ import json
 import os
 import re
 import stat
+import sys
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dpenet_cli.errors import VideoError, VideoWriteError
 from dpenet_cli.storage import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
-    lock,
+    BlockedError,
+    hold,
     name_too_long,
     remove_leftovers,
+    take_over_mode,
     write_whole,
 )
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.opening import open_input
 from dpenet_cli.video.orientation import Orientation
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _MANIFEST, _LOCK, _STORED = "manifest.json", "lock", "stored"
 
@@ -68,7 +74,7 @@ class Workplace:
         self.resumed = False
         self._identity = identity
         self._finished: dict[str, int] = {}
-        self._lock: Any = None
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> Self:
         self._enter_folder()
@@ -123,9 +129,7 @@ class Workplace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._let_others_in()
 
     def segment(self, stream: int, number: int) -> Path:
         """The file of a segment."""
@@ -183,9 +187,13 @@ class Workplace:
         """
         try:
             (self.folder / _STORED).touch()  # a run that is killed between the two next lines leaves a known state
+            take_over_mode(result, target)
             result.replace(target)
         except OSError as error:
             raise VideoWriteError(str(target), f"it cannot be stored ({error.strerror})", "Name another.") from error
+        _remove(self.folder, but=(_LOCK, _STORED))
+        if sys.platform == "win32":
+            self._let_others_in()  # what is open cannot be removed there
         _remove(self.folder)
 
     def _holds(self, name: str, frames: int) -> bool:
@@ -198,14 +206,18 @@ class Workplace:
             return False
 
     def _keep_others_out(self) -> None:
-        self._lock = (self.folder / _LOCK).open("w")
-        taken = lock(self._lock)
-        if not taken:
-            self._lock.close()
-            self._lock = None
-        if taken is False:
+        path = self.folder / _LOCK
+        path.touch()  # where this fails nothing else can be written either
+        try:
+            self._lock = hold(path)
+        except BlockedError as error:
             why = "another run is working on this output"
-            raise VideoWriteError(str(self.folder), why, "Wait for it, or name another output with -o.")
+            raise VideoWriteError(str(self.folder), why, "Wait for it, or name another output with -o.") from error
+
+    def _let_others_in(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 def remove_remains(target: Path) -> None:
@@ -232,12 +244,15 @@ def _own_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if _OWN.fullmatch(path.name)]
 
 
-def _remove(folder: Path) -> None:
-    """Remove our files, and the folder if nothing else is in it; the marker goes last."""
+def _remove(folder: Path, but: tuple[str, ...] = ()) -> None:
+    """Remove our files, and the folder if nothing else is in it; the lock goes late, and the marker last."""
+    late = ("", _LOCK, _STORED)
     with contextlib.suppress(OSError):  # the output stands; this is only tidying up
-        for path in sorted(_own_files(folder), key=lambda path: path.name == _STORED):
-            path.unlink()
-        folder.rmdir()
+        for path in sorted(_own_files(folder), key=lambda path: late.index(path.name) if path.name in late else 0):
+            if path.name not in but:
+                path.unlink()
+        if not but:
+            folder.rmdir()
 
 
 class SegmentSink:
