@@ -9,9 +9,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from dpenet_cli.inputs import Job
 from dpenet_cli.options import VideoOptions
-from dpenet_cli.video import clean_video, prepare
+from dpenet_cli.system.outputs import Job
+from dpenet_cli.video.deraining import clean_video, prepare
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25"]
 SOUND = ["-f", "lavfi", "-i", "sine=r=16000"]

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from dpenet_cli.checkpoints import WeightsCard, save_model
-from dpenet_cli.model import DPENet, DPENetConfig
+from dpenet_cli.network.checkpoints import WeightsCard, save_model
+from dpenet_cli.network.model import DPENet, DPENetConfig
 
 TINY = DPENetConfig(channels=4, n_ddrb=1, n_erpab=1)
 
@@ -69,3 +70,37 @@ def command() -> str:
     found = shutil.which("dpenet", path=str(Path(sys.executable).parent)) or shutil.which("dpenet")
     assert found, "the package is not installed: pip install -e ."
     return found
+
+
+def textured(seed: int = 0, height: int = 120, width: int = 136) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    layers = [gaussian_filter(rng.normal(size=(height, width, 3)), (s, s, 0)) * s * 40 for s in (1, 4, 12)]
+    return (128 + sum(layers)).clip(0, 255).astype(np.uint8)
+
+
+def scene(seed: int) -> np.ndarray:
+    """Overlapping rectangles: corners for features to be found at."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((200, 260, 3), 128.0)
+    for _ in range(60):
+        top, left = rng.integers(0, 190), rng.integers(0, 250)
+        picture[top : top + rng.integers(5, 60), left : left + rng.integers(5, 60)] = rng.uniform(0, 255, 3)
+    return gaussian_filter(picture, (0.7, 0.7, 0)).astype(np.uint8)
+
+
+def picture(height, width, dtype=np.uint8, seed=0):
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True)
+
+
+def store(path: Path, picture: np.ndarray) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+    return picture
+
+
+def make_set(folder: Path, count: int = 3) -> None:
+    """Pairs of 40×48 pictures in input/ and target/."""
+    for number in range(count):
+        clean = store(folder / f"target/{number}.png", textured(number, 40, 48))
+        noise = np.random.default_rng(number).normal(0, 5 + 5 * number, clean.shape)
+        store(folder / f"input/{number}.png", (clean + noise).clip(0, 255).astype(np.uint8))

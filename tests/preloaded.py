@@ -11,8 +11,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_LIBRARIES = ["torch", "cv2", "av", "preloaded", "dpenet_cli.cli", "dpenet_cli.derainer", "dpenet_cli.video"]
-_LIBRARIES += ["dpenet_cli.training.runs", "torch._dynamo"]  # the latter takes seconds, and Adam wants it
+_LIBRARIES = [
+    "torch",
+    "cv2",
+    "av",
+    "preloaded",
+    "dpenet_cli.cli.app",
+    "dpenet_cli.inference.multi_gpu",
+    "dpenet_cli.video.estimate",
+]
+_LIBRARIES += ["dpenet_cli.training.run", "torch._dynamo"]  # the latter takes seconds, and Adam wants it
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_LIBRARIES)
 
@@ -62,7 +70,7 @@ class Command:
 
 
 def _run(words: list[str], log: str, prelude: Callable[..., None] | None, given: tuple[object, ...], environment: dict):
-    from dpenet_cli.cli import main
+    from dpenet_cli.cli.app import main
 
     os.setsid()
     for number in (signal.SIGINT, signal.SIGPIPE):

@@ -12,46 +12,67 @@ import pytest
 import dpenet_cli
 
 PACKAGE = Path(dpenet_cli.__file__).parent
-ORDER = re.findall(r"^    (\w+)  +\S", dpenet_cli.__doc__, re.MULTILINE)
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in {"__init__.py", "__main__.py"}]
 
 
-def room(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).parts
-    return parts[0].removesuffix(".py")
+def listed(docstring: str) -> list[str]:
+    """The names of a map, in order."""
+    return re.findall(r"^    (\w+)  +\S", docstring, re.MULTILINE)
+
+
+ROOMS = listed(dpenet_cli.__doc__)
+FILES = {
+    room: listed(
+        ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")), clean=False)
+    )
+    for room in ROOMS
+    if (PACKAGE / room).is_dir()
+}
+ORDER = [f"{room}.{name}" if name else room for room in ROOMS for name in FILES.get(room, [""])]
+"""Every file of the package, from the first to read to the last."""
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def imports(path: Path) -> set[str]:
+    """The files of the package that a file imports, wherever in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            if node.module == "dpenet_cli":
-                found |= {alias.name for alias in node.names if not alias.name.startswith("__")}
-            elif node.module and node.module.startswith("dpenet_cli."):
-                found.add(node.module.split(".")[1])
+            module = node.module or ""
+            if module == "dpenet_cli" or module.startswith("dpenet_cli."):
+                inside = module.removeprefix("dpenet_cli").lstrip(".")
+                names = [f"{inside}.{alias.name}".lstrip(".") for alias in node.names]
+                found |= {name if name in ORDER else inside for name in names if not name.startswith("__")}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("dpenet_cli.")}
+            found |= {alias.name.removeprefix("dpenet_cli.") for alias in node.names if "dpenet_cli." in alias.name}
     return found
 
 
-MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or not path.name.startswith("__")]
+def test_the_maps_name_every_file_once():
+    assert sorted(ORDER) == sorted(dotted(path) for path in MODULES)
 
 
-def test_the_map_names_every_room_once():
-    assert sorted(ORDER) == sorted({room(path) for path in MODULES})
-    assert len(ORDER) == len(set(ORDER))
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_imports_point_up_the_map(path):
-    here = ORDER.index(room(path))
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_imports_point_up_the_maps(path):
+    here = ORDER.index(dotted(path))
     for name in imports(path):
-        assert ORDER.index(name) <= here, f"{path.name} imports {name}, which comes later"
+        assert name in ORDER, f"{dotted(path)} imports {name}, which is no file: import from where a thing is"
+        assert ORDER.index(name) < here, f"{dotted(path)} imports {name}, which comes later"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@pytest.mark.parametrize("room", FILES)
+def test_a_package_imports_nothing_by_itself(room):
+    """Importing a light file of it must not drag in a heavy one, nor a name hide a file."""
+    assert not imports(PACKAGE / room / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_only_the_command_line_prints(path):
-    if room(path) == "cli":
+    if dotted(path).startswith("cli."):
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -86,7 +107,7 @@ def test_public_names_are_there():
 def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
     code = (
         "import sys; sys.argv = ['dpenet', *sys.argv[1:]]\n"
-        "from dpenet_cli.cli import main\n"
+        "from dpenet_cli.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'cv2', 'av', 'safetensors', 'openvino', 'onnx'} & set(sys.modules)\n"
@@ -108,7 +129,7 @@ def commands(group):
 
 def test_every_command_and_option_has_help():
     typer_main = importlib.import_module("typer.main")
-    group = typer_main.get_command(importlib.import_module("dpenet_cli.cli").app)
+    group = typer_main.get_command(importlib.import_module("dpenet_cli.cli.app").app)
     for name, command in commands(group):
         assert command.help, name
         for parameter in command.params:

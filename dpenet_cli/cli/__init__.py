@@ -1,65 +1,20 @@
-"""The command line: one file a subcommand, and the console they share. Nothing here imports torch until it must."""
+"""The command line: one file a subcommand, and what they share. Nothing here imports torch until it must.
 
-import os
-import sys
-from typing import Annotated
+The files in reading order; each imports only from those above it:
 
-import typer
-
-from dpenet_cli import __version__
-from dpenet_cli.cli.benchmark import benchmark
-from dpenet_cli.cli.console import Exit, print_error
-from dpenet_cli.cli.derain import derain
-from dpenet_cli.cli.doctor import doctor
-from dpenet_cli.cli.export import export
-from dpenet_cli.cli.train import train
-from dpenet_cli.cli.video import video
-from dpenet_cli.cli.weights import weights_app
-from dpenet_cli.errors import DpenetError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_show_locals=False,
-    help="Remove rain from photographs and videos with DPENet. Inputs are never overwritten.",
-    epilog="Start with: dpenet derain photos/ -o clean/",
-)
-app.command()(derain)
-app.command()(video)
-app.command()(benchmark)
-app.command()(train)
-app.command()(export)
-app.command()(doctor)
-app.add_typer(weights_app, name="weights")
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"dpenet {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _top(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Options before the subcommand; the version is all there is."""
-
-
-def main() -> None:
-    """Run the command line; the entry point of ``dpenet``."""
-    # PyTorch's threads wait for each other hundreds of times a picture. By default they spin for milliseconds, and
-    # where another program wants the cores too they burn their own time: measured, 80 seconds for what takes 2. Never
-    # spinning costs half the speed of a quiet machine. 10,000 turns, some microseconds, cost neither. OpenMP reads
-    # this once, so it must stand before torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a name that the locale lacks must not stop the work
-    try:
-        app()
-    except DpenetError as error:  # one picture's errors are told by its command; what gets here is about the command
-        print_error(error)
-        sys.exit(Exit.USAGE)
+    console         progress, notices, failures, summary, JSON lines, exit codes
+    shared_options  options that several subcommands have
+    tables          scores as tables and CSV
+    speed_tables    times as tables
+    scoring         sets scored one after the other, and what is kept of each picture
+    pipe            one picture through a pipe
+    derain          `dpenet derain`
+    video_batch     what `dpenet video` does with its inputs
+    video           `dpenet video`
+    benchmark       `dpenet benchmark`
+    train           `dpenet train`
+    export          `dpenet export`
+    weights         `dpenet weights`
+    doctor          `dpenet doctor`
+    app             the Typer app
+"""

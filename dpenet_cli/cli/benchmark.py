@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from dpenet_cli import metrics
 from dpenet_cli.cli.console import Exit, end_on_signals, print_error
 from dpenet_cli.cli.scoring import Chosen, Galleries, Saver, labels, score_results, score_weights, write_file
-from dpenet_cli.cli.speeds import run_journeys, run_speed
+from dpenet_cli.cli.speed_tables import run_end_to_end, run_speed
 from dpenet_cli.errors import ImageWriteError, OptionError
-from dpenet_cli.known_sets import find_known
+from dpenet_cli.evaluation import metrics
+from dpenet_cli.evaluation.test_sets import find_test_set
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
-from dpenet_cli.outputs import Output, check_outputs
+from dpenet_cli.system.outputs import Output, check_outputs
 
 if TYPE_CHECKING:
-    from dpenet_cli.benchmark import PairSet, Result
+    from dpenet_cli.evaluation.benchmark import BenchmarkResult, PairSet
 
 _WHAT, _HOW, _OUT = "What is scored", "How", "What comes out"
 
@@ -164,7 +164,7 @@ def benchmark(
         if photo or film:
             if size:
                 raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
-            return run_journeys(names[0], photo, film, engine, repeat, as_json=as_json)
+            return run_end_to_end(names[0], photo, film, engine, repeat, as_json=as_json)
         return run_speed(names[0], size or ["512x512"], engine, repeat, as_json=as_json)
     if photo or film or size:
         raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
@@ -213,7 +213,7 @@ def _check_sources(
         raise OptionError("benchmark", why, step)
     for name in dataset or []:
         if name.lower() != "demo":
-            find_known(name)
+            find_test_set(name)
     if (target is None) != bool(dataset):
         why = "a named set brings its own" if dataset else f"{given[0]} needs ground truths"
         raise OptionError("--target", why, "Leave it out." if dataset else "Give --target DIR.")
@@ -224,7 +224,7 @@ def _check_sources(
 def _open_sets(
     names: Sequence[str], data_root: Path | None, rainy: Path | None, target: Path | None, *, partial: bool
 ) -> "list[PairSet]":
-    from dpenet_cli.benchmark import folder_set, known_set  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.evaluation.benchmark import folder_set, known_set
 
     if rainy and target:
         return [folder_set(rainy, target, partial=partial)]
@@ -242,8 +242,8 @@ def _check_outputs(
     overwrite: bool,
 ) -> None:
     """Look at all that will be written before the first picture is scored."""
-    from dpenet_cli.benchmark import short_name  # noqa: PLC0415 - torch: not for --help
-    from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.evaluation.benchmark import short_name
+    from dpenet_cli.network.checkpoints import find_weights
 
     methods = [short_name(results)] if results is not None else list(labels(weights))
     kept = [
@@ -259,13 +259,13 @@ def _check_outputs(
     check_outputs([*outputs, *kept], inputs, overwrite=overwrite)
 
 
-def _show(results: "Sequence[Result]", how: str, precision: Precision, *, as_json: bool) -> None:
-    from dpenet_cli.cli.scores import print_results  # noqa: PLC0415
-    from dpenet_cli.literature import published_on  # noqa: PLC0415
+def _show(results: "Sequence[BenchmarkResult]", how: str, precision: Precision, *, as_json: bool) -> None:
+    from dpenet_cli.cli.tables import print_results
+    from dpenet_cli.evaluation.reported_scores import reported_on
 
     if as_json:
         names = dict.fromkeys(result.dataset.name for result in results)
-        literature = [dataclasses.asdict(row) for name in names for row in published_on(name)]
+        literature = [dataclasses.asdict(row) for name in names for row in reported_on(name)]
         fields = {"how": how, "precision": precision.value, "results": [result.to_json() for result in results]}
         typer.echo(json.dumps(fields | {"literature": literature}, allow_nan=False))
     else:
@@ -273,7 +273,7 @@ def _show(results: "Sequence[Result]", how: str, precision: Precision, *, as_jso
 
 
 def _write_files(
-    results: "Sequence[Result]",
+    results: "Sequence[BenchmarkResult]",
     how: str,
     precision: Precision,
     csv: Path | None,
@@ -281,10 +281,10 @@ def _write_files(
     galleries: Galleries | None,
 ) -> None:
     if csv:
-        from dpenet_cli.cli.scores import to_csv  # noqa: PLC0415
+        from dpenet_cli.cli.tables import to_csv
 
         write_file(csv, to_csv(results, precision.value))
     if report:
-        from dpenet_cli.report import build_page  # noqa: PLC0415
+        from dpenet_cli.evaluation.html_report import build_page
 
         write_file(report, build_page(results, galleries.found if galleries else {}, how).encode())

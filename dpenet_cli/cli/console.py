@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from dpenet_cli.batch.pictures import Outcome, Status
 from dpenet_cli.errors import DpenetError, InputError
-from dpenet_cli.jobs import Outcome, Status
 
 
 class Exit(IntEnum):

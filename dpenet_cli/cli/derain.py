@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpenet_cli.cli.choices import (
+from dpenet_cli.batch.pictures import Outcome, RunOptions, Status, is_done, run
+from dpenet_cli.batch.planning import Plan, plan_pictures
+from dpenet_cli.cli.console import BatchReport, Exit, end_on_signals
+from dpenet_cli.cli.pipe import PIPE, derain_pipe
+from dpenet_cli.cli.shared_options import (
     FILES,
     RESULT,
     SHOWN,
@@ -28,16 +32,12 @@ from dpenet_cli.cli.choices import (
     choose_weights,
     parse_tile,
 )
-from dpenet_cli.cli.console import BatchReport, Exit, end_on_signals
-from dpenet_cli.cli.pipe import PIPE, derain_pipe
 from dpenet_cli.errors import InputError, OptionError
-from dpenet_cli.inputs import Batch, plan_batch
-from dpenet_cli.jobs import Outcome, RunOptions, Status, is_done, run
 from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, SaveOptions
-from dpenet_cli.storage import remove_leftovers
+from dpenet_cli.system.atomic import remove_leftovers
 
 if TYPE_CHECKING:
-    from dpenet_cli.fleet import Engine
+    from dpenet_cli.inference.multi_gpu import Engine
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
@@ -143,7 +143,7 @@ def derain(
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
         load = partial(_load, chosen, engine)
         raise typer.Exit(derain_pipe(inputs[0], output, chosen, load, options, quiet=quiet))
-    batch = plan_batch(inputs, output, image_format, compare=compare)
+    batch = plan_pictures(inputs, output, image_format, compare=compare)
     with BatchReport(len(batch.jobs) + len(batch.bad), as_json=as_json, verbosity=verbosity) as report:
         if dry_run:
             raise typer.Exit(_tell_plan(batch, report, options))
@@ -151,7 +151,7 @@ def derain(
     raise typer.Exit(code)
 
 
-def _derain_batch(batch: Batch, report: BatchReport, weights: str, engine: EngineOptions, options: RunOptions) -> Exit:
+def _derain_batch(batch: Plan, report: BatchReport, weights: str, engine: EngineOptions, options: RunOptions) -> Exit:
     """Run the whole batch; what an interrupt leaves undone is told."""
     description = ""
     outcomes: Generator[Outcome] | None = None
@@ -188,13 +188,13 @@ def _tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: Key
 
 
 def _load(weights: str, options: EngineOptions) -> "Engine":
-    from dpenet_cli.fleet import load_engine  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.inference.multi_gpu import load_engine
 
     return load_engine(weights, options)
 
 
 def _hint(engine: EngineOptions) -> str:
-    from dpenet_cli.backends.choice import hint  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.inference.select import hint
 
     return hint(engine)
 
@@ -204,14 +204,14 @@ def _workers(derainer: "Engine") -> int:
     return min(os.cpu_count() or 1, 8 * derainer.at_once) if derainer.on_gpu else 1
 
 
-def _tell_beginning(batch: Batch, report: BatchReport) -> None:
+def _tell_beginning(batch: Plan, report: BatchReport) -> None:
     for notice in batch.notices:
         report.note(notice)
     for bad in batch.bad:
         report.outcome(Outcome(bad.source, None, Status.FAILED, bad.error))
 
 
-def _tell_plan(batch: Batch, report: BatchReport, options: RunOptions) -> Exit:
+def _tell_plan(batch: Plan, report: BatchReport, options: RunOptions) -> Exit:
     _tell_beginning(batch, report)
     for job in batch.jobs:
         status = Status.SKIPPED if is_done(job) and not options.overwrite else Status.PLANNED

@@ -109,8 +109,8 @@ def _versions() -> Facts:
 
 
 def _machine() -> Facts:
-    from dpenet_cli.backends.torch import cpu_has_bf16  # noqa: PLC0415
-    from dpenet_cli.speed import usable_cores  # noqa: PLC0415
+    from dpenet_cli.system.cores import usable_cores
+    from dpenet_cli.system.devices import cpu_has_bf16
 
     facts: Facts = {
         "system": platform.platform(),
@@ -133,10 +133,10 @@ def _processor() -> str:
 
 
 def _device() -> Facts:
-    import torch  # noqa: PLC0415 - not for --help
+    import torch
 
-    from dpenet_cli.backends.choice import is_installed  # noqa: PLC0415
-    from dpenet_cli.derainer import Derainer  # noqa: PLC0415
+    from dpenet_cli.inference.derainer import Derainer
+    from dpenet_cli.inference.select import is_installed
 
     cuda = [
         f"cuda:{index} {torch.cuda.get_device_name(index)}, "
@@ -175,7 +175,7 @@ def _reason_of_precision(description: str) -> str:
 
 def _ffmpeg() -> Facts:
     try:
-        import imageio_ffmpeg  # noqa: PLC0415
+        import imageio_ffmpeg
 
         path = imageio_ffmpeg.get_ffmpeg_exe()
         banner, listed = (_output(path, option) for option in ("-version", "-encoders"))
@@ -194,29 +194,29 @@ def _output(path: str, option: str) -> str:
 
 
 def _weights() -> Facts:
-    from dpenet_cli.checkpoints import shipped_names, weights_folder  # noqa: PLC0415
-    from dpenet_cli.folders import cache_folder  # noqa: PLC0415
-    from dpenet_cli.published import PUBLISHED  # noqa: PLC0415
+    from dpenet_cli.network.checkpoints import shipped_names, weights_folder
+    from dpenet_cli.network.pretrained import PRETRAINED
+    from dpenet_cli.system.user_dirs import cache_folder
 
     facts: Facts = {"ours": f"{weights_folder()}: {', '.join(shipped_names()) or 'none, the installation is damaged'}"}
     try:
-        pulled = [name for name, each in PUBLISHED.items() if each.path.is_file()]
+        pulled = [name for name, each in PRETRAINED.items() if each.path.is_file()]
         return facts | {"published": f"{cache_folder() / 'weights'}: {', '.join(pulled) or 'none pulled'}"}
     except DpenetError as error:
         return facts | {"published": str(error)}
 
 
 def _data() -> Facts:
-    from dpenet_cli.known_sets import KNOWN_SETS, data_roots, open_known  # noqa: PLC0415
+    from dpenet_cli.evaluation.test_sets import BENCHMARK_SETS, data_roots, open_test_set
 
     try:
         roots = data_roots()
     except DpenetError as error:
         return {"looked for under": [str(error)]}
     found = []
-    for known in KNOWN_SETS.values():
+    for known in BENCHMARK_SETS.values():
         try:
-            found.append(f"{known.name} ({len(open_known(known, partial=True).pairs)} of {known.pairs} pairs)")
+            found.append(f"{known.name} ({len(open_test_set(known, partial=True).pairs)} of {known.pairs} pairs)")
         except DpenetError:
             continue  # not there
     return {"looked for under": [str(root) for root in roots], "sets found": found or ["none; demo needs none"]}
@@ -229,9 +229,9 @@ def _variables() -> list[str]:
 
 
 def _advice() -> list[str]:
-    import torch  # noqa: PLC0415
+    import torch
 
-    from dpenet_cli.backends.choice import hint  # noqa: PLC0415
+    from dpenet_cli.inference.select import hint
 
     advice = [text] if (text := hint(EngineOptions())) else []
     if shutil.which("nvidia-smi") and not torch.version.cuda:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dpenet_cli.cli.choices import Weights
 from dpenet_cli.cli.console import one_line
+from dpenet_cli.cli.shared_options import Weights
 from dpenet_cli.options import DEFAULT_WEIGHTS, ExportFormat
 
 
@@ -34,7 +34,7 @@ def export(
 
     A picture is run whole: cut large ones with 181 pixels of context on every side.
     """
-    from dpenet_cli.export import export as write  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.inference.export import export as write
 
     written = write(weights or DEFAULT_WEIGHTS, output, file_format, overwrite=overwrite)
     names = " and ".join(one_line(path) for path in written)

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpenet_cli.batch.pictures import RunOptions, write_error
+from dpenet_cli.batch.planning import check_name
 from dpenet_cli.cli.console import Exit, print_error, print_note
 from dpenet_cli.errors import DpenetError, InputError
-from dpenet_cli.inputs import check_name
-from dpenet_cli.jobs import RunOptions, write_error
-from dpenet_cli.outputs import Output, check_outputs
-from dpenet_cli.storage import write_whole
+from dpenet_cli.system.atomic import write_whole
+from dpenet_cli.system.outputs import Output, check_outputs
 
 if TYPE_CHECKING:
-    from dpenet_cli.fleet import Engine
+    from dpenet_cli.inference.multi_gpu import Engine
 
 PIPE = "-"
 """The name of standard input and standard output."""
@@ -65,7 +65,7 @@ def _check_ends(source: str, target: Path | None, weights: str, options: RunOpti
         return
     if os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat()):
         raise InputError(str(target), "it is an input, and the output would replace it", "Name another output.")
-    from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.network.checkpoints import find_weights
 
     check_outputs([Output(target, source)], [find_weights(weights)], overwrite=options.overwrite)
 
@@ -74,7 +74,10 @@ def _cleaned(
     source: str, target: Path | None, derainer: "Engine", options: RunOptions
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the cleaned picture, and what its owner should know."""
-    from dpenet_cli.images import encode, format_for, read, with_pixels  # noqa: PLC0415
+    from dpenet_cli.images.formats import format_for
+    from dpenet_cli.images.picture import with_pixels
+    from dpenet_cli.images.reading import read
+    from dpenet_cli.images.writing import encode
 
     rainy = sys.stdin.buffer if source == PIPE else Path(source)
     picture = read(rainy, max_pixels=options.max_pixels)

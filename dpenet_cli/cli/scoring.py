@@ -11,16 +11,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dpenet_cli import metrics
+from dpenet_cli.batch.pictures import write_error
 from dpenet_cli.cli.console import one_line
-from dpenet_cli.jobs import write_error
+from dpenet_cli.evaluation import metrics
 from dpenet_cli.options import EngineOptions
-from dpenet_cli.storage import write_whole
+from dpenet_cli.system.atomic import write_whole
 
 if TYPE_CHECKING:
-    from dpenet_cli.benchmark import Example, Gallery, Network, PairSet, Result
-    from dpenet_cli.datasets import Picture
-    from dpenet_cli.derainer import Derainer
+    from dpenet_cli.arrays import Pixels8
+    from dpenet_cli.evaluation.benchmark import BenchmarkResult, BestAndWorst, Network, PairSet, ScoredImages
+    from dpenet_cli.inference.derainer import Derainer
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Chosen:
 class Keeper(Protocol):
     """Keeps something of every scored picture."""
 
-    def __call__(self, dataset: str, method: str, example: "Example") -> None:
+    def __call__(self, dataset: str, method: str, example: "ScoredImages") -> None:
         """Look at one picture of a set that a method restored."""
 
 
@@ -45,13 +45,13 @@ class Galleries:
     shown = 2
 
     def __init__(self) -> None:
-        self.found: dict[tuple[str, str], Gallery] = {}
+        self.found: dict[tuple[str, str], BestAndWorst] = {}
 
-    def __call__(self, dataset: str, method: str, example: "Example") -> None:
+    def __call__(self, dataset: str, method: str, example: "ScoredImages") -> None:
         """Consider one."""
-        from dpenet_cli.benchmark import Gallery  # noqa: PLC0415
+        from dpenet_cli.evaluation.benchmark import BestAndWorst
 
-        self.found.setdefault((dataset, method), Gallery(self.shown)).add(example)
+        self.found.setdefault((dataset, method), BestAndWorst(self.shown)).add(example)
 
 
 class Saver:
@@ -60,13 +60,13 @@ class Saver:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def __call__(self, dataset: str, method: str, example: "Example") -> None:
+    def __call__(self, dataset: str, method: str, example: "ScoredImages") -> None:
         """Store one.
 
         Raises:
             ImageWriteError: it cannot be stored.
         """
-        from PIL import Image  # noqa: PLC0415
+        from PIL import Image
 
         data = BytesIO()
         Image.fromarray(example.restored).save(data, "PNG")
@@ -82,9 +82,9 @@ class Saver:
 
 def score_results(
     test_set: "PairSet", folder: Path, protocol: metrics.Protocol, keepers: Sequence[Keeper], console: Console
-) -> "Result":
+) -> "BenchmarkResult":
     """Score pictures that another method made."""
-    from dpenet_cli.benchmark import Result, score_set, short_name  # noqa: PLC0415
+    from dpenet_cli.evaluation.benchmark import BenchmarkResult, score_set, short_name
 
     method = short_name(folder)
     scored = []
@@ -92,21 +92,21 @@ def score_results(
         scored.append(example.scored)
         for keep in keepers:
             keep(test_set.name, method, example)
-    return Result(test_set, method, protocol, tuple(scored))
+    return BenchmarkResult(test_set, method, protocol, tuple(scored))
 
 
 def score_weights(
     sets: "Sequence[PairSet]", chosen: Chosen, keepers: Sequence[Keeper], console: Console
-) -> "tuple[list[Result], str]":
+) -> "tuple[list[BenchmarkResult], str]":
     """Score every set with all weights; also tells device and precision."""
-    from dpenet_cli.benchmark import Result, score_set  # noqa: PLC0415
+    from dpenet_cli.evaluation.benchmark import BenchmarkResult, score_set
 
     contenders = _load(chosen)
     results = []
     for test_set in sets:
         for method, (derainer, network) in contenders.items():
 
-            def clean(rainy: "Picture", derainer: "Derainer" = derainer) -> "Picture":
+            def clean(rainy: "Pixels8", derainer: "Derainer" = derainer) -> "Pixels8":
                 return np.asarray(derainer(rainy), np.uint8)
 
             scored = []
@@ -115,15 +115,15 @@ def score_weights(
                 scored.append(example.scored)
                 for keep in keepers:
                     keep(test_set.name, method, example)
-            results.append(Result(test_set, method, chosen.protocol, tuple(scored), network))
+            results.append(BenchmarkResult(test_set, method, chosen.protocol, tuple(scored), network))
     return results, next(derainer.description for derainer, _ in contenders.values())
 
 
 def _load(chosen: Chosen) -> "dict[str, tuple[Derainer, Network]]":
     """The engines by the names they are shown under."""
-    from dpenet_cli.benchmark import network_of  # noqa: PLC0415
-    from dpenet_cli.checkpoints import load_model  # noqa: PLC0415
-    from dpenet_cli.derainer import Derainer  # noqa: PLC0415
+    from dpenet_cli.evaluation.benchmark import network_of
+    from dpenet_cli.inference.derainer import Derainer
+    from dpenet_cli.network.checkpoints import load_model
 
     return {
         label: (Derainer.load(name, chosen.engine), network_of(load_model(name)))
@@ -138,7 +138,7 @@ def labels(weights: Sequence[str]) -> dict[str, str]:
     return {stem if stems.count(stem) == 1 else name: name for name, stem in zip(names, stems, strict=True)}
 
 
-def _shown(examples: "Iterator[Example]", title: str, total: int, console: Console) -> "Iterator[Example]":
+def _shown(examples: "Iterator[ScoredImages]", title: str, total: int, console: Console) -> "Iterator[ScoredImages]":
     """Pass examples through, with a bar on a terminal and a line elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from dpenet_cli.cli.console import Exit, duration, print_line
 from dpenet_cli.errors import OptionError
-from dpenet_cli.folders import cache_folder
 from dpenet_cli.options import Precision
+from dpenet_cli.system.user_dirs import cache_folder
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import Recipe, TrainOptions
 
@@ -162,8 +162,8 @@ def train(
     with contextlib.suppress(OptionError):  # no home: then torch takes the folder for temporary files
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))  # read as torch is imported
 
-    from dpenet_cli.training.runs import resume as go_on  # noqa: PLC0415 - torch, only once it is needed
-    from dpenet_cli.training.runs import train as start  # noqa: PLC0415
+    from dpenet_cli.training.run import resume as go_on
+    from dpenet_cli.training.run import train as start
 
     with _Display(as_json=as_json) as display:
         if resume:

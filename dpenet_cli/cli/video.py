@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dpenet_cli.cli.choices import (
+from dpenet_cli.batch.planning import plan_videos
+from dpenet_cli.cli.console import BatchReport, end_on_signals
+from dpenet_cli.cli.shared_options import (
     ENGINE,
     FILES,
     RESULT,
@@ -26,10 +28,8 @@ from dpenet_cli.cli.choices import (
     choose_weights,
     parse_tile,
 )
-from dpenet_cli.cli.console import BatchReport, end_on_signals
 from dpenet_cli.cli.video_batch import VideoBatch
 from dpenet_cli.errors import OptionError
-from dpenet_cli.inputs import plan_videos
 from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoOptions
 
 _PART = "Which part"

@@ -4,22 +4,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpenet_cli.batch.pictures import Outcome, Status, error_of, is_done, write_error
+from dpenet_cli.batch.planning import Plan
 from dpenet_cli.cli.console import BatchReport, Exit
 from dpenet_cli.errors import DpenetError, VideoReadError
-from dpenet_cli.inputs import Batch, Job
-from dpenet_cli.jobs import Outcome, Status, error_of, is_done, write_error
 from dpenet_cli.options import EngineOptions, VideoOptions
+from dpenet_cli.system.outputs import Job
 
 if TYPE_CHECKING:
-    from dpenet_cli.fleet import Engine
-    from dpenet_cli.video import Estimate, Work
+    from dpenet_cli.inference.multi_gpu import Engine
+    from dpenet_cli.video.deraining import VideoTask
+    from dpenet_cli.video.estimate import Estimate
 
 
 class VideoBatch:
     """One command: every video in turn, through one engine that is loaded when the first needs it."""
 
     def __init__(
-        self, batch: Batch, report: BatchReport, options: VideoOptions, engine: EngineOptions, weights: str
+        self, batch: Plan, report: BatchReport, options: VideoOptions, engine: EngineOptions, weights: str
     ) -> None:
         self._batch = batch
         self._report = report
@@ -49,7 +51,9 @@ class VideoBatch:
     def _one(self, job: Job, *, dry: bool) -> Outcome:
         """Clean one video; whatever is wrong with it is its own."""
         source, target = str(job.source), str(job.target)
-        from dpenet_cli.video import clean_video, damage, estimate, prepare, remove_remains  # noqa: PLC0415 - not for --help
+        from dpenet_cli.video.deraining import clean_video, damage, prepare
+        from dpenet_cli.video.estimate import estimate
+        from dpenet_cli.video.segments import remove_remains
 
         if not self._options.overwrite and self._options.preview is None and is_done(job):
             if not dry:
@@ -78,7 +82,7 @@ class VideoBatch:
         taken = time.perf_counter() - started
         return Outcome(source, target, Status.DONE, error, (*work.notices, *notices), _size(work), taken)
 
-    def _tell(self, work: "Work") -> None:
+    def _tell(self, work: "VideoTask") -> None:
         """What is decided, before the work starts."""
         if work.job.source.suffix.lower() != work.job.target.suffix.lower():
             self._report.note(f"{work.job.source}: the result is a {work.job.target.suffix} file")
@@ -89,11 +93,11 @@ class VideoBatch:
 
     def _load(self) -> "Engine":
         if self._derainer is None:
-            import hashlib  # noqa: PLC0415 - with torch
+            import hashlib
 
-            from dpenet_cli.backends.choice import hint  # noqa: PLC0415 - torch: not for --help
-            from dpenet_cli.checkpoints import find_weights  # noqa: PLC0415 - torch: not for --help
-            from dpenet_cli.fleet import load_engine  # noqa: PLC0415 - torch: not for --help
+            from dpenet_cli.inference.multi_gpu import load_engine
+            from dpenet_cli.inference.select import hint
+            from dpenet_cli.network.checkpoints import find_weights
 
             self._derainer = load_engine(self._weights, self._engine_options)
             content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
@@ -107,7 +111,7 @@ class VideoBatch:
 class _Progress:
     """Counts the frames that are done, and how many a second were cleaned by this run."""
 
-    def __init__(self, report: BatchReport, work: "Work") -> None:
+    def __init__(self, report: BatchReport, work: "VideoTask") -> None:
         self._report = report
         self._total = work.frames
         self._begun: tuple[float, int] | None = None
@@ -121,7 +125,7 @@ class _Progress:
         self._report.frames(done, self._total, speed)
 
 
-def _outlook(work: "Work", expected: "Estimate") -> str:
+def _outlook(work: "VideoTask", expected: "Estimate") -> str:
     """What the work will take, before it starts."""
     done = work.frames - expected.frames
     frames = f"{work.frames} frames" + (f", {done} of them done" if done else "")
@@ -133,7 +137,7 @@ def _outlook(work: "Work", expected: "Estimate") -> str:
     )
 
 
-def _size(work: "Work") -> tuple[int, int]:
+def _size(work: "VideoTask") -> tuple[int, int]:
     strand = work.strands[0]
     width, height = strand.footage.width, strand.footage.height
     return (height, width) if strand.turn.sideways else (width, height)

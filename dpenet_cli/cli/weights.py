@@ -15,10 +15,10 @@ from rich.table import Column, Table
 
 from dpenet_cli.cli.console import Exit, one_line, print_error, print_note, table_console
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
-from dpenet_cli.folders import cache_folder
-from dpenet_cli.metrics import PROTOCOL
-from dpenet_cli.outputs import Output, check_outputs
-from dpenet_cli.published import FILE_BYTES, PUBLISHED, TERMS, Published, check, find_published, pull
+from dpenet_cli.evaluation.metrics import PROTOCOL
+from dpenet_cli.network.pretrained import FILE_BYTES, PRETRAINED, TERMS, PretrainedWeights, check, find_pretrained, pull
+from dpenet_cli.system.outputs import Output, check_outputs
+from dpenet_cli.system.user_dirs import cache_folder
 
 weights_app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 @weights_app.command("list")
 def list_weights(as_json: AsJson = False) -> None:
     """List the weights that --weights knows by name: ours, and those that the paper's authors published."""
-    rows = [_ours(name) for name in _shipped()] + [_theirs(each) for each in PUBLISHED.values()]
+    rows = [_ours(name) for name in _shipped()] + [_theirs(each) for each in PRETRAINED.values()]
     _tell_of_no_cache()
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -55,8 +55,8 @@ def show(
     name: Annotated[str, typer.Argument(help="A name from the list, or the path of a file.")], as_json: AsJson = False
 ) -> None:
     """Show what is known of one set of weights: file, checksum, size of the network, terms, training, scores."""
-    if name in PUBLISHED:
-        facts = _theirs(PUBLISHED[name])
+    if name in PRETRAINED:
+        facts = _theirs(PRETRAINED[name])
         _tell_of_no_cache()
     elif name in _shipped():
         facts = _ours(name)
@@ -87,7 +87,7 @@ def pull_weights(
     console = Console(stderr=True, highlight=False)
     console.print(f"note   These weights are the paper's authors': {TERMS}.", soft_wrap=True)
     failed = False
-    for each in [find_published(name) for name in names]:
+    for each in [find_pretrained(name) for name in names]:
         try:
             path = _pull_one(each, console)
         except DpenetError as error:
@@ -103,7 +103,7 @@ def pull_weights(
     raise typer.Exit(Exit.SOME_FAILED if failed else Exit.OK)
 
 
-def _pull_one(weights: Published, console: Console) -> Path:
+def _pull_one(weights: PretrainedWeights, console: Console) -> Path:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(weights.name, total=None)
@@ -122,7 +122,7 @@ def verify(
     Exit code: 0 all are, 1 some are not.
     """
     checks = _checks()
-    chosen = names or [name for name in checks if name not in PUBLISHED or _is_pulled(PUBLISHED[name])]
+    chosen = names or [name for name in checks if name not in PRETRAINED or _is_pulled(PRETRAINED[name])]
     failed = False
     for name in chosen:
         if name not in checks:
@@ -147,13 +147,13 @@ def convert(
     """
     if target.suffix.lower() != ".safetensors":
         raise OptionError(str(target), "only .safetensors files are written", f"Use {target.stem}.safetensors.")
-    from dpenet_cli.checkpoints import WeightsCard, find_weights, load_model, read_card, save_model  # noqa: PLC0415
+    from dpenet_cli.network.checkpoints import WeightsCard, find_weights, load_model, read_card, save_model
 
     path = find_weights(str(source))
     check_outputs([Output(target, str(source))], [path], overwrite=overwrite)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     card = read_card(path)
-    theirs = next((each for each in PUBLISHED.values() if each.sha256 == digest), None)
+    theirs = next((each for each in PRETRAINED.values() if each.sha256 == digest), None)
     origin = {"file": theirs.file if theirs else path.name, "sha256": digest}
     if theirs:
         origin |= {"address": theirs.address, "trained_on": theirs.trained_on}
@@ -169,13 +169,13 @@ def convert(
 
 
 def _shipped() -> list[str]:
-    from dpenet_cli.checkpoints import shipped_names  # noqa: PLC0415 - torch: not for --help
+    from dpenet_cli.network.checkpoints import shipped_names
 
     return shipped_names()
 
 
 def _ours(name: str) -> dict[str, Any]:
-    from dpenet_cli.checkpoints import find_weights, shipped_checksums  # noqa: PLC0415
+    from dpenet_cli.network.checkpoints import find_weights, shipped_checksums
 
     return _of_file(str(find_weights(name))) | {
         "name": name,
@@ -185,7 +185,7 @@ def _ours(name: str) -> dict[str, Any]:
 
 
 def _of_file(name: str) -> dict[str, Any]:
-    from dpenet_cli.checkpoints import find_weights, read_card  # noqa: PLC0415
+    from dpenet_cli.network.checkpoints import find_weights, read_card
 
     path = find_weights(name)
     card = read_card(path)
@@ -204,7 +204,7 @@ def _of_file(name: str) -> dict[str, Any]:
     }
 
 
-def _theirs(weights: Published) -> dict[str, Any]:
+def _theirs(weights: PretrainedWeights) -> dict[str, Any]:
     scores = {}
     if own := weights.score:
         scores[own.dataset] = {"protocol": PROTOCOL, "psnr": own.psnr, "ssim": own.ssim, "pictures": own.pairs}
@@ -222,7 +222,7 @@ def _theirs(weights: Published) -> dict[str, Any]:
     }
 
 
-def _is_pulled(weights: Published) -> bool:
+def _is_pulled(weights: PretrainedWeights) -> bool:
     return _no_cache() is None and weights.path.is_file()
 
 
@@ -241,9 +241,9 @@ def _tell_of_no_cache() -> None:
 
 
 def _network(path: str) -> dict[str, Any]:
-    import dataclasses  # noqa: PLC0415
+    import dataclasses
 
-    from dpenet_cli.checkpoints import load_model  # noqa: PLC0415
+    from dpenet_cli.network.checkpoints import load_model
 
     model = load_model(path)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -260,19 +260,19 @@ def _score_text(scores: dict[str, Any]) -> str:
 
 
 def _checks() -> dict[str, Callable[[], bool]]:
-    from dpenet_cli.checkpoints import find_weights, shipped_checksums  # noqa: PLC0415
+    from dpenet_cli.network.checkpoints import find_weights, shipped_checksums
 
     def unchanged(name: str, digest: str) -> bool:
         return hashlib.sha256(find_weights(name).read_bytes()).hexdigest() == digest
 
     checks: dict[str, Callable[[], bool]] = {}
     checks |= {name: partial(unchanged, name, digest) for name, digest in shipped_checksums().items()}
-    return checks | {name: partial(check, each) for name, each in PUBLISHED.items()}
+    return checks | {name: partial(check, each) for name, each in PRETRAINED.items()}
 
 
 def _problem(name: str, unchanged: Callable[[], bool]) -> str:
     """What is wrong with weights, or nothing."""
-    from dpenet_cli.checkpoints import load_model  # noqa: PLC0415
+    from dpenet_cli.network.checkpoints import load_model
 
     try:
         load_model(name)

@@ -1,26 +1,22 @@
 """A picture on disk: its pixels, bit depth, transparency, and what its file says of them.
 
-`read` turns a file into a `Picture`, `with_pixels` puts clean pixels into it, and `encode` turns that into bytes.
-Nothing of the picture is lost in between, or a notice says so.
+The files in reading order; each imports only from those above it:
 
-The rooms, in reading order: formats, picture; directory and exif (TIFF structures, in EXIF and in files); jpeg, png,
-tiff and containers (what each kind of file says beside its pixels); colour, pixels, decoders, reading; tiff_file,
-encoders, writing; compare.
+    formats       which formats there are, by name and by first bytes; imports nothing heavy
+    picture       a picture in memory, with its metadata and how it was coded
+    ifd           image file directories, the structure of TIFF and of EXIF
+    exif          EXIF: kept, turned upright, without its thumbnail
+    jpeg          what a JPEG says beside its pixels
+    png           what a PNG says beside its pixels
+    tiff_reader   TIFF files
+    av1           the headers of AV1 streams
+    webp_avif     the headers of WebP and AVIF
+    icc_profiles  ICC profiles
+    pixels        decoding, turning upright, unmultiplying
+    decoders      the bytes of each format into a picture
+    reading       `read`: a file into a `Picture`
+    tiff_writer   TIFF files
+    encoders      a picture into the bytes of each format
+    writing       `encode`: a `Picture` into bytes; nothing is lost, or a notice says so
+    compare       before/after pictures
 """
-
-from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for
-from dpenet_cli.images.picture import Coding, Metadata, Picture, with_pixels
-from dpenet_cli.images.reading import read
-from dpenet_cli.images.writing import encode
-
-__all__ = [
-    "PICTURE_SUFFIXES",
-    "RAW_SUFFIXES",
-    "Coding",
-    "Metadata",
-    "Picture",
-    "encode",
-    "format_for",
-    "read",
-    "with_pixels",
-]

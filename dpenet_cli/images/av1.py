@@ -5,7 +5,7 @@ A decoder makes each coded picture as large as the picture itself says and only 
 
 from collections.abc import Iterator
 
-from dpenet_cli.images.directory import DamagedError
+from dpenet_cli.images.ifd import DamagedError
 
 _SEQUENCE_HEADER = 1  # an OBU's type (AV1 specification, 6.2.2)
 _MOST_UNITS = 100_000  # OBUs of a file; a picture has about ten

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpenet_cli.backends import Pixels
-from dpenet_cli.images import colour
+from dpenet_cli.arrays import Pixels
+from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Picture
 
 _LONGEST = 2400
@@ -27,10 +27,10 @@ def side_by_side(before: Picture, after: Picture) -> bytes:
     """
     icc = after.metadata.icc
     halves = [_for_screen(picture.pixels) for picture in (before, after)]
-    if icc and not colour.fits(icc, grey=False):  # a sheet is RGB
+    if icc and not icc_profiles.fits(icc, grey=False):  # a sheet is RGB
         if after.grey:
-            with contextlib.suppress(colour.ProfileError):
-                halves = [np.repeat(colour.converted(half[..., :1], icc), 3, axis=2) for half in halves]
+            with contextlib.suppress(icc_profiles.ProfileError):
+                halves = [np.repeat(icc_profiles.converted(half[..., :1], icc), 3, axis=2) for half in halves]
         icc = None
     height, width = halves[0].shape[:2]
     sheet = np.full((height, 2 * width + _GAP, 3), 255, np.uint8)

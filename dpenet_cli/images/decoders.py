@@ -15,8 +15,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
-from dpenet_cli.images import containers, exif, jpeg, png, tiff
-from dpenet_cli.images.directory import DamagedError
+from dpenet_cli.images import exif, jpeg, png, tiff_reader, webp_avif
+from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.picture import Coding, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import COPY_AGAIN, decode, decode_deep, unmultiplied, upright
 from dpenet_cli.options import ImageFormat
@@ -146,7 +146,7 @@ _LARGE_TILE = 1 << 22
 
 
 def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = tiff.parse(data, what)
+    contents = tiff_reader.parse(data, what)
     _check_size(contents.width, contents.height, max_pixels, what)
     if contents.tile[0] * contents.tile[1] > max(max_pixels, _LARGE_TILE):
         raise ImageReadError(what, f"its tiles are said to be {contents.tile[0]}×{contents.tile[1]} pixels", COPY_AGAIN)
@@ -158,7 +158,7 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
         if contents.extra[:1] == (1,):
             samples = unmultiplied(samples)
     else:
-        with TiffImageFile(io.BytesIO(tiff.decodable(data, contents))) as image:
+        with TiffImageFile(io.BytesIO(tiff_reader.decodable(data, contents))) as image:
             _check_same(image, contents.width, contents.height, what)
             if image.mode == "CMYK":
                 metadata = dataclasses.replace(metadata, icc=None)
@@ -174,22 +174,23 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
     )
 
 
-def _deep_tiff(data: bytes, contents: tiff.Contents, what: str) -> Samples:
+def _deep_tiff(data: bytes, contents: tiff_reader.Contents, what: str) -> Samples:
     shape = (contents.height, contents.width)
     if contents.planar == 2 and contents.samples > 1:
         planes = [
-            decode_deep(tiff.decodable(data, contents, plane), what).reshape(shape) for plane in range(contents.samples)
+            decode_deep(tiff_reader.decodable(data, contents, plane), what).reshape(shape)
+            for plane in range(contents.samples)
         ]
         samples = np.stack(planes, axis=2)
     else:
-        decoded = decode_deep(tiff.decodable(data, contents), what)
+        decoded = decode_deep(tiff_reader.decodable(data, contents), what)
         if contents.samples == 2:
-            samples = tiff.unpredicted(decoded.reshape(*shape, 2), contents, what)
+            samples = tiff_reader.unpredicted(decoded.reshape(*shape, 2), contents, what)
         elif contents.samples == 1:
             samples = decoded.reshape(*shape, 1)
         else:
             samples = decoded[..., [2, 1, 0, 3][: contents.samples]]
-    if contents.photometric == tiff.WHITE_IS_ZERO:
+    if contents.photometric == tiff_reader.WHITE_IS_ZERO:
         samples[..., 0] = 65535 - samples[..., 0]
     return samples
 
@@ -204,7 +205,7 @@ def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
 
 
 def _decode_webp(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = containers.parse_webp(data, what)
+    contents = webp_avif.parse_webp(data, what)
     _check_size(contents.width, contents.height, max_pixels, what)
     with WebPImageFile(io.BytesIO(data)) as image:
         _check_same(image, contents.width, contents.height, what)
@@ -235,7 +236,7 @@ def _animated(what: str, frames: int) -> ImageRefused:
 
 
 def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
-    header = containers.parse_avif(data)
+    header = webp_avif.parse_avif(data)
     with AvifImageFile(io.BytesIO(data)) as image:
         _check_size(*image.size, max_pixels, what)
         if getattr(image, "n_frames", 1) > 1:
@@ -244,7 +245,7 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
             raise _animated(what, 1)
         _check_size(*header.largest, max_pixels, what)
         metadata = _pillow_metadata(image)
-        notices = containers.colour_notices(header.primaries, header.transfer, metadata.icc, what)
+        notices = webp_avif.colour_notices(header.primaries, header.transfer, metadata.icc, what)
         samples, more = decode(image, metadata.icc, what)
     if header.grey and samples.shape[2] >= 3:
         samples = samples[..., [0, 3] if samples.shape[2] == 4 else [0]]
@@ -257,7 +258,7 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
 
 def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
     try:
-        import pillow_heif  # noqa: PLC0415 - an optional extra
+        import pillow_heif
     except ImportError as error:
         raise ImageRefused(
             what, "HEIC pictures need pillow-heif, which is not installed", 'Run `pip install "dpenet[heic]"`.'
@@ -273,7 +274,7 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
         xmp=exif.upright_xmp(info["xmp"]) if info.get("xmp") else None,
     )
     nclx: dict[str, Any] = info.get("nclx_profile") or {}
-    notices = containers.colour_notices(
+    notices = webp_avif.colour_notices(
         int(nclx.get("color_primaries", 2)), int(nclx.get("transfer_characteristics", 2)), metadata.icc, what
     )
     if len(file) > 1 or info.get("depth_images") or info.get("aux"):

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from dpenet_cli.errors import ImageWriteError
-from dpenet_cli.images import exif, jpeg, png, tiff_file
+from dpenet_cli.images import exif, jpeg, png, tiff_writer
 from dpenet_cli.images.picture import Coding, Metadata, Samples
 from dpenet_cli.options import ImageFormat
 
 
 @dataclass(frozen=True)
-class Work:
+class EncodeRequest:
     """What an encoder gets: channels (H×W×C) and metadata that its format holds, the source's coding, and a quality."""
 
     samples: Samples
@@ -75,7 +75,7 @@ def gentle_tables(source: tuple[tuple[int, ...], ...]) -> list[list[int]]:
     return [luminance, [min(values) for values in zip(standard, source[1], source[2], strict=True)]]
 
 
-def _sampling(work: Work) -> str:
+def _sampling(work: EncodeRequest) -> str:
     """The source's chroma subsampling; that of a given quality, and none at the default, where it had no JPEG's."""
     factors = work.coding.subsampled
     if factors and len(factors) == 3:
@@ -85,7 +85,7 @@ def _sampling(work: Work) -> str:
     return "4:4:4" if work.quality is None or work.quality >= 90 else "4:2:0"
 
 
-def _encode_jpeg(work: Work) -> bytes:
+def _encode_jpeg(work: EncodeRequest) -> bytes:
     settings: dict[str, Any] = {"optimize": True, "progressive": work.coding.progressive}
     grey = work.samples.shape[2] == 1
     if not grey:
@@ -106,18 +106,18 @@ def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _encode_png(work: Work) -> bytes:
+def _encode_png(work: EncodeRequest) -> bytes:
     deep = work.samples.dtype == np.uint16
     encoded = png.encode_deep(work.samples) if deep else _saved(_image(work.samples), "PNG", {})
     return png.with_metadata(encoded, work.metadata)
 
 
-def _encode_tiff(work: Work) -> bytes:
+def _encode_tiff(work: EncodeRequest) -> bytes:
     extra = 0 if work.coding.plain_extra else 2
-    return tiff_file.encode(work.samples, work.metadata, compressed=work.coding.compressed, extra=extra)
+    return tiff_writer.encode(work.samples, work.metadata, compressed=work.coding.compressed, extra=extra)
 
 
-def _encode_bmp(work: Work) -> bytes:
+def _encode_bmp(work: EncodeRequest) -> bytes:
     dpi = work.metadata.dpi
     return _saved(_image(work.samples), "BMP", {"dpi": dpi} if dpi else {})
 
@@ -128,7 +128,7 @@ def _kept(metadata: Metadata) -> dict[str, bytes]:
     return {name: value for name, value in named.items() if value}
 
 
-def _encode_webp(work: Work) -> bytes:
+def _encode_webp(work: EncodeRequest) -> bytes:
     settings: dict[str, Any] = {"exact": True, **_kept(work.metadata)}  # exact: keep colours under full transparency
     if work.quality is None and work.coding.lossless:
         settings["lossless"] = True
@@ -142,7 +142,7 @@ def _as_rgb(samples: Samples) -> Samples:
     return samples[..., [0, 0, 0, 1][: samples.shape[2] + 2]] if samples.shape[2] <= 2 else samples
 
 
-def _encode_avif(work: Work) -> bytes:
+def _encode_avif(work: EncodeRequest) -> bytes:
     metadata = work.metadata
     if metadata.exif:
         metadata = dataclasses.replace(metadata, exif=exif.without_orientation(metadata.exif))
@@ -153,9 +153,9 @@ def _encode_avif(work: Work) -> bytes:
     return _saved(_image(work.samples if grey else _as_rgb(work.samples)), "AVIF", settings)
 
 
-def _encode_heic(work: Work) -> bytes:
+def _encode_heic(work: EncodeRequest) -> bytes:
     try:
-        import pillow_heif  # noqa: PLC0415 - an optional extra
+        import pillow_heif
     except ImportError as error:
         raise ImageWriteError(
             "a HEIC picture", "pillow-heif, which writes it, is not installed", 'Run `pip install "dpenet[heic]"`.'
@@ -168,7 +168,7 @@ def _encode_heic(work: Work) -> bytes:
     return out.getvalue()
 
 
-ENCODERS: dict[ImageFormat, Callable[[Work], bytes]] = {
+ENCODERS: dict[ImageFormat, Callable[[EncodeRequest], bytes]] = {
     ImageFormat.JPEG: _encode_jpeg,
     ImageFormat.PNG: _encode_png,
     ImageFormat.TIFF: _encode_tiff,

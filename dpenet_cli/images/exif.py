@@ -7,7 +7,7 @@ length and order stay does not.
 import re
 import struct
 
-from dpenet_cli.images.directory import (
+from dpenet_cli.images.ifd import (
     EXIF_POINTER,
     GPS_POINTER,
     INTEROP_POINTER,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpenet_cli.backends import Pixels
+from dpenet_cli.arrays import Pixels
 from dpenet_cli.options import ImageFormat
 
 Samples = NDArray[Any]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused
-from dpenet_cli.images import colour
+from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Samples
 
 COPY_AGAIN = "Copy it again from its source, or save it anew with a picture editor."
@@ -87,13 +87,13 @@ def _samples(image: Image.Image, mode: str, convert: Callable[[Image.Image], Ima
     image.load()
     width, height = image.size
     result = np.empty((height, width, len(mode)), np.uint8)
-    for top in range(0, height, colour.BAND):
-        band = image.crop((0, top, width, min(top + colour.BAND, height)))
+    for top in range(0, height, icc_profiles.BAND):
+        band = image.crop((0, top, width, min(top + icc_profiles.BAND, height)))
         if convert:
             band = convert(band)
         elif band.mode != mode:
             band = band.convert(mode)
-        result[top : top + colour.BAND] = np.asarray(band).reshape(band.height, width, len(mode))
+        result[top : top + icc_profiles.BAND] = np.asarray(band).reshape(band.height, width, len(mode))
     return result
 
 
@@ -128,8 +128,8 @@ def _any_mode(image: Image.Image, icc: bytes | None, what: str) -> tuple[Samples
 
 def _from_cmyk(image: Image.Image, icc: bytes | None, what: str) -> tuple[Samples, list[str]]:
     try:
-        transform = colour.to_srgb(icc or b"", "CMYK")
-    except colour.ProfileError as error:
+        transform = icc_profiles.to_srgb(icc or b"", "CMYK")
+    except icc_profiles.ProfileError as error:
         reason = "a usable profile" if icc else "a colour profile"
         raise ImageRefused(
             what, f"it is CMYK without {reason}, so its colours are unknown", "Convert it to RGB in a picture editor."
@@ -155,8 +155,8 @@ def upright(samples: Samples, orientation: int) -> Samples:
 def unmultiplied(samples: Samples) -> Samples:
     """Colours that were stored multiplied by alpha, divided by it again, rounded; 16 bits."""
     alpha = np.maximum(samples[..., -1:], 1).astype(np.uint32)
-    for top in range(0, len(samples), colour.BAND):
-        band = slice(top, top + colour.BAND)
+    for top in range(0, len(samples), icc_profiles.BAND):
+        band = slice(top, top + icc_profiles.BAND)
         divided = (samples[band, :, :-1].astype(np.uint32) * 65535 + alpha[band] // 2) // alpha[band]
         samples[band, :, :-1] = np.minimum(divided, 65535)
     return samples
@@ -182,7 +182,7 @@ def decode_deep(data: bytes, what: str) -> Samples:
 
 def _opencv() -> Any:
     try:
-        import cv2  # noqa: PLC0415 - 0.1 s, and only 16-bit pictures need it
+        import cv2
     except ImportError as error:
         raise DpenetError(
             "OpenCV, which reads 16-bit pictures, cannot be loaded",

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.errors import DpenetError, ImageWriteError
-from dpenet_cli.images import colour, jpeg, png
-from dpenet_cli.images.encoders import ENCODERS, Work
+from dpenet_cli.images import icc_profiles, jpeg, png
+from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
 from dpenet_cli.images.picture import Metadata, Picture, Samples
 from dpenet_cli.options import ImageFormat, SaveOptions
 
@@ -71,7 +71,7 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
     samples, metadata = _prepared(picture, image_format, options, notices)
     metadata = _fitting(metadata, image_format, notices)
     try:
-        data = ENCODERS[image_format](Work(samples, metadata, picture.coding, options.quality))
+        data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
     except DpenetError:
         raise
     except _ENCODING_ERRORS as error:
@@ -110,7 +110,7 @@ def _prepared(
         metadata = Metadata(icc=metadata.icc, png_colour=colours)
     if metadata.icc and (options.strip_metadata or "icc" not in _HOLDS[image_format]):
         samples, metadata = _without_profile(samples, metadata, notices)
-    if metadata.icc and not colour.fits(metadata.icc, grey=picture.grey and _keeps_grey(image_format, alpha)):
+    if metadata.icc and not icc_profiles.fits(metadata.icc, grey=picture.grey and _keeps_grey(image_format, alpha)):
         samples, metadata = _without_profile(samples, metadata, notices)
     if alpha is not None:
         samples = np.concatenate([samples, alpha[..., None]], axis=2)
@@ -129,13 +129,13 @@ def _without_profile(samples: Samples, metadata: Metadata, notices: list[str]) -
     icc = metadata.icc or b""
     bare = dataclasses.replace(metadata, icc=None, png_colour=())
     try:
-        if samples.shape[2] == 3 and colour.is_srgb(icc):
+        if samples.shape[2] == 3 and icc_profiles.is_srgb(icc):
             return samples, bare
         if samples.dtype != np.uint8:
             notices.append("the colour profile stays: 16-bit colours mean something else without it")
             return samples, metadata
-        converted = colour.converted(samples, icc)
-    except colour.ProfileError:
+        converted = icc_profiles.converted(samples, icc)
+    except icc_profiles.ProfileError:
         notices.append("the colour profile is damaged or does not fit, and is left out")
         return samples, bare
     notices.append("colours were converted to sRGB")
@@ -165,7 +165,7 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) 
     return metadata
 
 
-_BAND = colour.BAND
+_BAND = icc_profiles.BAND
 
 
 def luma(pixels: Samples) -> Samples:

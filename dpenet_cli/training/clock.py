@@ -15,7 +15,7 @@ _REPORT_SECONDS = 2.0
 """Seconds between reports of progress, about."""
 
 
-class Pace:
+class Throughput:
     """Means over the steps since the last report."""
 
     def __init__(self, step: int) -> None:
@@ -43,7 +43,7 @@ class Pace:
         return Progress(step, steps, loss, 0.0, count * crops / seconds, waited / seconds, 0.0, round(left, 1))
 
 
-class Stop:
+class StopSignal:
     """Whether to stop: a deadline, SIGINT, SIGTERM or SIGHUP. A second SIGINT interrupts at once.
 
     SIGHUP comes when the terminal is closed; under ``nohup`` it is ignored and stays so.

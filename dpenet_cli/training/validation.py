@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dpenet_cli.backends.torch import TorchBackend
-from dpenet_cli.datasets import Picture
-from dpenet_cli.derainer import Derainer
-from dpenet_cli.metrics import score
-from dpenet_cli.model import DPENet
+from dpenet_cli.arrays import Pixels8
+from dpenet_cli.evaluation.metrics import score
+from dpenet_cli.inference.derainer import Derainer
+from dpenet_cli.inference.torch import TorchBackend
+from dpenet_cli.network.model import DPENet
 from dpenet_cli.options import EngineOptions, Precision
-from dpenet_cli.training.pictures import Check
-from dpenet_cli.training.sheets import draw_grid
+from dpenet_cli.training.data import ValidationPair
+from dpenet_cli.training.plots import draw_grid
 
 _GRID_ROWS = 6
 """Validation pictures in the grid."""
@@ -23,7 +23,7 @@ _PSNR_CAP = 100.0
 """PSNR in dB that stands for identical pictures, so that a mean over pictures exists."""
 
 
-class Verdict(NamedTuple):
+class ValidationResult(NamedTuple):
     """Means over the validation pictures, and some of them in a grid: rainy, restored, clean (PNG)."""
 
     psnr: float
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
         return {"psnr": self.psnr, "ssim": self.ssim, "input_psnr": self.input_psnr, "pictures": self.pictures}
 
 
-def validate(model: DPENet, checks: Sequence[Check], device: torch.device) -> Verdict | None:
+def validate(model: DPENet, checks: Sequence[ValidationPair], device: torch.device) -> ValidationResult | None:
     """Score weights on pictures.
 
     Args:
@@ -55,7 +55,7 @@ def validate(model: DPENet, checks: Sequence[Check], device: torch.device) -> Ve
     backend = TorchBackend(copy.eval().requires_grad_(requires_grad=False), str(device), Precision.AUTO)
     derainer = Derainer(backend, EngineOptions())
     columns: list[tuple[float, float, float]] = []
-    rows: list[tuple[Picture, ...]] = []
+    rows: list[tuple[Pixels8, ...]] = []
     for check in checks:
         restored = np.asarray(derainer(check.rainy), np.uint8)
         after, before = score(restored, check.clean), score(check.rainy, check.clean)
@@ -65,4 +65,4 @@ def validate(model: DPENet, checks: Sequence[Check], device: torch.device) -> Ve
     step = max(len(rows) // _GRID_ROWS, 1)
     captions = [f"{before:.2f} -> {after:.2f} dB" for after, _, before in columns]
     grid = draw_grid(rows[::step][:_GRID_ROWS], captions[::step][:_GRID_ROWS])
-    return Verdict(psnr, ssim, before_psnr, len(rows), grid)
+    return ValidationResult(psnr, ssim, before_psnr, len(rows), grid)

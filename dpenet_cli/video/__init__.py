@@ -1,26 +1,24 @@
 """A video on disk, cleaned: every frame at its own time, and everything that came with it.
 
-`prepare` decodes a file once and decides everything, `clean_video` does it. The rooms, in reading order: frames (the
-loop, without any codec); opening (input from strangers); colour, hdr; transport, joints, scan, boxes, probe
-(what a file holds); orientation; readers (OpenCV, PyAV); encoder (ffmpeg); segments (work that survives a crash);
-containers, copies, mux (the final file); strands (one stream's plan), work, estimate.
+The files in reading order; each imports only from those above it:
+
+    frames           the frame loop, without any codec
+    safe_open        opening a file from a stranger, and nothing that it points to
+    hdr              mastering metadata
+    yuv              colour tags, matrices and pixel formats
+    mpegts           the packet counters of transport streams
+    discontinuities  recordings that were joined with cat
+    scan             one pass over a file: every packet read, every frame decoded
+    mp4_gps          logs that dashcams hide outside any stream
+    probe            what a file holds
+    orientation      which way is up
+    readers          frames through OpenCV or PyAV
+    encoder          ffmpeg as a child process
+    segments         work that survives a crash
+    muxers           the containers that results are written in, and what each can carry
+    stream_copy      packets that are copied
+    mux              the final file
+    stream_plan      everything that is decided about one stream before the work
+    deraining        one video from its file to its clean file
+    estimate         what a video will take
 """
-
-from dpenet_cli.video.estimate import Estimate, estimate
-from dpenet_cli.video.frames import Frame, FrameSink, FrameSource, pump
-from dpenet_cli.video.segments import remove_remains
-from dpenet_cli.video.work import Work, clean_video, damage, prepare
-
-__all__ = [
-    "Estimate",
-    "Frame",
-    "FrameSink",
-    "FrameSource",
-    "Work",
-    "clean_video",
-    "damage",
-    "estimate",
-    "prepare",
-    "pump",
-    "remove_remains",
-]

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dpenet_cli.backends import Pixels
+from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
 from dpenet_cli.video.hdr import Mastering
-from dpenet_cli.video.opening import address
+from dpenet_cli.video.safe_open import address
 
 _SOFTWARE = {
     VideoCodec.H264: "libx264",
@@ -126,7 +126,7 @@ def find_ffmpeg() -> str:
     Raises:
         VideoWriteError: there is none.
     """
-    import imageio_ffmpeg  # noqa: PLC0415 - looks for programs
+    import imageio_ffmpeg
 
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
@@ -243,7 +243,7 @@ def _die_with_parent() -> Callable[[], None] | None:
     """What a child runs before ffmpeg on Linux: it asks to be killed when the thread that started it is gone."""
     if not sys.platform.startswith("linux"):
         return None
-    import ctypes  # noqa: PLC0415 - needed on Linux alone
+    import ctypes
 
     try:
         prctl = ctypes.CDLL(None).prctl

@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dpenet_cli.backends import Pixels
+from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
-from dpenet_cli.video.segments import Workplace
-from dpenet_cli.video.strands import Strand
-from dpenet_cli.video.work import Clean, Work, identity, source
+from dpenet_cli.video.deraining import CleanStream, VideoTask, identity, source
+from dpenet_cli.video.segments import WorkFolder
+from dpenet_cli.video.stream_plan import StreamPlan
 
 _TRIED_FRAMES, _MOST_FRAMES, _TRIED_SECONDS = 2, 64, 2.0
 """Frames on which the network's pace is measured, behind the first: so many at least, and at most; and for how long."""
@@ -36,7 +36,7 @@ class Estimate:
     bytes_free: int
 
 
-def estimate(work: Work, clean: Clean, engine: str) -> Estimate:
+def estimate(work: VideoTask, clean: CleanStream, engine: str) -> Estimate:
     """Clean the first frames of each stream that has some left, and throw them away. Arguments as `clean_video`'s.
 
     Raises:
@@ -44,7 +44,7 @@ def estimate(work: Work, clean: Clean, engine: str) -> Estimate:
         DpenetError: reading or cleaning failed.
     """
     seconds, left, needed = 0.0, 0, work.seen[0]
-    place = Workplace(work.job.target, identity(work, engine))
+    place = WorkFolder(work.job.target, identity(work, engine))
     for strand in work.strands:
         done, held = place.promised(strand.footage.index)
         remaining = max(strand.frames - done, 0)
@@ -62,7 +62,7 @@ def estimate(work: Work, clean: Clean, engine: str) -> Estimate:
     return Estimate(seconds / max(left, 1), left, seconds, needed, free)
 
 
-def _pace(clean: Clean, frames: Iterable[Pixels]) -> float:
+def _pace(clean: CleanStream, frames: Iterable[Pixels]) -> float:
     """Seconds a frame; the first takes longer than those that follow, and counts only if it is the only one."""
     times = [time.perf_counter()]
     for _ in clean(frames):
@@ -73,7 +73,7 @@ def _pace(clean: Clean, frames: Iterable[Pixels]) -> float:
     return (times[-1] - times[first]) / (len(times) - 1 - first)
 
 
-def _guess_bytes(strand: Strand, frames: int) -> int:
+def _guess_bytes(strand: StreamPlan, frames: int) -> int:
     """The size of so many frames by experience: half a bit a pixel for CRF 18, ten for lossless."""
     bits = 10.0 if strand.encoding.codec is VideoCodec.FFV1 else 0.5
     return int(strand.encoding.width * strand.encoding.height * frames * bits / 8)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from dpenet_cli.backends import Pixels
+from dpenet_cli.arrays import Pixels
 
 DEPTH = 4
 """Frames that wait before the network, and as many behind it: enough to overlap, a few megabytes each."""

@@ -10,12 +10,12 @@ from typing import Any
 
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
-from dpenet_cli.video.colour import Colour
-from dpenet_cli.video.containers import add_copy, muxer
-from dpenet_cli.video.copies import Timed, Window, copied_packets, is_cover
-from dpenet_cli.video.opening import open_input, reason
-from dpenet_cli.video.probe import Footage, Movie
+from dpenet_cli.video.muxers import add_copy, muxer
+from dpenet_cli.video.probe import MediaInfo, VideoStream
+from dpenet_cli.video.safe_open import open_input, reason
 from dpenet_cli.video.scan import Matrix, real_video
+from dpenet_cli.video.stream_copy import Timed, Window, copied_packets, is_cover
+from dpenet_cli.video.yuv import ColourTags
 
 _PLAIN_KEYS = {
     *("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "title", "artist", "album"),
@@ -42,17 +42,19 @@ class Piece:
         matrix: display matrix to write, or None.
     """
 
-    footage: Footage
+    footage: VideoStream
     segments: tuple[Path, ...]
     first: int
     stop: int
     codec: VideoCodec
-    colour: Colour
+    colour: ColourTags
     aspect: Fraction
     matrix: Matrix | None
 
 
-def assemble(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], window: Window, target: Path) -> None:
+def assemble(
+    movie: MediaInfo, pieces: tuple[Piece, ...], carried: frozenset[int], window: Window, target: Path
+) -> None:
     """Write a file of the clean streams and the copied ones, in the source's order of streams.
 
     Args:
@@ -65,7 +67,7 @@ def assemble(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], w
     Raises:
         VideoWriteError: the muxer or the disk refused.
     """
-    import av  # noqa: PLC0415 - not for --help
+    import av
 
     by_index = {piece.footage.index: piece for piece in pieces}
     in_matroska = muxer(target) == "matroska"
@@ -121,7 +123,7 @@ def _add_clean(output: Any, piece: Piece, original: Any, target: Path) -> Any:
     return stream
 
 
-def _covers(movie: Movie, carried: frozenset[int]) -> list[tuple[str, str, bytes]]:
+def _covers(movie: MediaInfo, carried: frozenset[int]) -> list[tuple[str, str, bytes]]:
     """Name, kind and content of each cover picture."""
     found = []
     with open_input(movie.path) as source:
@@ -209,20 +211,20 @@ def _order(path: Path) -> list[int]:
     return [ranks[time] for time in times]
 
 
-def _decoded_at(footage: Footage, frame: int, first: int) -> int:
+def _decoded_at(footage: VideoStream, frame: int, first: int) -> int:
     if frame >= first:
         return footage.ticks[frame]
     step = max(round(1 / (footage.rate * footage.time_base)), 1)
     return footage.ticks[first] - (first - frame) * step
 
 
-def verify(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], window: Window, target: Path) -> None:
+def verify(movie: MediaInfo, pieces: tuple[Piece, ...], carried: frozenset[int], window: Window, target: Path) -> None:
     """Open the result again: the right streams, and every frame at its time, to a tick of the result.
 
     Raises:
         VideoWriteError: it is not what it should be.
     """
-    import av  # noqa: PLC0415 - not for --help
+    import av
 
     step = "Please report it; the cleaned frames are kept beside the output."
     try:
@@ -256,6 +258,6 @@ def verify(movie: Movie, pieces: tuple[Piece, ...], carried: frozenset[int], win
             raise VideoWriteError(str(target), f"a frame is {float(worst):.4f} s from its time", step)
 
 
-def _kinds(movie: Movie, indexes: Collection[int]) -> list[str]:
+def _kinds(movie: MediaInfo, indexes: Collection[int]) -> list[str]:
     kinds = {index: kind for index, kind, _ in movie.others} | {footage.index: "video" for footage in movie.footage}
     return [kinds[index] for index in indexes if kinds[index] != "data"]

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpenet_cli.backends import Pixels
+from dpenet_cli.arrays import Pixels
 from dpenet_cli.video.scan import Matrix
 
 

@@ -11,20 +11,20 @@ from fractions import Fraction
 from pathlib import Path
 
 from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.boxes import loose_boxes
-from dpenet_cli.video.colour import Colour
+from dpenet_cli.video.discontinuities import AS_IT_IS, Timeline, find_timeline
 from dpenet_cli.video.hdr import Mastering
-from dpenet_cli.video.joints import AS_IT_IS, Timeline, find_timeline
-from dpenet_cli.video.opening import reading
+from dpenet_cli.video.mp4_gps import loose_boxes
+from dpenet_cli.video.mpegts import Counters, count_packets
+from dpenet_cli.video.safe_open import reading
 from dpenet_cli.video.scan import Matrix, Scan, scan_file
-from dpenet_cli.video.transport import Counters, count_packets
+from dpenet_cli.video.yuv import ColourTags
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
 
 
 @dataclass(frozen=True)
-class Footage:
+class VideoStream:
     """One real video stream.
 
     Attributes:
@@ -51,7 +51,7 @@ class Footage:
     width: int
     height: int
     pixel_format: str
-    colour: Colour
+    colour: ColourTags
     mastering: Mastering | None
     beside: frozenset[str]
     sample_aspect: Fraction
@@ -75,7 +75,7 @@ class Footage:
 
 
 @dataclass(frozen=True)
-class Movie:
+class MediaInfo:
     """One file.
 
     Attributes:
@@ -91,7 +91,7 @@ class Movie:
 
     path: Path
     container: str
-    footage: tuple[Footage, ...]
+    footage: tuple[VideoStream, ...]
     others: tuple[tuple[int, str, str], ...]
     boxes: tuple[str, ...]
     cut_off: Fraction = Fraction(0)
@@ -104,7 +104,7 @@ class Movie:
         return bool(self.cut_off or self.gaps) or any(footage.damage for footage in self.footage)
 
 
-def probe(path: Path) -> Movie:
+def probe(path: Path) -> MediaInfo:
     """Decode a file's video streams once, and describe it.
 
     Raises:
@@ -125,7 +125,7 @@ def probe(path: Path) -> Movie:
     return _movie(path, scan, gaps, timeline)
 
 
-def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> Movie:
+def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaInfo:
     footage = []
     for index, track in scan.tracks.items():
         if track.first is None:
@@ -133,7 +133,7 @@ def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> Movie:
         stream = scan.streams[index]
         width, height, pixel_format = track.first
         footage.append(
-            Footage(
+            VideoStream(
                 index=index,
                 codec=stream["codec"],
                 width=width,
@@ -162,7 +162,7 @@ def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> Movie:
     with reading(path):
         boxes = loose_boxes(path)
     cut_off = Fraction(0) if timeline.joints else cut_off  # the header knows of the first recording alone
-    return Movie(path, scan.container, tuple(footage), tuple(others), boxes, cut_off, gaps, timeline)
+    return MediaInfo(path, scan.container, tuple(footage), tuple(others), boxes, cut_off, gaps, timeline)
 
 
 def _rate(ticks: "array[int]", time_base: Fraction, stated: Fraction) -> Fraction:

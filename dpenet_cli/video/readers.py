@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from dpenet_cli.backends import Pixels
+from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.colour import Colour, Layout, is_full, layout, swscale_number
 from dpenet_cli.video.frames import Frame
-from dpenet_cli.video.opening import has_utf8_name, open_capture, open_input
 from dpenet_cli.video.orientation import Orientation
-from dpenet_cli.video.probe import Footage, Movie
+from dpenet_cli.video.probe import MediaInfo, VideoStream
+from dpenet_cli.video.safe_open import has_utf8_name, open_capture, open_input
 from dpenet_cli.video.scan import real_video
+from dpenet_cli.video.yuv import ColourTags, PixelFormat, is_full, pixel_format_of, swscale_number
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +52,18 @@ class Reading:
     coefficients: str
     full: bool
     deep: bool
-    colour: Colour
+    colour: ColourTags
     why: str = ""
 
 
-def choose(movie: Movie, footage: Footage, *, deinterlace: bool) -> Reading:
+def choose(movie: MediaInfo, footage: VideoStream, *, deinterlace: bool) -> Reading:
     """Decide how to read a stream: OpenCV, unless it would lose something."""
-    pixels = layout(footage.pixel_format)
+    pixels = pixel_format_of(footage.pixel_format)
     colour = footage.colour
     full = is_full(colour, pixels)
     if pixels.chroma == "rgb":
         # What every player assumes of YCbCr that was made from RGB: BT.709, limited range, and tagged as such.
-        colour, full = Colour(1, 1, colour.primaries, colour.transfer), False
+        colour, full = ColourTags(1, 1, colour.primaries, colour.transfer), False
     why = _lost_by_opencv(movie, footage, pixels, deinterlace=deinterlace)
     coefficients = None if why else _opencv_coefficients(movie, footage, colour, full=full)
     if coefficients is None:
@@ -72,7 +72,7 @@ def choose(movie: Movie, footage: Footage, *, deinterlace: bool) -> Reading:
     return Reading(True, coefficients, full, False, colour)
 
 
-def _lost_by_opencv(movie: Movie, footage: Footage, pixels: Layout, *, deinterlace: bool) -> str:
+def _lost_by_opencv(movie: MediaInfo, footage: VideoStream, pixels: PixelFormat, *, deinterlace: bool) -> str:
     reasons = {
         f"{pixels.bits} bits": pixels.bits > 8,
         f"chroma {pixels.chroma}": pixels.chroma != "420",
@@ -85,7 +85,7 @@ def _lost_by_opencv(movie: Movie, footage: Footage, pixels: Layout, *, deinterla
     return ", ".join(reason for reason, given in reasons.items() if given)
 
 
-def _opencv_coefficients(movie: Movie, footage: Footage, colour: Colour, *, full: bool) -> str | None:
+def _opencv_coefficients(movie: MediaInfo, footage: VideoStream, colour: ColourTags, *, full: bool) -> str | None:
     """The matrix that OpenCV's frames were made with, None if it is none that we know, or cannot be told."""
     candidates = sorted({colour.coefficients, "bt601"})
     ours = PyavReader(footage, Reading(False, "bt601", full, False, colour))
@@ -135,14 +135,14 @@ class PyavReader:
         deinterlace: make frames of fields.
     """
 
-    def __init__(self, footage: Footage, reading: Reading, *, deinterlace: bool = False) -> None:
+    def __init__(self, footage: VideoStream, reading: Reading, *, deinterlace: bool = False) -> None:
         self._footage = footage
         self._reading = reading
         self._deinterlace = deinterlace
 
-    def decoded(self, movie: Movie) -> Iterator[Any]:
+    def decoded(self, movie: MediaInfo) -> Iterator[Any]:
         """Every frame of the stream as PyAV has it, from the first on."""
-        import av  # noqa: PLC0415 - not for --help
+        import av
 
         with open_input(movie.path) as container:
             (stream,) = (stream for stream in real_video(container) if stream.index == self._footage.index)
@@ -158,7 +158,7 @@ class PyavReader:
                 with contextlib.suppress(av.FFmpegError):  # `probe` has told
                     yield from packet.decode()
 
-    def images(self, movie: Movie, first: int) -> Iterator[Pixels]:
+    def images(self, movie: MediaInfo, first: int) -> Iterator[Pixels]:
         """Frames as coded (not turned), H×W×3 RGB, from frame number `first` on."""
         footage, reading = self._footage, self._reading
         frames = self.decoded(movie)
@@ -175,7 +175,7 @@ class PyavReader:
 
 def _whole_frames(frames: Iterator[Any]) -> Iterator[Any]:
     """One frame a pair of fields, through ffmpeg's bwdif."""
-    import av.filter  # noqa: PLC0415 - not for --help
+    import av.filter
 
     graph: Any = None
     for frame in frames:
@@ -200,7 +200,7 @@ def _whole_frames(frames: Iterator[Any]) -> Iterator[Any]:
 
 
 def _pulled(graph: Any) -> Iterator[Any]:
-    import av  # noqa: PLC0415 - not for --help
+    import av
 
     while True:
         try:
@@ -223,8 +223,8 @@ class Frames:
 
     def __init__(
         self,
-        movie: Movie,
-        footage: Footage,
+        movie: MediaInfo,
+        footage: VideoStream,
         reading: Reading,
         turn: Orientation,
         wanted: range,
@@ -263,7 +263,7 @@ class Frames:
         yield from reader.images(self._movie, number)
 
     def _captured(self) -> Iterator[Pixels]:
-        import cv2  # noqa: PLC0415 - not for --help
+        import cv2
 
         footage = self._footage
         capture = open_capture(self._movie.path)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.colour import Colour
+from dpenet_cli.video.discontinuities import Clock, Timeline
 from dpenet_cli.video.hdr import Mastering, mastering
-from dpenet_cli.video.joints import Clock, Timeline
-from dpenet_cli.video.opening import open_input
+from dpenet_cli.video.safe_open import open_input
+from dpenet_cli.video.yuv import ColourTags
 
 if TYPE_CHECKING:
     import av.container
@@ -50,7 +50,7 @@ class Track:
     first: Any = None
     steady: bool = True
     matrix: Matrix | None = None
-    colour: Colour = field(default_factory=Colour)
+    colour: ColourTags = field(default_factory=ColourTags)
     mastering: Mastering | None = None
     beside: set[str] = field(default_factory=set)
 
@@ -88,7 +88,7 @@ def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
     Raises:
         VideoReadError: it cannot be opened, or holds no moving picture.
     """
-    import av  # noqa: PLC0415 - not for --help
+    import av
 
     scan = Scan()
     broken: dict[int, list[Fraction]] = defaultdict(list)
@@ -120,7 +120,7 @@ def _walk(
     The counters of a transport stream do not fit across a joint, which is why its demuxer calls the packet before it
     corrupt: that is no damage.
     """
-    import av  # noqa: PLC0415 - not for --help
+    import av
 
     packets = container.demux()
     last: dict[int, Fraction] = defaultdict(Fraction)
@@ -201,7 +201,7 @@ def _note(track: Track, frame: Any) -> None:
         track.first = shape
         track.matrix = display_matrix(beside)
         track.mastering = mastering(beside)
-        track.colour = Colour(
+        track.colour = ColourTags(
             int(frame.color_range), int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
         )
     elif shape != track.first:
@@ -223,7 +223,7 @@ def display_matrix(beside: dict[str, bytes]) -> Matrix | None:
 
 def real_video(container: "av.container.InputContainer") -> "list[VideoStream]":
     """The moving pictures of a file: video streams that are no cover picture, and whose codec is known."""
-    from av.stream import Disposition  # noqa: PLC0415 - not for --help
+    from av.stream import Disposition
 
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     known = (stream for stream in container.streams.video if stream.codec_context is not None)

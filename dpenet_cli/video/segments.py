@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dpenet_cli.errors import VideoError, VideoWriteError
-from dpenet_cli.storage import (
+from dpenet_cli.system.atomic import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
     BlockedError,
@@ -30,8 +30,8 @@ from dpenet_cli.storage import (
 )
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
 from dpenet_cli.video.frames import Frame
-from dpenet_cli.video.opening import open_input
 from dpenet_cli.video.orientation import Orientation
+from dpenet_cli.video.safe_open import open_input
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -55,7 +55,7 @@ _BEGINNING = 24
 _MAKE_ROOM = "Move it away, or name another output with -o."
 
 
-class Workplace:
+class WorkFolder:
     """The folder ``OUT.part`` of one output; a context manager that keeps others out of it.
 
     Args:
@@ -197,7 +197,7 @@ class Workplace:
         _remove(self.folder)
 
     def _holds(self, name: str, frames: int) -> bool:
-        import av  # noqa: PLC0415 - not for --help
+        import av
 
         try:
             with open_input(self.folder / name) as container:
@@ -268,7 +268,7 @@ class SegmentSink:
     """
 
     def __init__(
-        self, place: Workplace, stream: int, encoding: Encoding, turn: Orientation, *, length: int, total: int
+        self, place: WorkFolder, stream: int, encoding: Encoding, turn: Orientation, *, length: int, total: int
     ) -> None:
         self._place = place
         self._stream = stream

@@ -1,0 +1,305 @@
+"""Many pictures through one engine: read, clean and write overlap, and one bad picture never stops the rest."""
+
+import copy
+import errno
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from dpenet_cli.arrays import Pixels
+from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
+from dpenet_cli.images.compare import side_by_side
+from dpenet_cli.images.formats import format_for
+from dpenet_cli.images.picture import Picture, with_pixels
+from dpenet_cli.images.reading import read
+from dpenet_cli.images.writing import encode
+from dpenet_cli.options import MAX_PIXELS, ImageFormat, SaveOptions, check_types
+from dpenet_cli.system.atomic import date_no_earlier, write_whole
+from dpenet_cli.system.outputs import Job
+
+
+class Status(StrEnum):
+    """What became of one input."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    PLANNED = "planned"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One input and what became of it.
+
+    Attributes:
+        source: the input.
+        target: the output; None for an input that never became a job.
+        status: what became of it.
+        error: the reason, where it failed.
+        notices: what the user should know about this picture.
+        size: (width, height) in pixels, upright, once known.
+        seconds: time in the network.
+    """
+
+    source: str
+    target: str | None
+    status: Status
+    error: DpenetError | None = None
+    notices: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a batch is run.
+
+    Attributes:
+        save: how results are encoded.
+        image_format: format of the results, or None for the one that the target's name says.
+        max_pixels: larger pictures are refused.
+        overwrite: redo outputs that exist and are newer than their source.
+        workers: pictures that are read, and pictures that are written, at the same time beside the network.
+        at_once: pictures in the network at the same time.
+    """
+
+    save: SaveOptions = field(default_factory=SaveOptions)
+    image_format: ImageFormat | None = None
+    max_pixels: int = MAX_PIXELS
+    overwrite: bool = False
+    workers: int = 1
+    at_once: int = 1
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+class _Rainy(NamedTuple):
+    """A picture that was read, and when its file had been changed last, in nanoseconds, before that."""
+
+    picture: Picture
+    changed: int
+
+
+_AHEAD_BYTES = 2**29
+"""Pixels that may wait on either side of the network, in bytes: enough for 30 photographs of 6 megapixels."""
+
+_CLEARLY_OLDER = 10**9
+"""Nanoseconds: one second, which every file system can tell."""
+
+Clean = Callable[[Pixels], Pixels]
+
+_Written = Future[Outcome] | Outcome
+"""What became of a cleaned picture, or will; or why it was not cleaned."""
+
+
+def is_done(job: Job) -> bool:
+    """Whether all outputs of a job exist and none is older than its source."""
+    return not undone(job)
+
+
+def undone(job: Job) -> list[Path]:
+    """The outputs of a job that are missing or older than its source. The others are not replaced unasked."""
+    return [path for path in (job.target, job.compare) if path is not None and not _is_current(path, job.source)]
+
+
+def _is_current(path: Path, source: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
+    except OSError:  # one of them is missing or cannot be seen: the run itself will say which
+        return False
+
+
+def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Generator[Outcome]:
+    """Clean pictures and yield one outcome each, in order.
+
+    The next pictures are decoded and the last ones encoded on threads while the network works on this one; at most
+    `workers` are waiting on either side, fewer if they are large. If the caller stops, what is being written is
+    finished, the rest is not begun.
+
+    Args:
+        jobs: what to do.
+        clean: H×W×3 uint8 or uint16 in, the same out; called on the caller's thread, or, where several pictures are
+            cleaned at once, on as many threads.
+        options: how.
+
+    Raises:
+        KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
+    """
+    reading: deque[tuple[Job, Future[_Rainy] | None]] = deque()
+    going: deque[Future[_Written] | _Written] = deque()
+    pending = iter(jobs)
+    sizes = _Sizes()
+    readers = ThreadPoolExecutor(options.workers, "read")
+    cleaners = ThreadPoolExecutor(options.at_once, "clean") if options.at_once > 1 else None
+    writers = ThreadPoolExecutor(options.workers, "write")
+    behind_the_readers = [writers] if cleaners is None else [cleaners, writers]
+    try:
+        while True:
+            ahead = min(options.workers, max(_AHEAD_BYTES // sizes.largest, 1)) if sizes.largest else 1
+            while len(reading) <= ahead and (job := next(pending, None)) is not None:
+                reading.append((job, _begin(job, readers, sizes, options)))
+            if not reading:
+                break
+            task = (*reading.popleft(), clean, writers, options)
+            going.append(_advance(*task) if cleaners is None else cleaners.submit(_advance, *task))
+            del task  # its pixels are not needed any more
+            while len(going) >= ahead + options.at_once:
+                yield from _settled(going)
+        while going:
+            yield from _settled(going)
+    except KeyboardInterrupt:
+        for pool in behind_the_readers:
+            pool.shutdown(cancel_futures=True)
+        while going:
+            yield from _settled(going)
+        raise
+    finally:
+        for pool in (readers, *behind_the_readers):
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(job: Job, readers: ThreadPoolExecutor, sizes: "_Sizes", options: RunOptions) -> Future[_Rainy] | None:
+    """Have a picture read, unless it is done already."""
+    if not options.overwrite and is_done(job):
+        return None
+    rainy = readers.submit(_read, job, options.max_pixels)
+    rainy.add_done_callback(sizes.see)
+    return rainy
+
+
+class _Sizes:
+    """The pictures that were read so far, in bytes of their pixels."""
+
+    def __init__(self) -> None:
+        self.largest = 0
+
+    def see(self, rainy: Future[_Rainy]) -> None:
+        """Note one that was read, if it could be."""
+        if not rainy.cancelled() and rainy.exception() is None:
+            self.largest = max(self.largest, rainy.result().picture.pixels.nbytes)
+
+
+def _advance(
+    job: Job, reading: Future[_Rainy] | None, clean: Clean, writers: ThreadPoolExecutor, options: RunOptions
+) -> _Written:
+    """Clean one picture and hand it to the writers."""
+    if reading is None:
+        return _outcome(job, Status.SKIPPED)
+    try:
+        picture, changed = reading.result()
+        started = time.perf_counter()
+        cleaned = with_pixels(picture, clean(picture.pixels))
+    except DpenetError as error:
+        return _outcome(job, Status.FAILED, error)
+    except MemoryError:
+        advice = "Close other programs, or make the picture smaller."
+        return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
+    seconds = time.perf_counter() - started
+    before = picture if job.compare else None
+    return writers.submit(_write, job, _Rainy(cleaned, changed), before, seconds, options)
+
+
+def _read(job: Job, max_pixels: int) -> _Rainy:
+    try:
+        changed = job.source.stat().st_mtime_ns
+    except OSError:  # reading says it better
+        changed = 0
+    return _Rainy(read(job.source, max_pixels=max_pixels), changed)
+
+
+def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, options: RunOptions) -> Outcome:
+    """Encode and store one result, its before/after picture first: a target that exists is complete."""
+    picture, changed = cleaned
+    notices = picture.notices
+    try:
+        image_format = options.image_format or format_for(job.target) or picture.format
+        data, more = encode(picture, image_format, options.save)
+        notices += more
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        todo = [job.target, job.compare] if options.overwrite else undone(job)
+        if job.compare in todo and job.compare is not None and before is not None:
+            write_whole(job.compare, side_by_side(before, picture))
+        if job.target in todo:
+            write_whole(job.target, data)
+        elif job.compare in todo:
+            notices += ("its result was there already and stays; the before/after picture is of this run",)
+        _date(job, todo, changed)
+    except DpenetError as error:
+        return _outcome(job, Status.FAILED, error, notices)
+    except MemoryError:
+        advice = "Close other programs, or choose --format jpeg."
+        return _outcome(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices)
+    except OSError as error:
+        return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
+    height, width = picture.pixels.shape[:2]
+    return Outcome(str(job.source), str(job.target), Status.DONE, None, notices, (width, height), seconds)
+
+
+def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:
+    """Date what was written no earlier than its source, and older than one that took its place.
+
+    Raises:
+        ImageReadError: the source is not the file that was read; the next run will take its outputs for too old.
+    """
+    try:
+        now = job.source.stat().st_mtime_ns
+    except OSError:  # it is gone, and its result stands
+        now = changed
+    for path in written:
+        if path is not None and now != changed:
+            os.utime(path, ns=(max(min(now, changed) - _CLEARLY_OLDER, 0),) * 2)
+        elif path is not None:
+            date_no_earlier(path, changed)
+    if now != changed:
+        why = "it was replaced or changed while it was being cleaned; the result is of what it was before"
+        raise ImageReadError(str(job.source), why, "Run the same command again when nothing writes to it any more.")
+
+
+def write_error(target: Path, error: OSError) -> ImageWriteError:
+    """What the system said about a file that could not be stored, with what to do about it."""
+    steps = {
+        errno.ENOSPC: "Free some space, or choose an output folder on another disk.",
+        errno.EDQUOT: "Free some space, or choose an output folder on another disk.",
+        errno.EACCES: "Choose an output folder that you may write to.",
+        errno.EPERM: "Choose an output folder that you may write to.",
+        errno.EROFS: "Choose an output folder that you may write to.",
+        errno.ENAMETOOLONG: "Choose a shorter name.",
+        errno.EISDIR: "Choose another name: a folder has this one.",
+        errno.ENOTDIR: "Choose another folder: a file has this name.",
+        errno.EEXIST: "Choose another folder: a file has this name.",
+    }
+    step = steps.get(error.errno or 0, "Check the output folder and its disk.")
+    return ImageWriteError(str(target), f"it cannot be written ({error.strerror or error})", step)
+
+
+def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
+    """The first outcome, waited for, or none if its making was cancelled; it leaves the queue only then."""
+    first = going[0]
+    try:
+        written = first.result() if isinstance(first, Future) else first
+        outcome = written.result() if isinstance(written, Future) else written
+    except CancelledError:
+        going.popleft()
+        return
+    going.popleft()
+    yield outcome
+
+
+def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
+    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices)
+
+
+def error_of(job: Job, error: DpenetError) -> DpenetError:
+    """The same error, naming the input: whatever failed, it is this input's failure."""
+    if str(job.source) in error.what:
+        return error
+    error = copy.copy(error)
+    error.what = f"{job.source}: {error.what}"
+    return error

@@ -1,0 +1,16 @@
+"""Scores and times.
+
+The files in reading order; each imports only from those above it:
+
+    metrics          PSNR and SSIM under named protocols
+    datasets         paired sets and their layouts
+    test_sets        the test sets of the field: facts, and where they lie
+    demo             pairs made on the spot
+    reported_scores  what other methods reported
+    leakage          backgrounds that two sets share
+    benchmark        scores of weights, or of results, on pairs
+    strip_plot       the distribution of scores, as SVG
+    html_report      the page that shows a benchmark
+    speed            times of this machine, as ratios to the published way
+    end_to_end       a photograph and a video from file to file, timed part by part
+"""

@@ -1,0 +1,298 @@
+"""Paired sets in the layouts in circulation, and folders of clean pictures. Pairing is by name, never by position.
+
+two folders      input/a.png + target/a.png        Restormer and others; also rainy/clean, rain/norain, lq/gt …
+                 rainy_image/901_1.jpg + ground_truth/901.jpg     Rain1400: several rains on one background
+norain           rainy/rain-001.png + norain-001.png, or both in one folder                 PReNet, JORDER
+side by side     1.jpg holds both, each one half                                            Rain800
+clean            pictures without a partner, for rain to be drawn on
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dpenet_cli.arrays import Pixels8
+from dpenet_cli.errors import DatasetError, ImageError
+from dpenet_cli.images.formats import PICTURE_SUFFIXES
+from dpenet_cli.images.reading import read
+
+SUFFIXES = PICTURE_SUFFIXES | {".ppm"}
+"""Files that count as pictures, in lower case. PPM is not read: such a file is named rather than passed over."""
+
+RAINY_FOLDERS = ("input", "rainy", "rain", "rainy_image", "lq", "rainy_images")
+CLEAN_FOLDERS = ("target", "clean", "norain", "ground_truth", "gt", "groundtruth", "ground_truths")
+
+_NAMED = 5
+"""Files that an error names before it says how many more there are."""
+
+
+class Layout(StrEnum):
+    """How a set lies in its folder."""
+
+    FOLDERS = "two folders"
+    NORAIN = "norain"
+    SIDE_BY_SIDE = "side by side"
+    CLEAN = "clean"
+
+
+class Side(StrEnum):
+    """The half of a side-by-side picture that is clean."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
+class Pair(NamedTuple):
+    """A rainy picture and its ground truth; one file with both if `clean_side` is given."""
+
+    name: str
+    rainy: Path
+    clean: Path
+    clean_side: Side | None = None
+
+    @property
+    def background(self) -> str:
+        """What pairs that show the same background in one set have in common."""
+        return str(self.clean)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The content of one folder, sorted by name: pairs, or clean pictures.
+
+    `alone` holds the pictures without a partner, where such are allowed.
+    """
+
+    folder: Path
+    layout: Layout
+    pairs: tuple[Pair, ...] = ()
+    clean: tuple[Path, ...] = ()
+    alone: tuple[Path, ...] = ()
+
+
+def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool = False) -> Dataset:
+    """Find out how a set lies in its folder, and pair it.
+
+    Args:
+        folder: the set's folder.
+        clean_side: the clean half of side-by-side pictures. Given, the folder is taken to hold such pictures; else
+            both are found out from the pictures.
+        partial: pictures without a partner are left out and listed, instead of being an error.
+
+    Raises:
+        DatasetError: no folder, no pictures, pictures without a partner, or names that pair in two ways.
+    """
+    if not folder.is_dir():
+        raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
+    subfolders = _subfolders(folder)
+    rainy, clean = _first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders)
+    here = _pictures(folder)
+    if rainy and clean:
+        return _paired(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
+    without = [path for path in here if path.stem.lower().startswith("norain")]
+    if without:
+        withs = _pictures(rainy) if rainy else [path for path in here if path not in set(without)]
+        return _paired(folder, Layout.NORAIN, withs, without, partial=partial)
+    if not here:
+        some = ", ".join(path.name for path in list(subfolders.values())[:_NAMED]) or "nothing"
+        why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
+        raise DatasetError(str(folder), why, "Give each set's own folder.")
+    side = clean_side or _find_clean_side(here)
+    if side is None:
+        return Dataset(folder, Layout.CLEAN, clean=tuple(here))
+    return Dataset(folder, Layout.SIDE_BY_SIDE, tuple(Pair(path.stem, path, path, side) for path in here))
+
+
+def holds_set(folder: Path) -> bool:
+    """Whether pictures, or two folders that pair, lie in a folder, told by names alone.
+
+    Raises:
+        OSError: the folder is not there, or not ours to read.
+    """
+    if any(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir()):
+        return True
+    subfolders = _subfolders(folder)
+    return None not in (_first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders))
+
+
+def _subfolders(folder: Path) -> dict[str, Path]:
+    return {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+
+
+def _first(names: Sequence[str], subfolders: Mapping[str, Path]) -> Path | None:
+    return next((subfolders[name] for name in names if name in subfolders), None)
+
+
+def pair_folders(rainy: Path, clean: Path, *, partial: bool = False) -> Dataset:
+    """Pair two folders, wherever they lie.
+
+    Args:
+        rainy: the folder of rainy pictures, or of a method's results.
+        clean: the folder of ground truths.
+        partial: as for `open_dataset`.
+
+    Raises:
+        DatasetError: as `open_dataset`.
+    """
+    for folder in (rainy, clean):
+        if not folder.is_dir():
+            raise DatasetError(str(folder), "there is no such folder", "Give a folder of pictures.")
+    pictures = (_pictures(rainy.absolute()), _pictures(clean.absolute()))
+    return _paired(_above(rainy.absolute(), clean.absolute()), Layout.FOLDERS, *pictures, partial=partial)
+
+
+def below(path: Path, folder: Path) -> str:
+    """A path as seen from a folder that it lies in; from elsewhere, as it is."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _above(first: Path, second: Path) -> Path:
+    try:
+        return Path(os.path.commonpath([first, second]))
+    except ValueError:  # two drives on Windows
+        return first
+
+
+def read_picture(path: Path) -> Pixels8:
+    """Read a picture as H×W×3 uint8 RGB, upright, in the formats that are cleaned; its values are not converted.
+
+    Raises:
+        DatasetError: the file cannot be read, or has more than 8 bits a channel.
+        DpenetError: something that is needed for it is not installed.
+    """
+    try:
+        picture = read(path)
+    except ImageError as error:
+        step = "Replace the file or leave it out."
+        raise DatasetError(str(path), f"it cannot be read: {error.why}", step) from error
+    if (bits := picture.coding.deep or picture.bits) > 8:
+        why = f"it has {bits} bits a channel, and sets are read as pictures of 8 bits"
+        raise DatasetError(str(path), why, "Convert it yourself, or leave it out.")
+    return picture.pixels.astype(np.uint8, copy=False)
+
+
+def read_pair(pair: Pair) -> tuple[Pixels8, Pixels8]:
+    """Read the rainy picture and the clean one, of equal size.
+
+    Raises:
+        DatasetError: one cannot be read, or the sizes differ.
+    """
+    if pair.clean_side is None:
+        rainy, clean = read_picture(pair.rainy), read_picture(pair.clean)
+    else:
+        left, right = _halves(read_picture(pair.clean))
+        rainy, clean = (right, left) if pair.clean_side is Side.LEFT else (left, right)
+    if rainy.shape != clean.shape:
+        sizes = f"{rainy.shape[1]}×{rainy.shape[0]} against {clean.shape[1]}×{clean.shape[0]}"
+        raise DatasetError(f"{pair.rainy} and {pair.clean}", f"they differ in size, {sizes}", "Check the pairing.")
+    return rainy, clean
+
+
+def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> frozenset[str]:
+    """Choose `count` backgrounds for validation, or all.
+
+    It goes by a hash of the last two parts of their paths, so that one more picture moves no other, nor does moving
+    the data.
+    """
+
+    def rank(path: str) -> bytes:
+        return hashlib.sha256("/".join((str(seed), *Path(path).parts[-2:])).encode()).digest()
+
+    return frozenset(sorted(set(backgrounds), key=lambda path: (rank(path), path))[:count])
+
+
+def _pictures(folder: Path) -> list[Path]:
+    named = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in named if not _is_special(p))
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a folder, pipe or device, which would keep a reader waiting; a link that leads nowhere is not."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _key(path: Path) -> str:
+    """The part of a name that both pictures of a pair share: ``norain-001`` and ``rain-001`` give ``001``.
+
+    So do ``000gt`` and ``000``, as SPA-Data has them.
+    """
+    stem = re.sub(r"(?<=\d)gt$", "", path.stem.lower())
+    return re.sub(r"^(no)?rainy?[-_ ]?(?=.)", "", stem)
+
+
+def _paired(folder: Path, layout: Layout, rainy: Sequence[Path], clean: Sequence[Path], *, partial: bool) -> Dataset:
+    by_key: dict[str, Path] = {}
+    for path in clean:
+        if (other := by_key.setdefault(_key(path), path)) is not path:
+            why = f"{other.name} and {path.name} would both be the ground truth of one name"
+            raise DatasetError(str(folder), why, "Keep one of them.")
+    pairs, alone = [], []
+    for path in rainy:
+        key = _key(path)
+        partner = by_key.get(key) or by_key.get(re.sub(r"_\d+$", "", key))  # 901_1 is a rain on background 901
+        if partner is None:
+            alone.append(path)
+        else:
+            pairs.append(Pair(path.stem, path, partner))
+    matched = {pair.clean for pair in pairs}
+    alone += [path for path in clean if path not in matched]
+    if not pairs or (alone and not partial):
+        names = ", ".join(below(path, folder) for path in alone[:_NAMED])
+        more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
+        why = f"{len(alone)} pictures have no partner: {names}{more}" if alone else "it holds no pictures"
+        raise DatasetError(str(folder), why, "Partners share a name (a.png and a.jpg); remove or rename the others.")
+    return Dataset(folder, layout, tuple(pairs), alone=tuple(alone))
+
+
+def _halves(picture: Pixels8) -> tuple[Pixels8, Pixels8]:
+    half = picture.shape[1] // 2
+    return picture[:, :half], picture[:, -half:]
+
+
+_LOOKED_AT = 12
+"""Pictures of a folder that decide whether it holds side-by-side ones."""
+
+
+def _find_clean_side(paths: Sequence[Path]) -> Side | None:
+    """Tell side-by-side pictures from others, and which half is clean; None for ordinary pictures.
+
+    The halves of one scene agree where the two halves of a photograph do not; and rain adds horizontal differences.
+    """
+    step = max(len(paths) // _LOOKED_AT, 1)
+    agreements, excess = [], []
+    for path in paths[::step][:_LOOKED_AT]:
+        picture = read_picture(path)
+        if picture.shape[1] < 2:
+            return None
+        left, right = (half.mean(axis=2) for half in _halves(picture))
+        agreements.append(_agreement(left, right))
+        excess.append(np.log((_busyness(right) + 0.1) / (_busyness(left) + 0.1)))
+    if np.median(agreements) < 0.5:
+        return None
+    return Side.LEFT if np.mean(excess) > 0 else Side.RIGHT
+
+
+def _agreement(left: NDArray[Any], right: NDArray[Any]) -> float:
+    """Correlation of two pictures, 24×24, without what all pictures share: bright above, dark below."""
+    a, b = (
+        np.asarray(Image.fromarray(x.astype(np.float32)).resize((24, 24), Image.Resampling.BOX)) for x in (left, right)
+    )
+    a, b = (x - x.mean(axis=0) - x.mean(axis=1, keepdims=True) + x.mean() for x in (a, b))
+    return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6))
+
+
+def _busyness(picture: NDArray[Any]) -> float:
+    return float(np.abs(np.diff(picture, axis=1)).mean())

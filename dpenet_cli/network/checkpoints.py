@@ -1,0 +1,189 @@
+"""Weights on disk: their names, the network that a file describes, and the one writer.
+
+Our files are ``.safetensors`` that carry a card (`WeightsCard`) in the header's metadata; other kinds are read too
+(`dpenet_cli.network.state_dicts`). The configuration is inferred from the tensors' names and shapes, and loading is
+strict.
+"""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from dpenet_cli.errors import WeightsError
+from dpenet_cli.network.model import DPENet, DPENetConfig
+from dpenet_cli.network.pretrained import PRETRAINED, TERMS
+from dpenet_cli.network.state_dicts import FORMAT, FORMAT_VERSION, damaged, file_kind, read_tensors
+from dpenet_cli.system.atomic import write_whole
+
+MAX_CHANNELS, MAX_BLOCKS = 512, 100
+"""Largest configuration that is built; anything beyond it is a file that lies."""
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """What a weights file says of itself, beside its tensors.
+
+    Attributes:
+        name: the name under which the weights are known.
+        licence: the terms under which they may be used.
+        provenance: how they were trained: data, command, steps, seed, hardware.
+        scores: measured scores, ``{set: {"protocol": ..., "psnr": dB, "ssim": 0..1, ...}}``.
+    """
+
+    name: str = ""
+    licence: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+
+def weights_folder() -> Path:
+    """Where the weights that ship with dpenet lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def shipped_names() -> list[str]:
+    """The names of the weights that ship with dpenet, sorted."""
+    return sorted(path.stem for path in weights_folder().glob("*.safetensors"))
+
+
+def shipped_checksums() -> dict[str, str]:
+    """SHA-256 of each shipped file as it left us, in hexadecimal, by name: ``SHA256SUMS`` beside the files."""
+    lines = (weights_folder() / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    return {Path(name).stem: digest for digest, name in (line.split() for line in lines)}
+
+
+def find_weights(weights: str | Path) -> Path:
+    """Find the file for a shipped name, the name of published weights that were pulled, or a path.
+
+    Raises:
+        WeightsError: none of these; it says how published weights are pulled.
+    """
+    if isinstance(weights, str) and weights in shipped_names():
+        return weights_folder() / f"{weights}.safetensors"
+    published = PRETRAINED.get(str(weights))
+    if published and published.path.is_file():
+        return published.path
+    path = Path(weights)
+    if os.path.isfile(path):  # noqa: PTH113 - false, not an error, for names that no file system can hold
+        return path
+    if published:
+        why = f"these published weights are not on this machine (looked for at {published.path})"
+        raise WeightsError(published.name, why, f"Run: dpenet weights pull {published.name}")
+    names = ", ".join(shipped_names()) or "none: the installation is damaged"
+    why = "it is a folder" if os.path.isdir(path) else "there is no such file, and no weights of that name"  # noqa: PTH112
+    step = f"Give a .safetensors or .pth file, one of the shipped names ({names}), or one of `dpenet weights list`."
+    raise WeightsError(str(weights), why, step)
+
+
+def load_model(weights: str | Path) -> DPENet:
+    """Build the network that a weights file describes, in eval mode, fp32, on the CPU, without gradients.
+
+    Args:
+        weights: a shipped name such as ``general``, a published one such as ``published-rain100l`` once it is pulled,
+            or the path of a ``.safetensors`` or ``.pth`` file.
+
+    Raises:
+        WeightsError: the file is missing, truncated, foreign, damaged or hostile; it says what was expected.
+    """
+    path = find_weights(weights)
+    state = read_tensors(path)
+    config = _infer_config(path, state)
+    with torch.device("meta"):  # no memory is taken until the shapes are known to fit
+        model = DPENet(config)
+    _check_tensors(path, state, model)
+    model.load_state_dict({key: value.float().contiguous() for key, value in state.items()}, assign=True)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def read_card(weights: str | Path) -> WeightsCard:
+    """Read what a weights file says of itself; an empty card for files that say nothing (``.pth``).
+
+    Raises:
+        WeightsError: as `load_model`, and when the card is not ours to read.
+    """
+    path = find_weights(weights)
+    if file_kind(path) != "safetensors":
+        return WeightsCard(name=path.stem, licence=TERMS if path.stem in PRETRAINED else "")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return WeightsCard(
+            name=metadata.get("name", path.stem),
+            licence=metadata.get("licence", ""),
+            provenance=_json_object(metadata.get("provenance", "{}")),
+            scores=_json_object(metadata.get("scores", "{}")),
+        )
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def save_model(model: DPENet, path: Path, card: WeightsCard) -> None:
+    """Write the weights as safetensors that describe themselves; whole or not at all.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": json.dumps(asdict(model.config)),
+        "name": card.name,
+        "licence": card.licence,
+        "provenance": json.dumps(card.provenance),
+        "scores": json.dumps(card.scores),
+    }
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_whole(path, safetensors_bytes(state, metadata))
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("its card is not a JSON object")  # noqa: TRY004 - a value from a file, not a type mistake
+    return value
+
+
+def _infer_config(path: Path, state: dict[str, Tensor]) -> DPENetConfig:
+    """Read the sizes off the tensors' names and shapes."""
+    stem = state.get("r2net.inconv.weight")
+    if stem is None or stem.ndim != 4:
+        some = ", ".join(sorted(state)[:3]) or "nothing"
+        raise damaged(path, f"it is not a DPENet (it has no input convolution; it holds {some} …)")
+    counts = []
+    for part in ("r2net.ddrb", "drnet.erpab"):
+        numbers = {int(m.group(1)) for key in state if (m := re.match(rf"{re.escape(part)}\.(\d{{1,4}})\.", key))}
+        counts.append(max(numbers, default=-1) + 1)
+    config = DPENetConfig(stem.shape[0], *counts)
+    if not 1 <= config.channels <= MAX_CHANNELS or not 1 <= min(counts) <= max(counts) <= MAX_BLOCKS:
+        raise damaged(path, f"it claims {config}")
+    return config
+
+
+def _check_tensors(path: Path, state: dict[str, Tensor], model: DPENet) -> None:
+    """Compare names, shapes, dtypes and values with what the configuration needs."""
+    expected = {key: value.shape for key, value in model.state_dict().items()}
+    if missing := sorted(expected.keys() - state.keys()):
+        raise damaged(path, f"{len(missing)} tensors are missing, {missing[0]} first")
+    if extra := sorted(state.keys() - expected.keys()):
+        raise damaged(path, f"{len(extra)} tensors are not a DPENet's, {extra[0]} first")
+    for key, tensor in state.items():
+        if tensor.shape != expected[key]:
+            raise damaged(path, f"{key} has shape {tuple(tensor.shape)} instead of {tuple(expected[key])}")
+        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+            raise damaged(path, f"{key} is {tensor.dtype}, {tensor.layout} instead of dense fp32, fp16 or bf16")
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise damaged(path, f"{key} claims more values than the file holds")
+        if not torch.isfinite(tensor).all():
+            raise damaged(path, f"{key} holds values that are not finite")

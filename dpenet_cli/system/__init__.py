@@ -1,0 +1,11 @@
+"""What the machine and its user give.
+
+The files in reading order; each imports only from those above it:
+
+    atomic     files that appear whole or not at all, locks, leftovers
+    outputs    the one rule for files that a command writes, asked before it works
+    user_dirs  the folders that a system sets aside for caches and data
+    cores      the cores that this process may use
+    memory     the memory that was used at most
+    devices    devices by their names, and what a processor computes with
+"""

@@ -1,0 +1,79 @@
+"""The one rule for files that a command writes, asked before it starts to work.
+
+Never over an input, never two to one file, and never over what is there unless that was asked for.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from dpenet_cli.errors import DpenetError, InputError
+
+
+class Job(NamedTuple):
+    """One picture to clean: where it is, where the result goes, and the before/after picture if one is wanted."""
+
+    source: Path
+    target: Path
+    compare: Path | None = None
+
+
+class Output(NamedTuple):
+    """A file that is going to be written.
+
+    Attributes:
+        path: where.
+        writer: what is written to it, as the user named it: an input, an option.
+        redone: it may be there already; whoever writes it goes by its date (`jobs.undone`).
+    """
+
+    path: Path
+    writer: str
+    redone: bool = False
+
+
+def check_outputs(
+    outputs: Iterable[Output],
+    inputs: Iterable[Path],
+    *,
+    overwrite: bool = False,
+    elsewhere: str = "Choose another name",
+    apart: str = "Choose two names.",
+    kind: type[DpenetError] = InputError,
+) -> None:
+    """Refuse what would lose a file.
+
+    Args:
+        outputs: all that the command is going to write.
+        inputs: all that it reads.
+        overwrite: the user asked for files to be replaced.
+        elsewhere: the next step for an output whose name is taken, without a full stop.
+        apart: the next step for two outputs of one name.
+        kind: class of the error.
+
+    Raises:
+        DpenetError: of that kind. An output is an input, two outputs are one file, or there is something already.
+    """
+    read = {file_key(path) for path in inputs}
+    writers: dict[str, str] = {}
+    for path, writer, redone in outputs:
+        key = file_key(path)
+        if key in read:
+            raise kind(str(path), "it is an input, and the output would replace it", f"{elsewhere}.")
+        if key in writers:
+            raise kind(str(path), f"both {writers[key]} and {writer} would be written to it", apart)
+        writers[key] = writer
+        if redone or not os.path.lexists(path):
+            continue
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - false, not an error, for any name
+            raise kind(str(path), "it is a folder, a pipe or a device", f"{elsewhere}.")
+        if not overwrite:
+            raise kind(str(path), "it exists already", f"{elsewhere}, or add --overwrite.")
+
+
+def file_key(path: Path) -> str:
+    """A path as the file system compares it; macOS and Windows do not tell upper from lower case."""
+    text = os.path.normcase(os.path.realpath(path))
+    return text.casefold() if sys.platform == "darwin" else text

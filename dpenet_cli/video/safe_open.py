@@ -1,0 +1,107 @@
+"""Opening a video from a stranger: the named local file, and nothing that it points to.
+
+A file chooses its own demuxer by its content. Some of them (concat, hls, dash, image2, sdp) are scripts that name other
+files or addresses, so only demuxers of containers that carry their streams in themselves are let in, for both readers.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpenet_cli.errors import VideoReadError
+
+if TYPE_CHECKING:
+    import av.container
+
+DEMUXERS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2"),
+    *("matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "live_flv", "ogg", "mxf", "ivf", "dv"),
+)
+"""The demuxers that are let in, by libavformat's names."""
+
+_NEXT_STEP = "Check that it is a whole video file; MP4, MOV, MKV, WebM, AVI, TS, MPG, WMV, FLV, OGG and MXF are read."
+
+_environment = threading.Lock()
+
+
+def open_input(path: Path) -> "av.container.InputContainer":
+    """Open a local file with PyAV.
+
+    Raises:
+        VideoReadError: it cannot be opened, or its content is not one of the containers that are let in.
+    """
+    import av
+
+    try:
+        if path.stat().st_size == 0:
+            raise VideoReadError(str(path), "the file is empty", "Copy it again from where it came.")
+        return av.open(address(path), options=_options(), metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        why = f"it cannot be opened as a video ({reason(error)})"
+        raise VideoReadError(str(path), why, _NEXT_STEP) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Let what the system says while a source is read by its bytes name that source.
+
+    Raises:
+        VideoReadError: it cannot be reached or read.
+    """
+    try:
+        yield
+    except OSError as error:
+        step = "Check that it is there, its permissions, and the disk that it is on."
+        raise VideoReadError(str(path), f"it cannot be read ({reason(error)})", step) from error
+
+
+def open_capture(path: Path) -> Any:
+    """Open a local file with OpenCV's capture, under the same rules, its own rotation switched off.
+
+    Args:
+        path: a file that `has_utf8_name`.
+
+    Returns:
+        A ``cv2.VideoCapture``; whether it is open must be asked.
+    """
+    import cv2
+
+    with _environment:  # OpenCV takes these from the environment alone
+        name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+        before = os.environ.get(name)
+        os.environ[name] = "|".join(f"{key};{value}" for key, value in _options().items())
+        try:
+            capture = cv2.VideoCapture(os.fsencode(address(path)).decode("utf-8"), cv2.CAP_FFMPEG)
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    return capture
+
+
+def has_utf8_name(path: Path) -> bool:
+    """Whether the bytes of a path are UTF-8. OpenCV 5.0 ends the whole process where they are not."""
+    try:
+        os.fsencode(address(path)).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def address(path: Path) -> str:
+    """A path as libavformat's ``file:`` protocol, whatever it looks like."""
+    return f"file:{path.absolute()}"
+
+
+def reason(error: Exception) -> str:
+    """What libav says, without the address."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _options() -> dict[str, str]:
+    return {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}

@@ -1,0 +1,118 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dpenet_cli.evaluation.datasets import open_dataset, read_pair
+from dpenet_cli.synthesis.rain import KINDS, MAX_LAYERS, Rain, draw_depth, draw_parameters, draw_rain, draw_streaks
+
+DATA = os.environ.get("DPENET_TEST_DATA")
+WET = [kind for kind in Rain if kind is not Rain.DRY]
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def layers(kind: Rain, count: int = 40, side: int = 128) -> torch.Tensor:
+    return draw_streaks(draw_parameters([kind] * count, seeded(3)), side, side, seeded(4))
+
+
+@pytest.mark.parametrize("kind", WET)
+def test_the_same_seed_gives_the_same_rain_and_another_another(kind: Rain) -> None:
+    clean = torch.rand(2, 3, 64, 80, generator=seeded(0))
+    first, again, other = (
+        draw_rain(clean, draw_parameters([kind] * 2, seeded(seed)), seeded(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == clean.shape
+    assert 0 <= float(first.min()) <= float(first.max()) <= 1
+    assert float((first - clean).abs().mean()) > 0.002
+
+
+def test_a_dry_picture_is_left_alone() -> None:
+    clean = torch.rand(2, 3, 48, 48, generator=seeded(0))
+    kinds = [Rain.DRY, Rain.DENSE]
+    rainy = draw_rain(clean, draw_parameters(kinds, seeded(1)), seeded(1))
+    assert torch.equal(rainy[0], clean[0])
+    assert not torch.equal(rainy[1], clean[1])
+
+
+def test_added_rain_is_the_sum_cut_at_white() -> None:
+    clean = torch.rand(8, 3, 64, 64, generator=seeded(0))
+    showers = draw_parameters([Rain.DENSE] * 8, seeded(1))
+    showers = showers._replace(shot=showers.shot * 0, read=showers.read * 0, quality=showers.quality * 0)
+    rain = draw_streaks(showers, 64, 64, seeded(2))
+    expected = (clean + rain).clamp(max=1)
+    assert torch.allclose(draw_rain(clean, showers, seeded(2)), expected, atol=1e-6)
+
+
+def test_screened_rain_spares_bright_areas() -> None:
+    showers = draw_parameters([Rain.NOISE] * 8, seeded(1))
+    showers = showers._replace(
+        screened=torch.ones(8), scatter=torch.zeros(8), shot=torch.zeros(8), read=torch.zeros(8), quality=torch.zeros(8)
+    )
+    dark, bright = (draw_rain(torch.full((8, 3, 64, 64), level), showers, seeded(2)) - level for level in (0.1, 0.8))
+    assert torch.allclose(bright * 0.9, dark * 0.2, atol=1e-5)
+
+
+def test_the_veil_pulls_towards_the_airlight_with_depth() -> None:
+    showers = draw_parameters([Rain.DRY], seeded(0))._replace(scatter=torch.tensor([0.7]), airlight=torch.tensor([0.9]))
+    veiled = draw_rain(torch.full((1, 3, 32, 32), 0.2), showers, seeded(1))
+    uniform = seeded(1)
+    draw_streaks(showers, 32, 32, uniform)
+    transmission = torch.exp(-0.7 * draw_depth(1, 32, 32, uniform))
+    assert torch.allclose(veiled[:, :1], 0.2 * transmission + 0.9 * (1 - transmission), atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [-40.0, 0.0, 25.0])
+def test_streaks_fall_in_the_direction_asked_for(degrees: float) -> None:
+    showers = draw_parameters([Rain.THIN], seeded(1))
+    angle = np.deg2rad(degrees)
+    every = torch.ones(1, MAX_LAYERS)
+    showers = showers._replace(
+        direction=angle * every, length=40 * every, width=3 * every, softness=every, bright=every
+    )
+    rain = draw_streaks(showers, 160, 160, seeded(2))[0, 0].numpy()
+    down, right = np.gradient(rain)
+    # The structure tensor's weak direction is along the streaks.
+    tensor = np.array([[(down * down).sum(), (down * right).sum()], [(down * right).sum(), (right * right).sum()]])
+    along = np.linalg.eigh(tensor)[1][:, 0]
+    assert abs(np.rad2deg(np.arctan2(along[1] * np.sign(along[0]), abs(along[0]))) - degrees) < 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "mean", "covered"),
+    [(Rain.THIN, (4, 9), (0.1, 0.45)), (Rain.DENSE, (40, 80), (0.55, 0.99))],
+)
+def test_layers_are_as_strong_as_those_of_the_sets(
+    kind: Rain, mean: tuple[float, float], covered: tuple[float, float]
+) -> None:
+    rain = layers(kind) * 255
+    assert mean[0] < float(rain.mean(dim=(1, 2, 3)).median()) < mean[1]
+    assert covered[0] < float((rain > 3).float().mean()) < covered[1]
+
+
+@pytest.mark.skipif(not DATA, reason="DPENET_TEST_DATA is not set")
+@pytest.mark.parametrize(("name", "kind"), [("rain100l", Rain.THIN), ("rain100h", Rain.DENSE)])
+def test_drawn_layers_lie_among_the_set_s_own(name: str, kind: Rain) -> None:
+    own = []
+    for pair in open_dataset(Path(str(DATA)) / "eval" / name).pairs:
+        rainy, clean = (picture.astype(float) for picture in read_pair(pair))
+        dark = clean.max(axis=2) < 100  # elsewhere the sum was cut at white
+        layer = (rainy - clean)[..., 1][dark]
+        own.append([layer.mean(), np.quantile(layer, 0.9), (layer > 3).mean()])
+    drawn = [[x.mean() * 255, np.quantile(x, 0.9) * 255, (x > 3 / 255).mean()] for x in layers(kind).numpy()]
+    low, high = np.quantile(drawn, (0.1, 0.9), axis=0)
+    assert (low < np.median(own, axis=0)).all()
+    assert (np.median(own, axis=0) < high).all()
+
+
+def test_every_kind_of_rain_has_its_ranges() -> None:
+    assert set(KINDS) == set(Rain)
+    for kind in KINDS.values():
+        assert kind.layers[1] <= MAX_LAYERS
+        assert all(low <= high for low, high in vars(kind).values())
