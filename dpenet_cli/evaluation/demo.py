@@ -15,7 +15,7 @@ from dpenet_cli.evaluation.datasets import read_picture
 RAINS = ("thin", "noise")
 """The kinds of rain drawn on each photograph: one like Rain100L's, one like Rain800's."""
 
-_FOLDER = Path(__file__).parent / "sample" / "demo"
+_FOLDER = Path(__file__).parents[1] / "sample" / "demo"
 
 
 def demo_names() -> list[str]:

@@ -48,7 +48,7 @@ class WeightsCard:
 
 def weights_folder() -> Path:
     """Where the weights that ship with dpenet lie: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "weights"
     return installed if installed.is_dir() else package.parent / "weights"
 

@@ -16,7 +16,7 @@ from conftest import command, dpenet, lively_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dpenet_cli.video
+import dpenet_cli.video.deraining
 from dpenet_cli.batch.planning import Plan
 from dpenet_cli.cli.console import BatchReport, Exit
 from dpenet_cli.cli.video import _seconds
@@ -238,7 +238,7 @@ def test_fast_takes_the_light_weights(dashcam, tmp_path):
     light = lively_model(DPENetConfig(channels=2, n_ddrb=5, n_erpab=3))
     save_model(light, shelf / "light.safetensors", WeightsCard(name="light"))
     code = (
-        "import sys; from pathlib import Path; from dpenet_cli import checkpoints\n"
+        "import sys; from pathlib import Path; from dpenet_cli.network import checkpoints\n"
         "shelf = Path(sys.argv.pop(1)); checkpoints.weights_folder = lambda: shelf\n"
         "from dpenet_cli.cli.app import main; main()"
     )
@@ -289,7 +289,7 @@ def test_a_video_that_memory_does_not_hold_is_told_and_the_others_go_on(tmp_path
     def full(job, options):
         raise MemoryError
 
-    monkeypatch.setattr(dpenet_cli.video, "prepare", full)
+    monkeypatch.setattr(dpenet_cli.video.deraining, "prepare", full)
     jobs = [Job(tmp_path / f"{name}.mp4", tmp_path / f"{name}-derained.mp4") for name in "ab"]
     report = BatchReport(2, noun="videos")
     code = VideoBatch(Plan(jobs), report, VideoOptions(), EngineOptions(), "general").run(dry=False)

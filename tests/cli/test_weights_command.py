@@ -145,17 +145,17 @@ def test_proxies_are_honoured(server, weights, monkeypatch):
 
 
 def test_a_pulled_name_loads_and_another_says_how_to_pull(weights, monkeypatch):
-    monkeypatch.setattr(checkpoints, "PUBLISHED", {weights.name: weights})
+    monkeypatch.setattr(checkpoints, "PRETRAINED", {weights.name: weights})
     with pytest.raises(WeightsError, match="dpenet weights pull published-test"):
         load_model(weights.name)
     weights.path.parent.mkdir(parents=True)
     torch.save(lively_model(TINY).state_dict(), weights.path)
     assert load_model(weights.name).config == TINY
-    assert "no licence" in read_card(weights.name).licence or weights.name not in pretrained.PUBLISHED
+    assert "no licence" in read_card(weights.name).licence or weights.name not in pretrained.PRETRAINED
 
 
 def test_the_pins_are_those_of_the_published_files(data):
-    for each in pretrained.PUBLISHED.values():
+    for each in pretrained.PRETRAINED.values():
         file = (data / "published" / each.file).read_bytes()
         assert (len(file), hashlib.sha256(file).hexdigest()) == (2_624_791, each.sha256)
         assert each.address.startswith("https://raw.githubusercontent.com/wybchd/DPENet/a4c1dbe3")
@@ -199,7 +199,7 @@ def test_the_command_pulls_verifies_shows_and_uses(server, data, env, tmp_path):
 def test_the_list_names_ours_and_theirs(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
-    assert set(rows) == {path.stem for path in weights_folder().glob("*.safetensors")} | set(pretrained.PUBLISHED)
+    assert set(rows) == {path.stem for path in weights_folder().glob("*.safetensors")} | set(pretrained.PRETRAINED)
     assert rows["general"]["here"]
     assert not rows["published-rain100h"]["here"]
     assert "no licence" in rows["published-rain100h"]["terms"]

@@ -245,7 +245,7 @@ def small_publication(number: int, folder: str, tally: str | None = None) -> Non
     """Prelude: published weights of 300 kB, and `die_before_change`."""
     pretrained.FILE_BYTES = len(CONTENT)
     name = "published-rain100l"
-    pretrained.PUBLISHED[name] = PretrainedWeights(name, "a.pth", hashlib.sha256(CONTENT).hexdigest(), "Rain100L")
+    pretrained.PRETRAINED[name] = PretrainedWeights(name, "a.pth", hashlib.sha256(CONTENT).hexdigest(), "Rain100L")
     die_before_change(number, folder, tally)
 
 

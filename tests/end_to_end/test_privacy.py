@@ -76,6 +76,8 @@ def system_calls(lines: list[str], tmp_path: Path, code: int = 0, **environment:
     for name in ("home", "tmp"):
         (tmp_path / name).mkdir(exist_ok=True)
     plain = {name: value for name, value in os.environ.items() if name not in {"CI"} and "proxy" not in name.lower()}
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):  # which PyTorch sets for this very process
+        plain.pop(name, None)
     plain |= {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
     files = "openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,symlinkat"
     watch = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={files},truncate,socket,connect,sendto"]

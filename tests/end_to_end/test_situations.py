@@ -28,8 +28,8 @@ from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import VideoReadError, VideoWriteError
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.video import estimate
 from dpenet_cli.video.deraining import clean_video, prepare
+from dpenet_cli.video.estimate import estimate
 from dpenet_cli.video.probe import probe
 from dpenet_cli.video.stream_copy import Window, copied_packets
 

@@ -55,13 +55,13 @@ def test_a_film_goes_from_file_to_file(tiny_weights, shelf):
 
 
 def test_a_failure_is_raised(tiny_weights, shelf, monkeypatch):
-    whole = end_to_end.jobs.run
+    whole = end_to_end.pictures.run
 
     def unreadable(pairs, clean, options):
         pairs[0].source.write_bytes(b"no picture")
         return whole(pairs, clean, options)
 
-    monkeypatch.setattr(end_to_end.jobs, "run", unreadable)
+    monkeypatch.setattr(end_to_end.pictures, "run", unreadable)
     with pytest.raises(DpenetError):
         list(end_to_end.photographs(EndToEndOptions(str(tiny_weights), ENGINE, Size(40, 30), 1)))
     assert list(shelf.iterdir()) == []

@@ -51,13 +51,13 @@ def test_a_gpu_is_also_given_frames_ahead(tiny_weights, monkeypatch):
 def test_each_frame_counts_once(monkeypatch):
     ticks = iter(range(100))
     monkeypatch.setattr(speed.time, "perf_counter", lambda: 8.0 * next(ticks))
-    ways = [speed.Way("one", Precision.FP32, list), speed.Way("film", Precision.FP32, list, pictures=4)]
+    ways = [speed.TimedMethod("one", Precision.FP32, list), speed.TimedMethod("film", Precision.FP32, list, pictures=4)]
     assert speed._take_turns(ways, 2) == {"one": [8.0, 8.0], "film": [2.0, 2.0]}
 
 
 def test_ways_take_turns_and_the_median_counts():
     order = []
-    ways = [speed.Way(name, Precision.FP32, lambda name=name: order.append(name)) for name in "ab"]
+    ways = [speed.TimedMethod(name, Precision.FP32, lambda name=name: order.append(name)) for name in "ab"]
     seconds = speed._take_turns(ways, 3)
     assert order == list("ababab")
     assert {name: len(runs) for name, runs in seconds.items()} == {"a": 3, "b": 3}
@@ -68,7 +68,7 @@ def test_a_way_that_runs_out_of_memory_is_told_and_the_others_go_on(tiny_weights
         def run():
             raise torch.OutOfMemoryError("no memory left")
 
-        return speed.Way(PUBLISHED_WAY, Precision.FP32, run)
+        return speed.TimedMethod(PUBLISHED_WAY, Precision.FP32, run)
 
     monkeypatch.setattr(speed, "published_way", hungry)
     first, *others = time_ways(SpeedOptions(str(tiny_weights), (Size(32, 32),), "cpu", repeats=1))

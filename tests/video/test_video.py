@@ -23,9 +23,9 @@ from dpenet_cli.batch.planning import plan_videos
 from dpenet_cli.errors import OptionError, VideoError, VideoReadError, VideoRefused, VideoWriteError
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.video import estimate
 from dpenet_cli.video.deraining import clean_video, damage, identity, prepare
 from dpenet_cli.video.discontinuities import _jumps
+from dpenet_cli.video.estimate import estimate
 from dpenet_cli.video.frames import Frame, pump
 from dpenet_cli.video.mpegts import Break, Counters
 from dpenet_cli.video.orientation import Orientation, orientation
@@ -868,7 +868,7 @@ def test_what_no_container_carries_is_told_with_another_way_out(tmp_path):
     ("frames", "pace", "taken"), [(1, 10.0, 1), (2, 1.0, 2), (40, 1.0, 3), (40, 0.25, 9), (900, 0.001, 900)]
 )
 def test_the_pace_is_measured_behind_the_first_frame(frames, pace, taken, monkeypatch):
-    estimate = sys.modules["dpenet_cli.video.estimate"]  # the package names its function so
+    estimate = sys.modules["dpenet_cli.video.estimate"]
     now, cleaned = [0.0], []
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
 
