@@ -15,6 +15,7 @@ the files inside each room, as its own docstring lists them:
     synthesis   rain and the camera's own degradations, drawn
     evaluation  metrics, sets, benchmark, speed
     training    pictures, crops, losses, the loop, resume
+    guide       longer texts than README's, as Markdown pages
     cli         the command line
 
 The library's door, loaded when first touched:

@@ -101,6 +101,8 @@ def test_public_names_are_there():
         ["weights", "pull", "--help"],
         ["benchmark", "--help"],
         ["doctor", "--help"],
+        ["guide"],
+        ["guide", "videos"],
         ["export", "--help"],
     ],
 )

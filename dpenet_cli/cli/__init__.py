@@ -16,5 +16,6 @@ The files in reading order; each imports only from those above it:
     export          `dpenet export`
     weights         `dpenet weights`
     doctor          `dpenet doctor`
+    guide           `dpenet guide`
     app             the Typer app
 """

@@ -12,6 +12,7 @@ from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.doctor import doctor
 from dpenet_cli.cli.export import export
+from dpenet_cli.cli.guide import guide
 from dpenet_cli.cli.train import train
 from dpenet_cli.cli.video import video
 from dpenet_cli.cli.weights import weights_app
@@ -24,13 +25,14 @@ app = typer.Typer(
     help="Remove rain from photographs and videos with DPENet. Inputs are never overwritten.",
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
-app.command()(derain)
-app.command()(video)
-app.command()(benchmark)
-app.command()(train)
-app.command()(export)
+app.command(epilog="More: dpenet guide formats")(derain)
+app.command(epilog="More: dpenet guide videos")(video)
+app.command(epilog="More: dpenet guide benchmark")(benchmark)
+app.command(epilog="More: dpenet guide training")(train)
+app.command(epilog="More: dpenet guide weights")(export)
 app.command()(doctor)
-app.add_typer(weights_app, name="weights")
+app.add_typer(weights_app, name="weights", epilog="More: dpenet guide weights")
+app.command()(guide)
 
 
 def _print_version(wanted: bool) -> None:
