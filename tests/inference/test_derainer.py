@@ -1,31 +1,40 @@
 """The engine: exact at any tile size, and what it does when memory runs out or numbers overflow."""
 
 import contextlib
+import doctest
 import logging
+import sys
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, lively_model, picture
+from conftest import TINY, lively_model, picture, sample_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import dpenet_cli
 from dpenet_cli import EngineOptions, Precision
+from dpenet_cli.batch.pictures import RunOptions, Status, run
+from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import DeviceError, ImageError, OptionError, WeightsError
+from dpenet_cli.inference import derainer, multi_gpu
 from dpenet_cli.inference.backend import NonFinite, OutOfMemory, TileSize
-from dpenet_cli.inference.derainer import LOOK_AHEAD, Derainer
+from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.row_streaming import RowStream
 from dpenet_cli.inference.tiling import plan
 from dpenet_cli.inference.torch import TorchBackend
+from dpenet_cli.network.checkpoints import load_model
 from dpenet_cli.network.model import DPENetConfig
 from dpenet_cli.options import SaveOptions, VideoCodec, VideoOptions
 
 MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
 DEEP = lively_model(DPENetConfig(channels=3))  # the paper's depth, so its 181 pixels
 GREY_LEVEL = 1 / 255
+PACKAGE = Path(dpenet_cli.__file__).parent
 
 
 class FixedTiles(TorchBackend):
@@ -80,13 +89,13 @@ def test_tiled_equals_untiled(height, width, columns, rows, dtype):
 @given(height=st.integers(1, 90), width=st.integers(1, 40), rows=st.integers(1, 100), n=st.integers(1, 2))
 def test_bands_equal_the_whole_in_floats(height, width, rows, n):
     tensor = torch.rand(n, 3, height, width)
-    flow = RowStream(height)
+    stream = RowStream(height)
     below = torch.cat([tensor, torch.zeros(n, 3, MODEL.receptive_radius, width)], dim=2)
     with torch.inference_mode():
         out = []
         for top in range(0, below.shape[2], rows):
-            flow.begin_band()
-            out.append(MODEL(below[:, :, top : top + rows], flow).restored)
+            stream.begin_band()
+            out.append(MODEL(below[:, :, top : top + rows], stream).restored)
         banded = torch.cat(out, dim=2)
         assert banded.shape == tensor.shape
         assert (banded - MODEL(tensor).restored).abs().max() <= 1e-3 * GREY_LEVEL
@@ -101,17 +110,17 @@ def test_odd_shapes_at_the_papers_depth(height, width):
 
 
 def test_bands_hold_memory_that_does_not_grow_with_height():
-    def kept(height):
-        flow = RowStream(height)
+    def most_bytes(height):
+        stream = RowStream(height)
         sizes = []
         with torch.inference_mode():
             for _ in range(0, height + MODEL.receptive_radius, 8):
-                flow.begin_band()
-                MODEL(torch.rand(1, 3, 8, 16), flow)
-                sizes.append(sum(t.untyped_storage().nbytes() for t in flow._kept if t is not None))
+                stream.begin_band()
+                MODEL(torch.rand(1, 3, 8, 16), stream)
+                sizes.append(sum(t.untyped_storage().nbytes() for t in stream._state if t is not None))
         return max(sizes)
 
-    assert kept(2000) == kept(200)
+    assert most_bytes(2000) == most_bytes(200)
 
 
 @settings(max_examples=200, deadline=None)
@@ -429,31 +438,72 @@ def test_the_callers_code_runs_outside_inference_mode_and_autocast():
     assert set(seen) == {(False, False)}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize(
-    ("precision", "levels"), [(Precision.FP32, 0.1), (Precision.FP16, 2.5), (Precision.BF16, 12.0)]
-)
-def test_cuda_equals_the_cpu(precision, levels):
+no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@no_cuda
+def test_cuda_equals_the_cpu_in_fp32():
     """In 16 bits, whose rounding is 1/257 of a grey level: in 8 bits a tie may round either way."""
     rainy = picture(300, 500).astype(np.uint16) * 257
     model = lively_model(DPENetConfig())
-    on_gpu = Derainer(TorchBackend(model, "cuda", precision), EngineOptions())(rainy)
-    assert np.abs(on_gpu - whole(lively_model(DPENetConfig()), rainy)).max() / 257 <= levels
+    on_gpu = Derainer(TorchBackend(model, "cuda", Precision.FP32), EngineOptions())(rainy)
+    assert np.abs(on_gpu - whole(lively_model(DPENetConfig()), rainy)).max() / 257 <= 0.1
 
 
-def test_a_stream_of_frames_looks_ahead_a_little():
+@no_cuda
+@pytest.mark.parametrize(("precision", "levels"), [(Precision.FP16, 1.0), (Precision.BF16, 9.0)])
+def test_reduced_precision_on_cuda_is_near_fp32(precision, levels):
+    """By real weights on a real picture: the random network on noise amplifies rounding a thousandfold.
+
+    On the CPU, under autocast, this picture differs by 0.31 grey levels in fp16 and 3.0 in bf16; three times that may
+    come from sums in another order.
+    """
+    rainy = sample_picture()[:300, :400].astype(np.uint16) * 257
+    on_gpu = Derainer(TorchBackend(load_model("general"), "cuda", precision), EngineOptions())(rainy)
+    assert np.abs(on_gpu - whole(load_model("general"), rainy)).max() / 257 <= levels
+
+
+def test_frames_that_go_one_by_one_are_not_taken_ahead():
     engine = Derainer(TorchBackend(MODEL, "cpu", Precision.FP32), EngineOptions())
     taken = []
 
-    def film():
+    def video():
         for number in range(8):
             taken.append(number)
             yield picture(20, 30, seed=number)
 
-    stream = engine.stream(film())
-    first = next(stream)
-    assert len(taken) == 1 + LOOK_AHEAD
-    rest = list(stream)
-    for number, frame in enumerate([first, *rest]):
+    for number, frame in enumerate(engine.stream(video())):
+        assert len(taken) == number + 1
         assert np.array_equal(frame, engine(picture(20, 30, seed=number)))
-    assert len(rest) == 7
+    assert len(taken) == 8
+
+
+def package_frames():
+    """The functions of the package on this thread's stack, from the outermost."""
+    names, frame = [], sys._getframe()
+    while frame is not None:
+        if Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
+            names.append(frame.f_code.co_qualname)
+        frame = frame.f_back
+    return names[::-1]
+
+
+def test_few_calls_lie_between_a_job_and_a_convolution(tmp_path, monkeypatch):
+    """Each is one that a reader has to follow; PyTorch's own do not count."""
+    stacks = []
+    forward = torch.nn.Conv2d.forward
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda *call: stacks.append(package_frames()) or forward(*call))
+    Image.fromarray(picture(20, 30)).save(tmp_path / "rainy.png")
+    engine = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
+    (outcome,) = run(plan_pictures([str(tmp_path / "rainy.png")]).jobs, engine, RunOptions())
+    assert outcome.status is Status.DONE
+    assert stacks[0][0] == "run"
+    assert len(stacks[0]) <= 9, stacks[0]
+    assert max(map(len, stacks)) <= 12, max(stacks, key=len)  # in the attention of a block
+
+
+@pytest.mark.parametrize("module", [derainer, multi_gpu], ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module):
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.attempted
+    assert not result.failed

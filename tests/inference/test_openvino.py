@@ -19,7 +19,7 @@ from dpenet_cli import EngineOptions, Precision
 from dpenet_cli.errors import DeviceError, OptionError, WeightsError
 from dpenet_cli.inference import openvino_ir, select
 from dpenet_cli.inference.backend import BackendFailed, TileSize
-from dpenet_cli.inference.block_streaming import BlockGraph, BlockStream, StreamedBlock, steps_of
+from dpenet_cli.inference.block_streaming import BlockGraph, BlockStream, StreamedBlock, steps_of, weights_of
 from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.tiling import plan
 from dpenet_cli.inference.torch import TorchBackend
@@ -46,32 +46,32 @@ def whole(model, rainy):
     width=st.integers(1, 20),
     rows=st.integers(1, 70),
     above=st.integers(0, 69),
-    kind=st.sampled_from(BLOCKS),
+    block=st.sampled_from(BLOCKS),
 )
-def test_a_block_on_bands_equals_itself_on_the_whole(height, width, rows, above, kind):
+def test_a_block_on_bands_equals_itself_on_the_whole(height, width, rows, above, block):
     """The first band begins up to a band above the picture, the last one ends below it."""
-    radius = kind.radius
-    ledger = steps_of(kind, 4)
+    radius = block.radius
+    steps = steps_of(block, 4)
     picture = torch.rand(1, height, width, 4)
-    kept = [torch.zeros(1, each.rows, width, each.channels) for each in ledger.kept]
-    lying = torch.zeros(1, ledger.above + rows, width, 4)
+    state = [torch.zeros(1, each.rows, width, each.channels) for each in steps.state]
+    buffer = torch.zeros(1, steps.above + rows, width, 4)
     begin = -min(above, rows - 1)
-    blocks = []
+    results = []
     with torch.inference_mode():
-        expected = kind(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        expected = block(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         for top in range(begin, height + radius, rows):
             first, behind = max(top, 0), min(max(top + rows, 0), height)
             band = torch.zeros(1, rows, width, 4)
             band[:, first - top : max(behind, first) - top] = picture[:, first:behind]
-            lying = torch.cat([lying[:, rows:], band], dim=1)
-            views = [lying[:, ledger.above - view.above : lying.shape[1] - view.below] for view in ledger.views]
+            buffer = torch.cat([buffer[:, rows:], band], dim=1)
+            inputs = [buffer[:, steps.above - each.above : buffer.shape[1] - each.below] for each in steps.inputs]
             places = torch.arange(top - 2 * radius, top + rows)
             inside = ((places >= 0) & (places < height)).float().reshape(1, 1, -1, 1)
-            out, *kept = StreamedBlock(kind, ledger)(inside, *views, *ledger.weights, *kept)
+            out, *state = StreamedBlock(block, steps)(inside, *inputs, *weights_of(block), *state)
             assert out.shape == band.shape
-            assert [(each.shape[1], each.shape[3]) for each in kept] == [tuple(each) for each in ledger.kept]
-            blocks.append(out)
-    banded = torch.cat(blocks, dim=1)[:, radius - begin :][:, :height]
+            assert [(each.shape[1], each.shape[3]) for each in state] == [tuple(each) for each in steps.state]
+            results.append(out)
+    banded = torch.cat(results, dim=1)[:, radius - begin :][:, :height]
     assert (banded - expected).abs().max() <= 1e-3 * GREY_LEVEL
 
 
@@ -158,34 +158,34 @@ def test_bands_hold_memory_that_does_not_grow_with_height():
 
     backend = OpenVINOBackend(MODEL, Precision.FP32)
 
-    def held(height):
-        """Most bytes that the blocks of a picture have kept at any time, and those that their graphs share."""
-        flow = BlockStream(height, lambda block: backend._graph_for(block, 8, 16, Precision.FP32))
+    def most_bytes(height):
+        """Most bytes that the blocks of a picture have stored at any time, and those that their graphs share."""
+        stream = BlockStream(height, lambda block: backend._graph_for(block, 8, 16, Precision.FP32))
         sizes = []
         with torch.inference_mode():
             for _ in range(0, height + MODEL.receptive_radius, 8):
-                flow.begin_band()
-                MODEL.residual(torch.rand(1, 8, 16, 3).permute(0, 3, 1, 2), flow)
-                kept = [tensor for run in flow._runs.values() if run._held for tensor in run._held.kept]
-                kept += [tensor for graph in backend._graphs.values() for tensor in graph._spare]
-                rows = [run._held.rows for run in flow._runs.values() if run._held]
-                rows += [band for graph in backend._graphs.values() for band in graph._bands]
-                rows += [tensor for tensor in flow._kept if tensor is not None]
-                sizes.append(sum(each.nbytes for each in [*kept, *rows]))
+                stream.begin_band()
+                MODEL.residual(torch.rand(1, 8, 16, 3).permute(0, 3, 1, 2), stream)
+                states = [block.state for block in stream._blocks if block.state]
+                stored = [tensor for state in states for tensor in (state.rows, *state.steps)]
+                stored += [tensor for graph in backend._graphs.values() for tensor in graph._spare]
+                stored += [band for graph in backend._graphs.values() for band in graph._bands]
+                stored += [tensor for tensor in stream._state if tensor is not None]
+                sizes.append(sum(each.nbytes for each in stored))
         return max(sizes)
 
-    assert held(2000) == held(200)
+    assert most_bytes(2000) == most_bytes(200)
 
 
 @openvino
 def test_networks_for_another_size_are_given_up(backend):
     """They hold the memory that they work in."""
     engine = Derainer(backend, EngineOptions())
-    for rows, width, held in ((8, 40, (0, 2)), (8, 30, (0, 2)), (64, 40, (1, 0)), (8, 30, (0, 2))):
+    for rows, width, in_memory in ((8, 40, (0, 2)), (8, 30, (0, 2)), (64, 40, (1, 0)), (8, 30, (0, 2))):
         backend.size = TileSize(64, rows)
         rainy = picture(30, width)
         assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
-        assert (len(backend._whole), len(backend._graphs)) == held
+        assert (len(backend._whole), len(backend._graphs)) == in_memory
 
 
 @openvino
