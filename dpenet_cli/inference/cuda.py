@@ -281,7 +281,10 @@ class RepeatedStep:
         better = away <= allowed and after < before
         log.info(
             "compiled, a batch takes %.4f s instead of %.4f s, and differs by %d at most: %s",
-            *(after, before, away, "kept" if better else "not kept"),
+            after,
+            before,
+            away,
+            "used" if better else "not used",
         )
         if better:
             self._fastest = captured

@@ -27,7 +27,7 @@ from dpenet_cli.inference.backend import (
     TileSize,
 )
 from dpenet_cli.inference.frame_batches import stream_frames
-from dpenet_cli.inference.select import choose
+from dpenet_cli.inference.select import select_backend
 from dpenet_cli.inference.tiling import MIN_BAND_ROWS, MIN_TILE, Strip, plan
 from dpenet_cli.network.checkpoints import load_model
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
@@ -67,6 +67,10 @@ class Derainer:
     def load(cls, weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | None = None) -> Self:
         """Read weights and put them on a device.
 
+        Args:
+            weights: a shipped name such as ``general``, a published one once it is pulled, or the path of a file.
+            options: how the network is run; the defaults if None.
+
         Raises:
             WeightsError: the weights are missing or unusable.
             DeviceError: the device or precision is not available here.
@@ -74,7 +78,7 @@ class Derainer:
         """
         options = options or EngineOptions()
         model = load_model(weights)
-        backend, fallback = choose(model, options)
+        backend, fallback = select_backend(model, options)
         return cls(backend, options, fallback)
 
     @property
@@ -125,6 +129,7 @@ class Derainer:
             return rainy.copy()
         clean = np.empty_like(rainy, order="C")
         height, width = rainy.shape[:2]
+        progress = progress or _no_progress
         with self._lock:
             while True:  # until the picture is clean: after a failure all of it is done again
                 precision = self._backend.precision_for(rainy.dtype)
@@ -132,18 +137,16 @@ class Derainer:
                 cut = plan(width, tile=size.columns, halo=self._backend.receptive_radius)
                 log.info(
                     "%d×%d in %d strip(s), bands of %d rows, %s: %.2f times the operations needed",
-                    *(width, height, len(cut.strips), size.band_rows, precision, cut.overhead),
+                    width,
+                    height,
+                    len(cut.strips),
+                    size.band_rows,
+                    precision,
+                    cut.overhead,
                 )
                 try:
                     for strip in cut.strips:
-                        self._clean_strip(
-                            clean,
-                            rainy,
-                            strip,
-                            band_rows=size.band_rows,
-                            precision=precision,
-                            progress=progress or _no_progress,
-                        )
+                        self._clean_strip(clean, rainy, strip, size=size, precision=precision, progress=progress)
                 except OutOfMemory as error:
                     self._limit = _halved(size, str(error))  # the next picture need not find out again
                     log.warning("out of memory: going on with tiles of %d×%d pixels", *self._limit)
@@ -158,7 +161,7 @@ class Derainer:
         rainy: Pixels,
         strip: Strip,
         *,
-        band_rows: int,
+        size: TileSize,
         precision: Precision,
         progress: ProgressCallback,
     ) -> None:
@@ -170,7 +173,7 @@ class Derainer:
         while True:
             top = 0  # of the rows that come out next
             try:
-                for rows in self._backend.clean(with_halo, band_rows, precision, self._strength):
+                for rows in self._backend.clean(with_halo, size.band_rows, precision, self._strength):
                     bottom = top + len(rows)
                     if bottom > done:  # in a second run the first rows are clean already
                         clean[done:bottom, strip.left : strip.right] = rows[done - bottom :, core]

@@ -14,7 +14,7 @@ code published beside the paper's weights puts a ReLU after them, under which no
 those weights reproduce the author's own result picture.
 
 The data flow is written once. In which order rows go through it is a `NetworkSchedule`: the whole picture at once
-(`WHOLE`), or band after band with the context kept (`dpenet_cli.inference.row_streaming`).
+(`WHOLE`), or band after band with its context stored (`dpenet_cli.inference.row_streaming`).
 """
 
 from collections.abc import Sequence
@@ -58,10 +58,10 @@ class BlockSchedule(Protocol):
         """Apply a convolution; the rows that come out may lag behind those that go in.
 
         Args:
-            layer: of stride 1, zero-padded to keep the size.
+            layer: a convolution of stride 1, zero-padded to keep the size.
             rows: the next rows of its input, N×C×h×W.
-            rectify: put them through a ReLU first. What is kept of them for the next rows is kept as it was before
-                it, so that one copy serves a sum of the same rows too.
+            rectify: put them through a ReLU first. A schedule may store them as they were before it, so that one copy
+                serves a sum of the same rows too.
 
         Returns:
             The rows of its output whose context is there, N×C'×h'×W.
