@@ -86,7 +86,13 @@ def weights_of(block: nn.Module) -> list[Tensor]:
 
 
 def steps_of(block: nn.Module, channels: int) -> BlockSteps:
-    """Find what the steps of a block need, by running it without padding and looking at what is left of the rows."""
+    """Find what the steps of a block need, by running it without padding and looking at what is left of the rows.
+
+    Args:
+        block: one of the kind; its weights do not count.
+        channels: width of the network's feature maps.
+    """
+    # with so many rows one comes out; each step's lag is then half of what its input lacks of them
     recorder = _Recorder(2 * radius_of(block) + 1)
     with torch.inference_mode():
         block(torch.zeros(1, channels, recorder.height, 1), recorder)
@@ -244,7 +250,7 @@ class BlockState(NamedTuple):
 
 
 class BlockGraph:
-    """A compiled `StreamedBlock` for bands of one size, and the memory that all blocks of its kind share.
+    """A compiled `StreamedBlock` for bands of one size, and the memory that all blocks of its kind share; all in fp32.
 
     Args:
         infer: runs it.
@@ -252,24 +258,13 @@ class BlockGraph:
         rows: rows of a band.
         width: columns of a band.
         channels: width of the network's feature maps.
-        dtype: dtype of all that goes in and out, but for the weights.
     """
 
-    def __init__(
-        self,
-        infer: Infer,
-        steps: BlockSteps,
-        rows: int,
-        width: int,
-        channels: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, infer: Infer, steps: BlockSteps, rows: int, width: int, channels: int) -> None:
         self.rows = rows
         self._infer = infer
         self._steps = steps
         self._width = width
-        self._dtype = dtype
         # one band is read from the first of them, and the result goes to the other, where the next block reads it
         self._bands = [self._zeros(steps.above + rows, channels) for _ in range(2)]
         self._spare = self.initial_state().steps
@@ -305,14 +300,14 @@ class BlockGraph:
         out = result[:, above:]
         # The graph may not write where it reads. It reads this block's state and writes to the spare tensors, which
         # become its state; those it read from are spare for the next block of the kind.
-        self._infer([inside.to(self._dtype), *inputs, *weights, *state.steps], [out, *self._spare])
+        self._infer([inside, *inputs, *weights, *state.steps], [out, *self._spare])
         state.rows.copy_(band[:, height:])
         self._bands.reverse()
         self._spare, new_state = state.steps, self._spare
         return out, BlockState(state.rows, new_state)
 
     def _zeros(self, rows: int, channels: int) -> Tensor:
-        return torch.zeros((1, rows, self._width, channels), dtype=self._dtype)
+        return torch.zeros((1, rows, self._width, channels))
 
 
 class BlockStream(RowStream):

@@ -119,9 +119,9 @@ class FramePipeline:
         Returns:
             What waits for it. It must be called, once: the batch's memory is used again afterwards.
         """
-        buffers = (
-            self._free.pop() if self._free else _BatchBuffers(self._device, self._shape, _torch_dtype(self._dtype))
-        )
+        if not self._free:
+            self._free.append(_BatchBuffers(self._device, self._shape, _torch_dtype(self._dtype)))
+        buffers = self._free.pop()
         staged = buffers.host_rainy.numpy()
         for place, frame in enumerate(frames):
             staged[place] = frame

@@ -18,7 +18,7 @@ from dpenet_cli import EngineOptions, Precision
 from dpenet_cli.errors import DeviceError, OptionError, WeightsError
 from dpenet_cli.inference import openvino_ir, select
 from dpenet_cli.inference.backend import BackendFailed, TileSize
-from dpenet_cli.inference.block_streaming import BlockGraph, BlockStream, StreamedBlock, steps_of, weights_of
+from dpenet_cli.inference.block_streaming import BlockGraph, BlockStream
 from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.tiling import plan
 from dpenet_cli.inference.torch import TorchBackend
@@ -26,43 +26,6 @@ from dpenet_cli.network.model import DPENetConfig
 from dpenet_cli.system.devices import cpu_has_bf16
 
 MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
-BLOCKS = [MODEL.r2net.ddrb[1], MODEL.drnet.erpab[0]]
-GREY_LEVEL = 1 / 255
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    height=st.integers(1, 130),
-    width=st.integers(1, 20),
-    rows=st.integers(1, 70),
-    above=st.integers(0, 69),
-    block=st.sampled_from(BLOCKS),
-)
-def test_a_block_on_bands_equals_itself_on_the_whole(height, width, rows, above, block):
-    """The first band begins up to a band above the picture, the last one ends below it."""
-    radius = block.radius
-    steps = steps_of(block, 4)
-    picture = torch.rand(1, height, width, 4)
-    state = [torch.zeros(1, each.rows, width, each.channels) for each in steps.state]
-    buffer = torch.zeros(1, steps.above + rows, width, 4)
-    begin = -min(above, rows - 1)
-    results = []
-    with torch.inference_mode():
-        expected = block(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        for top in range(begin, height + radius, rows):
-            first, behind = max(top, 0), min(max(top + rows, 0), height)
-            band = torch.zeros(1, rows, width, 4)
-            band[:, first - top : max(behind, first) - top] = picture[:, first:behind]
-            buffer = torch.cat([buffer[:, rows:], band], dim=1)
-            inputs = [buffer[:, steps.above - each.above : buffer.shape[1] - each.below] for each in steps.inputs]
-            places = torch.arange(top - 2 * radius, top + rows)
-            inside = ((places >= 0) & (places < height)).float().reshape(1, 1, -1, 1)
-            out, *state = StreamedBlock(block, steps)(inside, *inputs, *weights_of(block), *state)
-            assert out.shape == band.shape
-            assert [(each.shape[1], each.shape[3]) for each in state] == [tuple(each) for each in steps.state]
-            results.append(out)
-    banded = torch.cat(results, dim=1)[:, radius - begin :][:, :height]
-    assert (banded - expected).abs().max() <= 1e-3 * GREY_LEVEL
 
 
 openvino = pytest.mark.skipif(not select.is_installed(), reason="OpenVINO is not installed")
