@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+import dpenet_cli
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENet, DPENetConfig
 
@@ -86,6 +87,11 @@ def scene(seed: int) -> np.ndarray:
         top, left = rng.integers(0, 190), rng.integers(0, 250)
         picture[top : top + rng.integers(5, 60), left : left + rng.integers(5, 60)] = rng.uniform(0, 255, 3)
     return gaussian_filter(picture, (0.7, 0.7, 0)).astype(np.uint8)
+
+
+def sample_picture() -> np.ndarray:
+    """The rainy picture that ships with dpenet, 427×640×3 uint8."""
+    return np.asarray(Image.open(Path(dpenet_cli.__file__).parent / "sample" / "rainy.jpg").convert("RGB"))
 
 
 def picture(height, width, dtype=np.uint8, seed=0):

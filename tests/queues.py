@@ -10,7 +10,7 @@ from dpenet_cli.options import Precision
 
 
 class LazyQueue:
-    """Does nothing until somebody waits, and then no more than the marks ask for."""
+    """Does nothing until somebody waits, and then no more than the events ask for."""
 
     def __init__(self):
         self.given = []
@@ -19,14 +19,14 @@ class LazyQueue:
     def run(self, work):
         self.given.append(work)
 
-    def mark(self):
-        return LazyMark(self, len(self.given))
+    def record_event(self):
+        return LazyEvent(self, len(self.given))
 
-    def after(self, mark):
-        self.given.append(mark.wait)
+    def wait_event(self, event):
+        self.given.append(event.wait)
 
 
-class LazyMark:
+class LazyEvent:
     def __init__(self, queue, place):
         self.queue, self.place = queue, place
 
@@ -42,11 +42,11 @@ class HastyQueue(LazyQueue):
 
     def run(self, work):
         super().run(work)
-        self.mark().wait()
+        self.record_event().wait()
 
 
 class Queues:
-    """A device on the CPU whose steps give their result at one place, as recorded ones do."""
+    """A device on the CPU whose steps give their result at one place, as captured ones do."""
 
     def __init__(self, kind=LazyQueue):
         self.kind = kind
@@ -62,16 +62,16 @@ class Queues:
         return torch.full(shape, 1, dtype=torch.int32).to(dtype)
 
     def repeated(self, step):
-        place = []
+        outputs = []
 
         def run(rainy):
             self.batches += 1
-            for tensor, held in itertools.zip_longest(step(rainy), place):
-                if held is None:
-                    place.append(tensor.clone())
+            for tensor, output in itertools.zip_longest(step(rainy), outputs):
+                if output is None:
+                    outputs.append(tensor.clone())
                 else:
-                    held.copy_(tensor)
-            return tuple(place)
+                    output.copy_(tensor)
+            return tuple(outputs)
 
         return run
 
@@ -83,7 +83,7 @@ class InBatches(TorchBackend):
         super().__init__(model, "cpu", Precision.FP32)
         self.together = together
         self.submitted = []
-        self._queued = lambda device: Queues(kind)
+        self._open = lambda device: Queues(kind)
 
     def tile_size(self, height, width, precision, columns):
         return TileSize(columns or width, height)

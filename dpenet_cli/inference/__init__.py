@@ -4,14 +4,15 @@ The files in reading order; each imports only from those above it:
 
     tiling           how a picture is cut into strips
     backend          what the engine asks of a backend
-    row_streaming    bands of rows that slide down a picture: every operation once
+    row_streaming    the network on bands of rows, from top to bottom: every operation once
     block_streaming  the same for runtimes that take graphs, block by block
-    cuda             frames through a GPU: uploads, network and downloads at the same time
+    cuda             batches of frames through a GPU: uploads, network and downloads at the same time
     torch            the backend that runs everywhere
-    openvino_ir      the network or a block of it as an OpenVINO model, kept in the cache
+    openvino_ir      the network or a block of it as an OpenVINO model, cached once compiled
     openvino         the backend for x86 processors
     select           which backend serves
-    derainer         the engine: pictures in, clean pictures out
+    frame_batches    a video's frames: batches in flight, turns of several engines
+    derainer         the engine: one picture of any size
     multi_gpu        several engines as one: all GPUs of a machine
     export           the network as a file for other runtimes
 """

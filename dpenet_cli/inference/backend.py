@@ -1,7 +1,8 @@
-"""How the network is run: what the engine asks of a backend.
+"""What the engine asks of a backend, and how a backend says that it failed.
 
-A backend cleans strips of a picture, from its first row to its last, and says how large a strip it likes. The engine
-(`dpenet_cli.inference.derainer`) cuts the strips, puts the results together, and decides what to do when one fails.
+A backend takes strips of a picture, H×W×3 uint8 or uint16, gives their clean rows from top to bottom, and says how
+large a strip it likes. The engine (`dpenet_cli.inference.derainer`) cuts the strips, puts the results together, and
+decides what to do when one fails.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from dpenet_cli.arrays import Pixels
 from dpenet_cli.options import Precision
 
 PendingBatch: TypeAlias = Callable[[], list[Pixels]]
-"""Waits for a batch of frames and gives them clean. It is called once, and raises as `Backend.clean` does."""
+"""Waits for a batch of frames and gives them clean, in order. To be called once; it raises as `Backend.clean` does."""
 
 
 class TileSize(NamedTuple):
@@ -33,6 +34,32 @@ class OutOfMemory(MemoryError):
 
 class BackendFailed(RuntimeError):
     """This runtime cannot make or run the network here; another one may."""
+
+
+_MEMORY_MESSAGES = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "could not allocate",
+    "could not create a memory object",
+    "failed to allocate",
+    "alloc_failed",
+    "bad_alloc",
+)
+"""What PyTorch's CPU allocator, oneDNN, the CUDA driver, cuDNN, cuBLAS, MPS and OpenVINO say, in lower case: most of
+them have no type of their own for it."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a runtime's error means that memory is exhausted."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(message in text for message in _MEMORY_MESSAGES)
+
+
+def one_line(error: Exception, line: int = 0) -> str:
+    """One line of what a runtime says: the first, or another by its index; the error's type where it says nothing."""
+    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
+    return lines[line].rstrip(".") if lines else type(error).__name__
 
 
 class Backend(Protocol):
@@ -55,10 +82,19 @@ class Backend(Protocol):
         """A tile that suits this device's memory and caches; `columns` is the widest strip wanted, if any."""
 
     def clean(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
-        """Yield the cleaned strip in blocks of rows, from top to bottom, in the dtype of `strip`.
+        """Yield the clean strip in bands of rows, from top to bottom.
+
+        Args:
+            strip: H×W×3 RGB, uint8 or uint16, with its halo.
+            band_rows: rows to work on at a time; the whole strip if it has no more.
+            precision: what the network runs in; never ``auto``.
+            strength: share of the change that is applied, 0..1.
+
+        Yields:
+            h×W×3 in the dtype of `strip`, h ≥ 1; H rows in all.
 
         Raises:
-            NonFinite: a block holds values that are not numbers.
+            NonFinite: a band holds values that are not numbers.
             OutOfMemory: the device's memory is exhausted.
             BackendFailed: the runtime fails at a network that another one may run.
         """

@@ -1,21 +1,19 @@
-"""One block of the network as a plain function of rows, for runtimes that take a graph.
+"""The blocks of the network on bands of rows, by runtimes that take a graph instead of Python: OpenVINO.
 
-`dpenet_cli.inference.row_streaming` keeps its state in an object that grows as the first bands come in. A graph
-has no such object, and its sizes are best fixed. So rows that a step keeps go in and come out as tensors beside the
-band; as many rows come out of a step as went in, but from further up; and an input tells which rows are inside the
-picture, for those outside must be zero to every convolution, as zero padding is. The weights are inputs too: one graph
-serves every block of a kind. The rows of the block itself come in once for each step that wants them, with those above
-that it wants: the caller has them in one buffer, where that costs no copy.
+In go the same bands as in `dpenet_cli.inference.row_streaming`, out come the same rows; but a block is run by a graph,
+a plain function of tensors. This is how a block becomes one:
 
-Tensors are N×H×W×C, as pictures lie in memory, and as runtimes that prefer channels last want them.
+- What its steps store between two bands goes in and comes out as tensors beside the band (`StreamedBlock`): a graph
+  has no object to store it in. `steps_of` finds once, from the order of the calls, what there is to store.
+- As many rows come out of a step as went in, but from further up: sizes of a graph are best fixed. So there are rows
+  outside the picture, and an input tells which; they must be zero to every convolution, as zero padding is.
+- The rows of the block itself come in once for each step that wants them, with those above that it wants: the caller
+  has all of them in one buffer, of which these are views.
+- The weights are inputs too: one graph serves every block of a kind, DDRB or ERPAB. A compiled graph holds the memory
+  that it works in for as long as it lives; one for each block would hold gigabytes for a wide picture.
 
-The network's blocks through a runtime that takes graphs, band after band down a picture: every operation once.
-
-A compiled network holds the memory that it works in for as long as it lives. One of all blocks would hold gigabytes for
-a wide picture, and one for each block no less. So there is one for each kind of block, into which the weights of the
-blocks go in turn, and little moves between two bands: a graph reads what a block has kept from one set of tensors and
-writes to a spare one, which the next block of the kind then takes for its own. The result of one block lies where the
-next one reads it.
+A `BlockGraph` runs a compiled graph, and `BlockStream` is the `NetworkSchedule` that sends each block through one.
+Tensors of graphs are N×H×W×C, as pictures lie in memory, and as runtimes that prefer channels last want them.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
-from dpenet_cli.inference.row_streaming import RowStream
+from dpenet_cli.inference.row_streaming import RowStream, padding_of
 from dpenet_cli.network.model import DDRB, ERPAB
-
-
-class StateShape(NamedTuple):
-    """Rows that one step keeps for the next band: a tensor of 1×rows×W×channels."""
-
-    rows: int
-    channels: int
 
 
 class InputRows(NamedTuple):
@@ -43,32 +34,44 @@ class InputRows(NamedTuple):
     below: int
 
 
-class BlockSteps(NamedTuple):
-    """What the steps of a block do, each in the order of the forward pass.
+class StateShape(NamedTuple):
+    """Rows that are stored for the next band: a tensor of 1×rows×W×channels."""
+
+    rows: int
+    channels: int
+
+
+class Step(NamedTuple):
+    """One call of `conv` or `align` in a block's forward pass.
 
     Attributes:
-        layers: the convolutions.
-        depths: of each convolution: rows by which its input lags behind the block's.
-        lags: of each sum: rows by which its second operand lags behind its first.
-        views: of the block's input, for each step that takes it.
-        kept: of the other steps that keep anything.
+        lag: rows by which what it is given lags behind the block's input; 0 is that input itself.
+        above: rows of it that are wanted above those of the band.
+        state: which tensor of the state these are; None if they are the block's input, or none are wanted.
     """
 
-    layers: tuple[nn.Conv2d, ...]
-    depths: tuple[int, ...]
-    lags: tuple[int, ...]
-    views: tuple[InputRows, ...]
-    kept: tuple[StateShape, ...]
+    lag: int
+    above: int
+    state: int | None
+
+
+class BlockSteps(NamedTuple):
+    """What the steps of a kind of block need.
+
+    Attributes:
+        steps: all of them, in the order of the forward pass.
+        inputs: rows of the block's input, for each step that takes it.
+        state: what is stored between two bands.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[InputRows, ...]
+    state: tuple[StateShape, ...]
 
     @property
     def above(self) -> int:
         """Rows of the block's input that must be there above a band."""
-        return max(view.above for view in self.views)
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """Weights and biases of the convolutions, as `StreamedBlock` takes them."""
-        return [each for layer in self.layers for each in (layer.weight, layer.bias) if each is not None]
+        return max(rows.above for rows in self.inputs)
 
 
 def radius_of(block: nn.Module) -> int:
@@ -77,29 +80,75 @@ def radius_of(block: nn.Module) -> int:
     return block.radius
 
 
+def weights_of(block: nn.Module) -> list[Tensor]:
+    """Weights and biases of a block, as `StreamedBlock` takes them: its layers are declared in the order of calls."""
+    return list(block.parameters())
+
+
 def steps_of(block: nn.Module, channels: int) -> BlockSteps:
-    """Find what the steps of a block do, by running it without padding and looking at what is left of the rows."""
-    rows = torch.zeros(1, channels, 2 * radius_of(block) + 1, 1)
-    flow = _LedgerFlow(rows)
+    """Find what the steps of a block need, by running it without padding and looking at what is left of the rows.
+
+    Args:
+        block: one of the kind; its weights do not count.
+        channels: width of the network's feature maps.
+    """
+    # with so many rows one comes out; each step's lag is then half of what its input lacks of them
+    recorder = _Recorder(2 * radius_of(block) + 1)
     with torch.inference_mode():
-        block(rows, flow)
-    return BlockSteps(
-        tuple(flow.layers), tuple(flow.depths), tuple(flow.lags), tuple(flow.views), tuple(flow.kept.values())
-    )  # fmt: skip
+        block(torch.zeros(1, channels, recorder.height, 1), recorder)
+    return BlockSteps(tuple(recorder.steps), tuple(recorder.inputs), tuple(recorder.state.values()))
+
+
+class _Recorder:
+    """A `BlockSchedule` that notes what each call needs.
+
+    Args:
+        height: rows of the block's input.
+    """
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+        self.steps: list[Step] = []
+        self.inputs: list[InputRows] = []
+        self.state: dict[tuple[int, int], StateShape] = {}  # by lag and number of rows
+
+    def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:  # noqa: ARG002 - no matter
+        """Convolve the rows whose context is there: 1×C×h×1 in, 1×C'×(h − 2·radius)×1 out."""
+        radius, side = padding_of(layer)
+        self._note(rows, InputRows(2 * radius, 0))
+        return conv2d(rows, layer.weight, layer.bias, padding=(0, side), dilation=layer.dilation)
+
+    def align(self, earlier: Tensor, like: Tensor) -> Tensor:
+        """Give the rows of `earlier` that stand where those of `like` do."""
+        lag = (earlier.shape[2] - like.shape[2]) // 2
+        self._note(earlier, InputRows(lag, lag))
+        return earlier[:, :, lag : earlier.shape[2] - lag]
+
+    def _note(self, rows: Tensor, wanted: InputRows) -> None:
+        lag = (self.height - rows.shape[2]) // 2  # each convolution has taken its radius off either end
+        state = None
+        if not lag:
+            self.inputs.append(wanted)
+        elif wanted.above:
+            # A sum that waits for a pair of convolutions wants as many rows of the same tensor as the first of them,
+            # so they are stored once. Such a tensor is known by its lag: no two that are stored have it in common.
+            self.state.setdefault((lag, wanted.above), StateShape(wanted.above, rows.shape[1]))
+            state = list(self.state).index((lag, wanted.above))
+        self.steps.append(Step(lag, wanted.above, state))
 
 
 class StreamedBlock(nn.Module):
-    """A block on bands of a picture.
+    """A block as a function of one band and its state.
 
     Args:
-        block: whose weights do not count.
-        ledger: of this block, or of another one of its kind.
+        block: gives the forward pass; its weights do not count.
+        steps: of this kind of block.
     """
 
-    def __init__(self, block: nn.Module, ledger: BlockSteps) -> None:
+    def __init__(self, block: nn.Module, steps: BlockSteps) -> None:
         super().__init__()
         self._block = block
-        self._ledger = ledger
+        self._steps = steps
         self._radius = radius_of(block)
 
     def forward(self, inside: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -108,218 +157,163 @@ class StreamedBlock(nn.Module):
         Args:
             inside: 1×1×(2·radius + h)×1: 1 for a row of the picture, 0 for others; from twice the radius above the
                 band to its last row.
-            tensors: views of the block's input, as the ledger lists them, each 1×rows×W×C, zero outside the picture;
-                the weights, as the ledger gives them; then what the band above returned, as the ledger lists it, or
-                zeros at the top.
+            tensors: rows of the block's input, as `BlockSteps.inputs` lists them, each 1×rows×W×C, zero outside the
+                picture; the weights, as `weights_of` gives them; then what the band above returned as its state, as
+                `BlockSteps.state` lists it, or zeros at the top.
 
         Returns:
-            1×h×W×C, rows that stand `radius` rows above the band, and mean nothing outside the picture; then what the
-            steps keep for the band below.
+            1×h×W×C, rows that stand `radius` rows above the band, and mean nothing outside the picture; then the state
+            for the band below.
         """
-        flow = _KeptFlow(self._ledger, self._radius, inside, tensors)
-        out = self._block(flow.views[0], flow)
-        return (out.permute(0, 2, 3, 1), *flow.kept)
+        schedule = _ExplicitState(self._steps, self._radius, inside, tensors)
+        out = self._block(schedule.input, schedule)  # 1×C×h×W
+        return (out.permute(0, 2, 3, 1), *schedule.new_state)
 
 
-class _LedgerFlow:
-    """A `Flow` that writes down what it is asked for.
+class _ExplicitState:
+    """A `BlockSchedule` whose state is tensors that go in and come out.
 
-    Args:
-        rows: the block's input.
-    """
-
-    def __init__(self, rows: Tensor) -> None:
-        self._input = rows
-        self.layers: list[nn.Conv2d] = []
-        self.depths: list[int] = []
-        self.lags: list[int] = []
-        self.views: list[InputRows] = []
-        self.kept: dict[tuple[int, int], StateShape] = {}
-        self._seen: list[Tensor] = []
-
-    def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:  # noqa: ARG002 - no matter
-        """Convolve the rows whose context is there."""
-        radius, side = _padding(layer)
-        self.layers.append(layer)
-        self.depths.append((self._input.shape[2] - rows.shape[2]) // 2)
-        self._note(rows, InputRows(2 * radius, 0))
-        return conv2d(rows, layer.weight, layer.bias, padding=(0, side), dilation=layer.dilation)
-
-    def align(self, earlier: Tensor, like: Tensor) -> Tensor:
-        """Give the rows of `earlier` that stand where those of `like` do."""
-        lag = (earlier.shape[2] - like.shape[2]) // 2
-        self.lags.append(lag)
-        self._note(earlier, InputRows(lag, lag))
-        return earlier[:, :, lag : earlier.shape[2] - lag]
-
-    def block(self, block: nn.Module, rows: Tensor) -> Tensor:
-        """Blocks do not hold blocks."""
-        raise NotImplementedError
-
-    def _note(self, rows: Tensor, view: InputRows) -> None:
-        if rows is self._input:
-            self.views.append(view)
-        elif view.above:
-            self._seen.append(rows)  # alive, or a later tensor might get its id
-            self.kept[id(rows), view.above] = StateShape(view.above, rows.shape[1])
-
-
-class _KeptFlow:
-    """A `Flow` whose state is tensors that go in and come out.
-
-    A convolution with radius r keeps the last 2r rows of its input. A sum that waits for a pair of them wants the same
-    rows of the same tensor, so they are kept once.
+    It takes all sizes from the steps that were recorded: a trace would take sizes that are looked up for constants.
 
     Args:
-        ledger: of the block; a trace would take sizes that are looked up for constants.
-        radius: of the block.
+        steps: of the block.
+        radius: rows by which the block's result lags.
         inside: as in `StreamedBlock.forward`.
         tensors: as there.
 
     Attributes:
-        views: of the block's input; the first one stands for it.
-        kept: for the band below.
+        input: stands for the block's input; the steps take their own rows of it.
+        new_state: the state for the band below, 1×rows×W×C each.
     """
 
-    def __init__(self, ledger: BlockSteps, radius: int, inside: Tensor, tensors: Sequence[Tensor]) -> None:
-        remaining = iter(tensors)
-        self.views = [next(remaining).permute(0, 3, 1, 2) for _ in ledger.views]
-        self._views = iter(self.views)
-        self._weights = iter([next(remaining) for _ in ledger.weights])
-        self._above = remaining
-        self._depths = iter(ledger.depths)
-        self._lags = iter(ledger.lags)
+    def __init__(self, steps: BlockSteps, radius: int, inside: Tensor, tensors: Sequence[Tensor]) -> None:
+        first_state = len(tensors) - len(steps.state)
+        inputs = [rows.permute(0, 3, 1, 2) for rows in tensors[: len(steps.inputs)]]  # 1×C×rows×W
+        self.input = inputs[0]
+        self._steps = iter(steps.steps)
+        self._inputs = iter(inputs)
+        self._weights = iter(tensors[len(inputs) : first_state])
+        self._state = tensors[first_state:]
         self._radius = radius
         self._inside = inside
-        self._extended: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        self.kept: list[Tensor] = []
+        self._extended: list[Tensor] = []  # for each tensor of the state: its rows, and those of this band below them
+        self.new_state: list[Tensor] = []
 
     def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:
-        """Convolve: as many rows as came in, from `radius` of the layer further up."""
-        depth = next(self._depths)
+        """Convolve: as many rows as came in, from `radius` of the layer further up; 1×C×h×W in, 1×C'×h×W out."""
+        step = next(self._steps)
         weight, bias = next(self._weights), None if layer.bias is None else next(self._weights)
-        radius, side = _padding(layer)
-        rows = next(self._views) if rows is self.views[0] else self._extend(rows, 2 * radius)
+        radius, side = padding_of(layer)
+        rows = self._with_rows_above(rows, step)  # 1×C×(2·radius + h)×W
         if rectify:
             rows = relu(rows)
-        if radius and depth:  # the block's own input is zero outside the picture as it is
-            begin = 2 * (self._radius - radius) - depth
-            rows = rows * self._inside[:, :, begin:-depth]
+        if radius and step.lag:
+            # The rows lag: they begin `lag + 2·radius` rows above the band and end `lag` above its last row, and those
+            # of them outside the picture are not zero by themselves. The block's input is.
+            begin = 2 * (self._radius - radius) - step.lag
+            rows = rows * self._inside[:, :, begin : -step.lag]
         return conv2d(rows, weight, bias, padding=(0, side), dilation=layer.dilation)
 
-    def align(self, earlier: Tensor, like: Tensor) -> Tensor:  # noqa: ARG002 - its rows are known
-        """Give the rows of `earlier` that stand where those of `like` do."""
-        lag = next(self._lags)
-        if earlier is self.views[0]:
-            return next(self._views)
-        return self._extend(earlier, lag)[:, :, :-lag] if lag else earlier
+    def align(self, earlier: Tensor, like: Tensor) -> Tensor:  # noqa: ARG002 - which rows is known from the record
+        """Give the rows of `earlier` that stand where those of `like` do: 1×C×h×W."""
+        step = next(self._steps)
+        rows = self._with_rows_above(earlier, step)
+        return rows if step.state is None else rows[:, :, : -step.above]
 
-    def block(self, block: nn.Module, rows: Tensor) -> Tensor:
-        """Blocks do not hold blocks."""
-        raise NotImplementedError
-
-    def _extend(self, rows: Tensor, count: int) -> Tensor:
-        """Put the `count` rows kept from the band above on top, and keep as many for the band below."""
-        if not count:
+    def _with_rows_above(self, rows: Tensor, step: Step) -> Tensor:
+        """Put the rows that were stored of the band above on top, and store as many for the band below."""
+        if not step.lag:
+            return next(self._inputs)  # the caller has put them on top already
+        if step.state is None:
             return rows
-        _, extended = self._extended.get((id(rows), count), (None, None))
-        if extended is None:
-            extended = torch.cat([next(self._above).permute(0, 3, 1, 2), rows], dim=2)
-            self.kept.append(extended[:, :, -count:].permute(0, 2, 3, 1))
-            self._extended[id(rows), count] = rows, extended  # holds `rows`, or a later tensor might get its id
-        return extended
-
-
-def _padding(layer: nn.Conv2d) -> tuple[int, int]:
-    assert layer.stride == (1, 1)
-    assert not isinstance(layer.padding, str)
-    vertical, horizontal = layer.padding
-    return vertical, horizontal
+        if step.state == len(self._extended):  # the first step that wants these; a later one takes the same
+            extended = torch.cat([self._state[step.state].permute(0, 3, 1, 2), rows], dim=2)  # 1×C×(above + h)×W
+            self._extended.append(extended)
+            self.new_state.append(extended[:, :, -step.above :].permute(0, 2, 3, 1))  # 1×above×W×C
+        return self._extended[step.state]
 
 
 Infer: TypeAlias = Callable[[Sequence[Tensor], Sequence[Tensor]], None]
-"""Runs a compiled `BandBlock`: takes its inputs, and contiguous tensors to put its outputs into."""
+"""Runs a compiled `StreamedBlock`: takes its inputs, and contiguous tensors to put its outputs into."""
 
 
 class BlockState(NamedTuple):
-    """What a block holds between two bands: the last rows of its input, 1×rows×W×C, and what its graph kept."""
+    """What a block stores between two bands.
+
+    Attributes:
+        rows: the last rows of its input, 1×rows×W×C.
+        steps: what its graph returned as its state.
+    """
 
     rows: Tensor
-    kept: list[Tensor]
+    steps: list[Tensor]
 
 
 class BlockGraph:
-    """A compiled `BandBlock` for bands of one size.
+    """A compiled `StreamedBlock` for bands of one size, and the memory that all blocks of its kind share; all in fp32.
 
     Args:
         infer: runs it.
-        ledger: of this kind of block.
-        rows: of a band.
-        width: of a band.
-        channels: of the network.
-        dtype: of all that goes in and out, but for the weights.
+        steps: of this kind of block.
+        rows: rows of a band.
+        width: columns of a band.
+        channels: width of the network's feature maps.
     """
 
-    def __init__(
-        self,
-        infer: Infer,
-        ledger: BlockSteps,
-        rows: int,
-        width: int,
-        channels: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, infer: Infer, steps: BlockSteps, rows: int, width: int, channels: int) -> None:
         self.rows = rows
         self._infer = infer
-        self._ledger = ledger
+        self._steps = steps
         self._width = width
-        self._dtype = dtype
         # one band is read from the first of them, and the result goes to the other, where the next block reads it
-        self._bands = [self._zeros(ledger.above + rows, channels) for _ in range(2)]
-        self._spare = self.held_at_top().kept
+        self._bands = [self._zeros(steps.above + rows, channels) for _ in range(2)]
+        self._spare = self.initial_state().steps
 
-    def held_at_top(self) -> BlockState:
-        """What a block holds at the top of a picture: zeros."""
-        kept = [self._zeros(*each) for each in self._ledger.kept]
-        return BlockState(torch.zeros_like(self._bands[0][:, : self._ledger.above]), kept)
+    def initial_state(self) -> BlockState:
+        """The state of a block at the top of a picture: zeros."""
+        rows = torch.zeros_like(self._bands[0][:, : self._steps.above])
+        return BlockState(rows, [self._zeros(*shape) for shape in self._steps.state])
 
     def run(
-        self, rows: Tensor, inside: Tensor, weights: Sequence[Tensor], held: BlockState
+        self, rows: Tensor, inside: Tensor, weights: Sequence[Tensor], state: BlockState
     ) -> tuple[Tensor, BlockState]:
         """Run a block of this kind on one band.
 
         Args:
             rows: 1×h×W×C, no more than the graph's; what lacks is above the picture. May be the end of what the call
                 before returned.
-            inside: as `BandBlock` wants it.
-            weights: of the block, as its ledger gives them.
-            held: from the band above. It is given up.
+            inside: as `StreamedBlock` wants it.
+            weights: of the block, as `weights_of` gives them.
+            state: from the band above. It is given up.
 
         Returns:
-            1×rows×W×C, valid until the call after the next; and what the block holds now.
+            1×rows×W×C, valid until the call after the next; and the block's state now.
         """
-        band, result = self._bands
-        above, height = self._ledger.above, self.rows
-        place = band[:, band.shape[1] - rows.shape[1] :]
-        if place.data_ptr() != rows.data_ptr():
-            place.copy_(rows)
+        band, result = self._bands  # each 1×(above + rows)×W×C
+        above, height = self._steps.above, self.rows
+        # Into the buffer, from its end: the new rows, zeros where they are too few, and the rows above the band. New
+        # rows that the call before left there are not copied: PyTorch sees that they are in their place.
+        band[:, band.shape[1] - rows.shape[1] :].copy_(rows)
         band[:, above : above + height - rows.shape[1]] = 0.0
-        band[:, :above] = held.rows
-        views = [band[:, above - each.above : above + height - each.below] for each in self._ledger.views]
+        band[:, :above] = state.rows
+        inputs = [band[:, above - each.above : above + height - each.below] for each in self._steps.inputs]
         out = result[:, above:]
-        self._infer([inside.to(self._dtype), *views, *weights, *held.kept], [out, *self._spare])
-        held.rows.copy_(band[:, height:])
+        # The graph may not write where it reads. It reads this block's state and writes to the spare tensors, which
+        # become its state; those it read from are spare for the next block of the kind.
+        self._infer([inside, *inputs, *weights, *state.steps], [out, *self._spare])
+        state.rows.copy_(band[:, height:])
         self._bands.reverse()
-        self._spare, kept = held.kept, self._spare
-        return out, BlockState(held.rows, kept)
+        self._spare, new_state = state.steps, self._spare
+        return out, BlockState(state.rows, new_state)
 
     def _zeros(self, rows: int, channels: int) -> Tensor:
-        return torch.zeros((1, rows, self._width, channels), dtype=self._dtype)
+        return torch.zeros((1, rows, self._width, channels))
 
 
 class BlockStream(RowStream):
     """A `RowStream` whose blocks are run by graphs. One object serves one picture, once.
+
+    Blocks are known by their position in the order of the calls, as steps are.
 
     Args:
         height: rows of the picture.
@@ -329,42 +323,52 @@ class BlockStream(RowStream):
     def __init__(self, height: int, graph_of: Callable[[nn.Module], tuple[BlockGraph, Sequence[Tensor]]]) -> None:
         super().__init__(height)
         self._graph_of = graph_of
-        self._runs: dict[int, _BlockRun] = {}
+        self._blocks: list[_BlockProgress] = []
+        self._position = -1
+
+    def begin_band(self) -> None:
+        """Announce the next forward pass."""
+        super().begin_band()
+        self._position = -1
 
     def block(self, block: nn.Module, rows: Tensor) -> Tensor:
         """Run the block on the graph's number of rows: N×C×h×W in, N×C×h'×W out, h' ≤ h.
 
         The first band of a block may have fewer rows, because those of blocks before it are still on their way.
         """
-        if id(block) not in self._runs:
-            self._runs[id(block)] = _BlockRun(self._height, radius_of(block), *self._graph_of(block))
-        return self._runs[id(block)].push(rows)
+        self._position += 1
+        if self._position == len(self._blocks):
+            self._blocks.append(_BlockProgress(self._height, radius_of(block), *self._graph_of(block)))
+        return self._blocks[self._position].push(rows)
 
 
-class _BlockRun:
-    """One block on its way down a picture."""
+class _BlockProgress:
+    """How far one block has come down a picture."""
 
     def __init__(self, height: int, radius: int, graph: BlockGraph, weights: Sequence[Tensor]) -> None:
         self._height = height
         self._radius = radius
         self._graph = graph
         self._weights = weights
-        self._held: BlockState | None = None
-        self._done = 0
+        self._rows_in = 0
+        self.state: BlockState | None = None
 
     def push(self, rows: Tensor) -> Tensor:
-        """Take a band, give those rows that are then known; zeros below the picture."""
+        """Take a band, give those rows that are then known; zeros below the picture. 1×C×h×W in, 1×C×h'×W out."""
         count = rows.shape[2]
         if not count:
             return rows
-        top = self._done + count - self._graph.rows  # of what the graph gets: rows above the picture come first
-        self._done += count
-        if top - self._radius >= self._height:
-            self._held = None
+        # The graph takes a fixed number of rows. Of its first band those above the new ones stand above the picture.
+        top = self._rows_in + count - self._graph.rows
+        self._rows_in += count
+        if top - self._radius >= self._height:  # all that would come out stands below the picture
+            self.state = None
             return torch.zeros_like(rows)
-        places = torch.arange(top - 2 * self._radius, self._done)
+        places = torch.arange(top - 2 * self._radius, self._rows_in)  # where the rows stand in the picture
         inside = ((places >= 0) & (places < self._height)).float().reshape(1, 1, -1, 1)
-        held = self._graph.held_at_top() if self._held is None else self._held
-        result, self._held = self._graph.run(rows.permute(0, 2, 3, 1), inside, self._weights, held)
-        result[:, max(self._height + self._radius - top, 0) :] = 0.0  # below the picture
+        state = self._graph.initial_state() if self.state is None else self.state
+        result, self.state = self._graph.run(rows.permute(0, 2, 3, 1), inside, self._weights, state)  # 1×rows×W×C
+        # the result stands `radius` rows above the band: what is below the picture is zero to the next layer, and what
+        # is above it is left out
+        result[:, max(self._height + self._radius - top, 0) :] = 0.0
         return result[:, max(self._radius - top, 0) :].permute(0, 3, 1, 2)

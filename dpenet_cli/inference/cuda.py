@@ -1,16 +1,16 @@
-"""Frames of a video through a device: uploads, the network and downloads at the same time.
+"""Batches of video frames through a GPU: uploads, the network and downloads at the same time.
 
-A device takes its work in queues. Within a queue everything happens in order; between queues only what is asked for.
-Three of them serve here, for three parts of a GPU that work beside each other:
+In go batches of H×W×3 uint8 or uint16 frames, out come the same, clean. A device takes its work in queues (streams, as
+CUDA calls them). Within a queue everything happens in order; between queues only what is asked for, by events. Three
+of them serve a `FramePipeline`, for three parts of a GPU that work beside each other:
 
     upload     page-locked memory → device    frames as the integers they are, a quarter of the bytes of floats
     network    integers → clean integers      conversion, clamping and rounding are done on the device
     download   device → page-locked memory
 
-A batch of frames goes through them in a slot of its own, so that one batch can be uploaded while the one before it is
-cleaned and the one before that is downloaded.
-
-CUDA as a device that works through queues: streams, events, page-locked memory, steps recorded and fused.
+A batch goes through them in buffers of its own, so that one can be uploaded while the one before it is cleaned and the
+one before that is downloaded. `CudaDevice` is a device with such queues; there the network's step is soon captured as
+a CUDA graph, and compiled if it goes on for long (`RepeatedStep`).
 """
 
 import contextlib
@@ -28,8 +28,19 @@ from dpenet_cli.arrays import Pixels
 from dpenet_cli.inference.backend import NonFinite, PendingBatch
 from dpenet_cli.system.user_dirs import keep_compilers_tidy
 
+_WARM_UPS = 2
+"""Runs of a step before it is captured: cuDNN tries its algorithms in the first, and that cannot be captured."""
+
+_COMPILE_AFTER = 60.0
+"""Seconds after which a step is compiled: about as long as compiling takes, so that short work never waits for it."""
+
+_TIMED_RUNS = 3
+"""Runs that tell which of two steps is faster."""
+
 Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From integers, N×h×w×3, to the clean integers of the same shape, and one bool: whether all of them were finite."""
+
+log = logging.getLogger(__name__)
 
 
 class QueueEvent(Protocol):
@@ -43,12 +54,12 @@ class DeviceQueue(Protocol):
     """Work that a device does in order."""
 
     def run(self, work: Callable[[], None]) -> None:
-        """Give it work; it may be done later."""
+        """Give it work, to be done now or later."""
 
-    def mark(self) -> QueueEvent:
+    def record_event(self) -> QueueEvent:
         """The point behind all that was given so far."""
 
-    def after(self, mark: QueueEvent) -> None:
+    def wait_event(self, event: QueueEvent) -> None:
         """Let all that is given from now on wait for a point in another queue."""
 
 
@@ -65,97 +76,92 @@ class QueuedDevice(Protocol):
         """Memory of the device that no queue uses any more."""
 
     def repeated(self, step: Step) -> Step:
-        """The same step, for inputs that are always of the same shape: it may be recorded and played back."""
+        """The same step, for inputs that are always of the same shape: it may be captured and replayed."""
 
 
-class _Slot:
-    """The memory of one batch on its way."""
+class _BatchBuffers:
+    """The memory of one batch on its way: on the device, and page-locked at either end."""
 
     def __init__(self, device: QueuedDevice, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         integers = torch.uint8 if dtype == torch.uint8 else torch.int32  # few operations know uint16
-        self.sent = device.host(shape, dtype)
+        self.host_rainy = device.host(shape, dtype)
         self.rainy = device.empty(shape, dtype)
         self.clean = device.empty(shape, integers)
         self.finite = device.empty((1,), torch.bool)
-        self.received = device.host(shape, integers)
-        self.received_finite = device.host((1,), torch.bool)
+        self.host_clean = device.host(shape, integers)
+        self.host_finite = device.host((1,), torch.bool)
 
 
 class FramePipeline:
     """Batches of one shape through one device.
 
     Args:
-        device: its queues.
+        device: gives the queues and the memory.
         step: what is done with a batch.
-        shape: of a batch, N×h×w×3.
-        dtype: of the frames, uint8 or uint16.
+        shape: shape of a batch, N×h×w×3.
+        dtype: dtype of the frames, uint8 or uint16.
     """
 
     def __init__(self, device: QueuedDevice, step: Step, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-        self.shape = shape
-        self.dtype = dtype
+        self._shape = shape
+        self._dtype = dtype
         self._device = device
         self._step = device.repeated(step)
         self._upload, self._network, self._download = (device.queue() for _ in range(3))
-        self._free: list[_Slot] = []
+        self._free: list[_BatchBuffers] = []
 
     def submit(self, frames: Sequence[Pixels]) -> PendingBatch:
-        """Send a batch on its way; at most N frames.
+        """Send a batch on its way.
+
+        Args:
+            frames: at most N frames, h×w×3 each.
 
         Returns:
             What waits for it. It must be called, once: the batch's memory is used again afterwards.
         """
-        slot = self._free.pop() if self._free else _Slot(self._device, self.shape, _torch_dtype(self.dtype))
-        sent = slot.sent.numpy()
+        if not self._free:
+            self._free.append(_BatchBuffers(self._device, self._shape, _torch_dtype(self._dtype)))
+        buffers = self._free.pop()
+        staged = buffers.host_rainy.numpy()
         for place, frame in enumerate(frames):
-            sent[place] = frame
+            staged[place] = frame
 
         def upload() -> None:
-            slot.rainy.copy_(slot.sent, non_blocking=True)
+            buffers.rainy.copy_(buffers.host_rainy, non_blocking=True)
 
-        def clean() -> None:  # a recorded step gives its result at one and the same place each time
-            result, finite = self._step(slot.rainy)
-            slot.clean.copy_(result, non_blocking=True)
-            slot.finite.copy_(finite.reshape(1), non_blocking=True)
+        def clean() -> None:
+            # a captured step gives its result at one and the same place each time, so the next batch would overwrite it
+            result, finite = self._step(buffers.rainy)
+            buffers.clean.copy_(result, non_blocking=True)
+            buffers.finite.copy_(finite.reshape(1), non_blocking=True)
 
         def download() -> None:
-            slot.received.copy_(slot.clean, non_blocking=True)
-            slot.received_finite.copy_(slot.finite, non_blocking=True)
+            buffers.host_clean.copy_(buffers.clean, non_blocking=True)
+            buffers.host_finite.copy_(buffers.finite, non_blocking=True)
 
+        # Each part waits, on the device, for the part before it of this batch only; this thread waits for nothing.
         self._upload.run(upload)
-        self._network.after(self._upload.mark())
+        self._network.wait_event(self._upload.record_event())
         self._network.run(clean)
-        self._download.after(self._network.mark())
+        self._download.wait_event(self._network.record_event())
         self._download.run(download)
-        downloaded = self._download.mark()
+        downloaded = self._download.record_event()
 
-        def land() -> list[Pixels]:
+        def wait() -> list[Pixels]:
             downloaded.wait()
             try:
-                if not bool(slot.received_finite):
+                if not bool(buffers.host_finite):
                     raise NonFinite("the network returned values that are not numbers")
-                received = slot.received.numpy()
-                return [received[place].astype(self.dtype) for place in range(len(frames))]
+                clean = buffers.host_clean.numpy()
+                return [clean[place].astype(self._dtype) for place in range(len(frames))]
             finally:
-                self._free.append(slot)
+                self._free.append(buffers)
 
-        return land
+        return wait
 
 
 def _torch_dtype(dtype: np.dtype[np.generic]) -> torch.dtype:
     return torch.from_numpy(np.empty(0, dtype)).dtype
-
-
-_WARM_UPS = 2
-"""Runs of a step before it is recorded: cuDNN tries its algorithms in the first, and that cannot be recorded."""
-
-_FUSE_AFTER = 60.0
-"""Seconds after which a step is compiled: about as long as compiling takes, so that short work never waits for it."""
-
-_TIMED_RUNS = 3
-"""Runs that tell which of two steps is faster."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -163,14 +169,14 @@ class CudaDevice:
     """One CUDA device.
 
     Attributes:
-        device: which one.
+        device: the device, ``cuda:N``.
     """
 
     device: torch.device
 
-    def queue(self) -> "_Stream":
+    def queue(self) -> "_CudaStream":
         """Another stream."""
-        return _Stream(self.device)
+        return _CudaStream(self.device)
 
     def host(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Page-locked memory."""
@@ -183,13 +189,13 @@ class CudaDevice:
         return tensor
 
     def repeated(self, step: Step) -> Step:
-        """The same step, soon recorded, later compiled."""
-        return Repeated(_with_tried_algorithms(step), recorded, fused)
+        """The same step, soon captured, later compiled."""
+        return RepeatedStep(_with_tried_algorithms(step), capture, compile_step)
 
 
 @dataclass(frozen=True)
-class _Event:
-    """A `QueueEvent`."""
+class _CudaEvent:
+    """A `QueueEvent` of a CUDA stream."""
 
     event: torch.cuda.Event
 
@@ -198,8 +204,8 @@ class _Event:
         self.event.synchronize()
 
 
-class _Stream:
-    """A `Queue`."""
+class _CudaStream:
+    """A `DeviceQueue`: a CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -209,75 +215,79 @@ class _Stream:
         with torch.cuda.stream(self._stream):
             work()
 
-    def mark(self) -> QueueEvent:
+    def record_event(self) -> QueueEvent:
         """Record an event."""
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(self._stream)
-        return _Event(event)
+        return _CudaEvent(event)
 
-    def after(self, mark: QueueEvent) -> None:
+    def wait_event(self, event: QueueEvent) -> None:
         """Wait for an event on the device."""
-        assert isinstance(mark, _Event)
-        self._stream.wait_event(mark.event)
+        assert isinstance(event, _CudaEvent)
+        self._stream.wait_event(event.event)
 
 
-class Repeated:
+class RepeatedStep:
     """A step that gets faster the longer it goes on.
 
-    After a few runs it is recorded as a CUDA graph: its hundreds of kernels are then launched at once. After a minute
-    it is compiled, so that additions and ReLUs become part of fewer kernels, and the compiled step is recorded. That
+    After a few runs it is captured as a CUDA graph: its hundreds of kernels are then launched at once. After a minute
+    it is compiled, so that additions and ReLUs become part of fewer kernels, and the compiled step is captured. That
     one stays if it gives the same picture and is faster. Whatever fails, the step goes on as it was.
 
     Args:
         step: gives the same result whenever it is given the same input.
-        record: makes a player of a step, for inputs like its example.
-        fuse: compiles a step.
+        capture: makes a CUDA graph of a step, for inputs like its example.
+        compile_step: compiles a step.
         now: a clock, in seconds.
     """
 
     def __init__(
         self,
         step: Step,
-        record: Callable[[Step, Tensor], Step],
-        fuse: Callable[[Step], Step],
+        capture: Callable[[Step, Tensor], Step],
+        compile_step: Callable[[Step], Step],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._step = self._fastest = step
-        self._record = record
-        self._fuse = fuse
+        self._capture = capture
+        self._compile = compile_step
         self._now = now
         self._runs = 0
-        self._fuse_at: float | None = None
+        self._compile_at: float | None = None
 
     def __call__(self, rainy: Tensor) -> tuple[Tensor, Tensor]:
         """Run the step."""
         self._runs += 1
         if self._runs == _WARM_UPS + 1:
-            self._fuse_at = self._now() + _FUSE_AFTER
-            with _told("recorded as a CUDA graph"):
-                self._fastest = self._record(self._step, rainy)
-        elif self._fuse_at is not None and self._now() >= self._fuse_at:
-            self._fuse_at = None
-            with _told("compiled"):
-                self._try_fused(rainy)
+            self._compile_at = self._now() + _COMPILE_AFTER
+            with _optional("captured as a CUDA graph"):
+                self._fastest = self._capture(self._step, rainy)
+        elif self._compile_at is not None and self._now() >= self._compile_at:
+            self._compile_at = None
+            with _optional("compiled"):
+                self._try_compiled(rainy)
         return self._fastest(rainy)
 
-    def _try_fused(self, rainy: Tensor) -> None:
-        fused = self._fuse(self._step)
+    def _try_compiled(self, rainy: Tensor) -> None:
+        compiled = self._compile(self._step)
         for _ in range(_WARM_UPS):
-            fused(rainy)
-        player = self._record(fused, rainy)
-        expected, found = (step(rainy)[0].to(torch.int32) for step in (self._fastest, player))
+            compiled(rainy)
+        captured = self._capture(compiled, rainy)
+        # fused kernels round elsewhere: one grey level of 8 bits is allowed, whatever the depth
+        expected, found = (step(rainy)[0].to(torch.int32) for step in (self._fastest, captured))
         away = int((expected - found).abs().max())
         allowed = 1 if rainy.dtype == torch.uint8 else 257
-        before, after = self._seconds(self._fastest, rainy), self._seconds(player, rainy)
-        kept = away <= allowed and after < before
+        before, after = self._seconds(self._fastest, rainy), self._seconds(captured, rainy)
+        better = away <= allowed and after < before
         log.info(
             "compiled, a batch takes %.4f s instead of %.4f s, and differs by %d at most: %s",
-            *(after, before, away, "kept" if kept else "not kept"),
+            after,
+            before,
+            away,
+            "used" if better else "not used",
         )
-        if kept:
-            self._fastest = player
+        if better:
+            self._fastest = captured
 
     def _seconds(self, step: Step, rainy: Tensor) -> float:
         """Time of one run, the device's work included, from a few."""
@@ -287,27 +297,27 @@ class Repeated:
         return (self._now() - begun) / _TIMED_RUNS
 
 
-def recorded(step: Step, example: Tensor) -> Step:
-    """Record a step on the current stream, which must not be the default one.
+def capture(step: Step, example: Tensor) -> Step:
+    """Capture a step as a CUDA graph on the current stream, which must not be the default one.
 
     Returns:
-        The step's player. Its results lie at one and the same place each time.
+        The step, replayed. Its results lie at one and the same place each time.
     """
     graph = torch.cuda.CUDAGraph()
-    held = example.clone()
+    static_input = example.clone()  # a graph reads and writes at fixed addresses
     stream = torch.cuda.current_stream(example.device)
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        output = step(held)
+        output = step(static_input)
 
-    def play(rainy: Tensor) -> tuple[Tensor, Tensor]:
-        held.copy_(rainy, non_blocking=True)
+    def replay(rainy: Tensor) -> tuple[Tensor, Tensor]:
+        static_input.copy_(rainy, non_blocking=True)
         graph.replay()
         return output
 
-    return play
+    return replay
 
 
-def fused(step: Step) -> Step:
+def compile_step(step: Step) -> Step:
     """Compile a step for one shape, in this process."""
     keep_compilers_tidy()
     from torch._inductor import config
@@ -323,7 +333,7 @@ def fused(step: Step) -> Step:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _optional(what: str) -> Iterator[None]:
     """Say that something is not to be had, and go on: it would only have made the work faster."""
     try:
         yield

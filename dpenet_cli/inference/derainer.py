@@ -1,10 +1,13 @@
-"""The engine that every command shares: pictures in, clean pictures out, exact at any size."""
+"""The engine that every command shares: one picture in, the clean picture out, exact at any size.
+
+A picture is cut into strips (`dpenet_cli.inference.tiling`), which a backend cleans. Here is decided what happens when
+that fails: smaller tiles when memory runs out, fp32 where a reduced precision overflows, another backend when one
+breaks. A video's frames go through `dpenet_cli.inference.frame_batches`, for which an engine guards its device.
+"""
 
 import contextlib
-import itertools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeAlias, overload
@@ -23,22 +26,14 @@ from dpenet_cli.inference.backend import (
     PendingBatch,
     TileSize,
 )
-from dpenet_cli.inference.select import choose
-from dpenet_cli.inference.tiling import MIN_BAND_ROWS, MIN_TILE, plan
+from dpenet_cli.inference.frame_batches import stream_frames
+from dpenet_cli.inference.select import select_backend
+from dpenet_cli.inference.tiling import MIN_BAND_ROWS, MIN_TILE, Strip, plan
 from dpenet_cli.network.checkpoints import load_model
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
 
-ProgressCallback = Callable[[float], None]
-
-LOOK_AHEAD = 2
-"""Frames of a video that are known before one is cleaned, so that a network may use its neighbours one day."""
-
-IN_FLIGHT = 2
-"""Batches of frames that each device has been given beyond the one that is waited for: one to work on, one on its
-way."""
-
-_Kind: TypeAlias = tuple[tuple[int, ...], np.dtype[np.generic]]
-"""Shape and dtype of a frame: frames of a batch have them in common."""
+ProgressCallback: TypeAlias = Callable[[float], None]
+"""Called with the share of a picture that is done, 0..1."""
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +45,7 @@ class Derainer:
 
     Args:
         backend: the network on its device.
-        options: tile and strength; device, precision and threads are the backend's.
+        options: how the network is run; tile and strength are used here, the rest is the backend's.
         fallback: makes the backend that takes over, for good, when the first one fails at its work.
 
     Attributes:
@@ -64,13 +59,17 @@ class Derainer:
         self._fallback = fallback
         self._strength = options.strength
         self._columns = options.tile
-        self._limit: TileSize | None = None
-        self._together: dict[_Kind, int] = {}
+        self._limit: TileSize | None = None  # what memory was found to hold
+        self._together: dict[tuple[object, ...], int] = {}  # frames in a batch, by shape and dtype; 0: one by one
         self._lock = threading.Lock()
 
     @classmethod
     def load(cls, weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | None = None) -> Self:
         """Read weights and put them on a device.
+
+        Args:
+            weights: a shipped name such as ``general``, a published one once it is pulled, or the path of a file.
+            options: how the network is run; the defaults if None.
 
         Raises:
             WeightsError: the weights are missing or unusable.
@@ -79,7 +78,7 @@ class Derainer:
         """
         options = options or EngineOptions()
         model = load_model(weights)
-        backend, fallback = choose(model, options)
+        backend, fallback = select_backend(model, options)
         return cls(backend, options, fallback)
 
     @property
@@ -112,6 +111,14 @@ class Derainer:
             ImageError: another shape, dtype or mode.
             DeviceError: the device's memory does not hold the smallest tile, or the backend fails and none takes over.
             WeightsError: the weights give values that are not numbers, even in fp32.
+
+        Example:
+            >>> import numpy as np
+            >>> from dpenet_cli import Derainer, EngineOptions
+            >>> derainer = Derainer.load("light", EngineOptions(device="cpu"))
+            >>> clean = derainer(np.full((24, 32, 3), 128, np.uint8))
+            >>> clean.shape, clean.dtype
+            ((24, 32, 3), dtype('uint8'))
         """
         if isinstance(rainy, Image.Image):
             if rainy.mode != "RGB":
@@ -120,14 +127,67 @@ class Derainer:
         _check(rainy)
         if self._strength == 0.0 or rainy.size == 0:
             return rainy.copy()
+        clean = np.empty_like(rainy, order="C")
+        height, width = rainy.shape[:2]
+        progress = progress or _no_progress
         with self._lock:
-            clean = np.empty_like(rainy, order="C")
+            while True:  # until the picture is clean: after a failure all of it is done again
+                precision = self._backend.precision_for(rainy.dtype)
+                size = self._tile_size(height, width, precision)
+                cut = plan(width, tile=size.columns, halo=self._backend.receptive_radius)
+                log.info(
+                    "%d×%d in %d strip(s), bands of %d rows, %s: %.2f times the operations needed",
+                    width,
+                    height,
+                    len(cut.strips),
+                    size.band_rows,
+                    precision,
+                    cut.overhead,
+                )
+                try:
+                    for strip in cut.strips:
+                        self._clean_strip(clean, rainy, strip, size=size, precision=precision, progress=progress)
+                except OutOfMemory as error:
+                    self._limit = _halved(size, str(error))  # the next picture need not find out again
+                    log.warning("out of memory: going on with tiles of %d×%d pixels", *self._limit)
+                except BackendFailed as error:
+                    self._take_over(error)
+                else:
+                    return clean
+
+    def _clean_strip(
+        self,
+        clean: Pixels,
+        rainy: Pixels,
+        strip: Strip,
+        *,
+        size: TileSize,
+        precision: Precision,
+        progress: ProgressCallback,
+    ) -> None:
+        """Fill the columns of one strip; rows that come out non-finite, and those below them, are run in fp32."""
+        height, width = rainy.shape[:2]
+        with_halo = rainy[:, strip.start : strip.stop]
+        core = slice(strip.left - strip.start, strip.right - strip.start)
+        done = 0  # rows that are clean
+        while True:
+            top = 0  # of the rows that come out next
             try:
-                self._clean_into(clean, rainy, progress or _no_progress)
-            except BackendFailed as error:
-                self._take_over(error)
-                self._clean_into(clean, rainy, progress or _no_progress)
-            return clean
+                for rows in self._backend.clean(with_halo, size.band_rows, precision, self._strength):
+                    bottom = top + len(rows)
+                    if bottom > done:  # in a second run the first rows are clean already
+                        clean[done:bottom, strip.left : strip.right] = rows[done - bottom :, core]
+                        done = bottom
+                        progress((strip.left + (strip.right - strip.left) * done / height) / width)
+                    top = bottom
+            except NonFinite as error:
+                if precision is Precision.FP32:
+                    why = "they give values that are not numbers"
+                    raise WeightsError("these weights", why, "Use other weights.") from error
+                log.info("not finite in %s: a strip is run again in fp32", precision)
+                precision = Precision.FP32
+            else:
+                return
 
     def _take_over(self, error: BackendFailed) -> None:
         """Let the fallback serve from now on."""
@@ -150,7 +210,7 @@ class Derainer:
         """Clean a video's frames, in order.
 
         Where the device likes batches, as a GPU does, the next are prepared while one is cleaned: at most
-        `IN_FLIGHT` of them, and `LOOK_AHEAD` frames, are taken from `frames` beyond the batch that is waited for.
+        `frame_batches.IN_FLIGHT` of them are taken from `frames` beyond the batch that is waited for.
 
         Args:
             frames: H×W×3 RGB arrays, uint8 or uint16.
@@ -160,56 +220,37 @@ class Derainer:
 
         Raises:
             DpenetError: as a call does.
-        """
-        return stream_through([self], frames)
 
-    def batches(self, frames: Iterable[Pixels]) -> Iterator[list[Pixels]]:
-        """Frames of one shape and dtype that go together, in order, with the look-ahead.
+        Example:
+            >>> import numpy as np
+            >>> from dpenet_cli import Derainer, EngineOptions
+            >>> derainer = Derainer.load("light", EngineOptions(device="cpu"))
+            >>> video = (np.full((24, 32, 3), level, np.uint8) for level in (100, 101, 102))
+            >>> [frame.shape for frame in derainer.stream(video)]
+            [(24, 32, 3), (24, 32, 3), (24, 32, 3)]
+        """
+        return stream_frames([self], frames)
+
+    def batch_size(self, frame: Pixels) -> int:
+        """How many frames of this shape and dtype go together, at least 1.
 
         Raises:
-            ImageError: a frame of another kind.
+            ImageError: another shape or dtype than H×W×3 uint8 or uint16.
         """
-        waiting: deque[Pixels] = deque()
-        for frame in frames:
-            _check(frame)
-            waiting.append(frame)
-            if len(waiting) >= LOOK_AHEAD + self._batch_size(waiting[0]):
-                yield self._next_batch(waiting)
-        while waiting:
-            yield self._next_batch(waiting)
-
-    def _next_batch(self, waiting: deque[Pixels]) -> list[Pixels]:
-        kind = _kind(waiting[0])
-        alike = itertools.takewhile(lambda frame: _kind(frame) == kind, waiting)
-        count = sum(1 for _ in itertools.islice(alike, self._batch_size(waiting[0])))
-        return [waiting.popleft() for _ in range(count)]
-
-    def _batch_size(self, frame: Pixels) -> int:
-        """How many frames like this are to go together."""
+        _check(frame)
         try:
             return max(self._frames_together(frame), 1)
         except DeviceError:  # whoever sends the batch to this device will be told; another one may be there
             return 1
 
-    def _frames_together(self, frame: Pixels) -> int:
-        """How many frames like this the backend wants in a batch; 0 if it takes them one by one."""
-        kind = _kind(frame)
-        if kind not in self._together:
-            count = 0
-            if self._strength != 0.0 and frame.size and isinstance(self._backend, BatchBackend):
-                height, width = frame.shape[:2]
-                precision = self._backend.precision_for(frame.dtype)
-                size = self._tile_size(height, width, precision)
-                if size.columns >= width and size.band_rows >= height:
-                    count = self._backend.frames_at_once(height, width, precision)
-            self._together[kind] = count
-        return self._together[kind]
-
-    def submit(self, batch: list[Pixels]) -> PendingBatch | None:
+    def submit(self, batch: Sequence[Pixels]) -> PendingBatch | None:
         """Send frames of one shape and dtype to the device, if it takes batches and has the memory.
 
         Returns:
-            What `land` wants; or None: clean them one by one.
+            What `finish` wants; or None: clean them one by one.
+
+        Raises:
+            DeviceError: the device fails.
         """
         together = self._frames_together(batch[0])
         if len(batch) > together or not isinstance(self._backend, BatchBackend):
@@ -219,10 +260,10 @@ class Derainer:
             try:
                 return self._backend.submit(batch, together, precision, self._strength)
             except OutOfMemory as error:
-                self._go_singly(batch, error)
+                self._batch_no_more(batch[0], error)
                 return None
 
-    def land(self, batch: list[Pixels], landing: PendingBatch) -> list[Pixels]:
+    def finish(self, batch: Sequence[Pixels], pending: PendingBatch) -> list[Pixels]:
         """Wait for the clean frames of a batch; they are made one by one if something was wrong with it.
 
         Raises:
@@ -230,162 +271,36 @@ class Derainer:
         """
         try:
             with self._lock:
-                return landing()
+                return pending()
         except OutOfMemory as error:
-            self._go_singly(batch, error)
+            self._batch_no_more(batch[0], error)
         except NonFinite:
             log.info("not finite: the frames of a batch are run again one by one")
         return [self(frame) for frame in batch]
 
-    def drop(self, landing: PendingBatch) -> None:
+    def discard(self, pending: PendingBatch) -> None:
         """Wait for a batch that nobody wants any more: its memory is wanted again."""
         with self._lock, contextlib.suppress(OutOfMemory, NonFinite, DeviceError):
-            landing()
+            pending()
 
-    def _go_singly(self, batch: list[Pixels], error: OutOfMemory) -> None:
+    def _frames_together(self, frame: Pixels) -> int:
+        """How many frames like this the backend wants in a batch; 0 if it takes them one by one."""
+        kind = frame.shape, frame.dtype
+        if kind not in self._together:
+            count = 0
+            if self._strength != 0.0 and frame.size and isinstance(self._backend, BatchBackend):
+                height, width = frame.shape[:2]
+                precision = self._backend.precision_for(frame.dtype)
+                size = self._tile_size(height, width, precision)
+                if size.columns >= width and size.band_rows >= height:  # a batch holds whole frames
+                    count = self._backend.frames_at_once(height, width, precision)
+            self._together[kind] = count
+        return self._together[kind]
+
+    def _batch_no_more(self, frame: Pixels, error: OutOfMemory) -> None:
         """No batches of such frames from now on; a frame by itself may be cut as far as memory needs."""
         log.warning("out of memory (%s): going on with frames one by one", error)
-        self._together[_kind(batch[0])] = 0
-
-    def _clean_into(self, clean: Pixels, rainy: Pixels, progress: ProgressCallback) -> None:
-        """Fill `clean`; start over with half the tile when memory runs out."""
-        height, width = rainy.shape[:2]
-        precision = self._backend.precision_for(rainy.dtype)
-        size = self._tile_size(height, width, precision)
-        while True:
-            cut = plan(width, tile=size.columns, halo=self._backend.receptive_radius)
-            log.info(
-                "%d×%d in %d strip(s), bands of %d rows, %s: %.2f times the operations needed",
-                *(width, height, len(cut.strips), size.band_rows, precision, cut.overhead),
-            )
-            try:
-                for strip in cut.strips:
-                    top = 0
-                    for rows in self._strip(rainy[:, strip.start : strip.stop], size.band_rows, precision):
-                        core = rows[:, strip.left - strip.start : strip.right - strip.start]
-                        clean[top : top + len(rows), strip.left : strip.right] = core
-                        top += len(rows)
-                        progress((strip.left + (strip.right - strip.left) * top / height) / width)
-            except OutOfMemory as error:
-                size = _halved(size, str(error))
-                self._limit = size  # the next picture need not find out again
-                log.warning("out of memory: going on with tiles of %d×%d pixels", *size)
-            else:
-                return
-
-    def _strip(self, strip: Pixels, band_rows: int, precision: Precision) -> Iterator[Pixels]:
-        """The cleaned rows of one strip; those that come out non-finite are run again in fp32."""
-        done = 0
-        try:
-            for rows in self._backend.clean(strip, band_rows, precision, self._strength):
-                yield rows
-                done += len(rows)
-        except NonFinite as error:
-            if precision is Precision.FP32:
-                why = "they give values that are not numbers"
-                raise WeightsError("these weights", why, "Use other weights.") from error
-            log.info("not finite in %s: a strip is run again in fp32", precision)
-        else:
-            return
-        for rows in self._strip(strip, band_rows, Precision.FP32):
-            fresh = rows[max(done, 0) :]
-            done -= len(rows)
-            if len(fresh):
-                yield fresh
-
-
-def stream_through(engines: Sequence[Derainer], frames: Iterable[Pixels]) -> Iterator[Pixels]:
-    """Clean a video's frames by engines that take turns, in order; see `Derainer.stream`.
-
-    A batch that an engine's device fails at goes to the others. From then on that engine is left out, as long as there
-    are others.
-
-    Args:
-        engines: alike, but for their devices.
-        frames: H×W×3 RGB arrays, uint8 or uint16.
-
-    Raises:
-        DpenetError: as a call does; of devices that fail, when all of them do.
-    """
-    flying: deque[tuple[Derainer, list[Pixels], PendingBatch | None]] = deque()
-    turns = _Turns(engines)
-
-    def submit(batch: list[Pixels]) -> tuple[Derainer, PendingBatch | None]:
-        tried: list[Derainer] = []
-        while True:
-            engine = turns.next(tried)
-            try:
-                return engine, engine.submit(batch)
-            except DeviceError as error:
-                turns.leave_out(engine, tried, error)
-
-    def land_first() -> list[Pixels]:
-        engine, batch, landing = flying.popleft()
-        tried: list[Derainer] = []
-        while True:
-            try:
-                if landing is not None and not tried:
-                    return engine.land(batch, landing)
-                return [engine(frame) for frame in batch]
-            except DeviceError as error:
-                turns.leave_out(engine, tried, error)
-                engine = turns.next(tried)
-
-    try:
-        for batch in engines[0].batches(frames):
-            engine, landing = submit(batch)
-            flying.append((engine, batch, landing))
-            while len(flying) > (IN_FLIGHT * len(engines) if landing is not None else 0):
-                yield from land_first()
-        while flying:
-            yield from land_first()
-    finally:
-        for engine, _, landing in flying:
-            if landing is not None:
-                engine.drop(landing)
-
-
-class _Turns:
-    """Engines that take turns, those that failed only when there is no other.
-
-    Args:
-        engines: at least one.
-    """
-
-    def __init__(self, engines: Sequence[Derainer]) -> None:
-        self._waiting = list(engines)
-        self._failed: list[Derainer] = []
-
-    def next(self, tried: Sequence[Derainer]) -> Derainer:
-        """Whose turn it is, of those that were not tried; there must be one."""
-        engine = next(engine for engine in (*self._waiting, *self._failed) if engine not in tried)
-        line = self._failed if engine in self._failed else self._waiting
-        line.remove(engine)
-        line.append(engine)
-        return engine
-
-    def leave_out(self, engine: Derainer, tried: list[Derainer], error: DeviceError) -> None:
-        """Note that a device failed at a batch, and tell it.
-
-        Args:
-            engine: the one on it.
-            tried: those that failed at this batch; it becomes one of them.
-            error: what happened.
-
-        Raises:
-            DeviceError: the same, if all have failed at this batch.
-        """
-        tried.append(engine)
-        if engine in self._waiting:
-            self._waiting.remove(engine)
-            self._failed.append(engine)
-        if len(tried) == len(self._waiting) + len(self._failed):
-            raise error
-        log.warning("%s: going on with another device", error)
-
-
-def _kind(frame: Pixels) -> _Kind:
-    return frame.shape, frame.dtype
+        self._together[frame.shape, frame.dtype] = 0
 
 
 def _no_progress(share: float) -> None:

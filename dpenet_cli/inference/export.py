@@ -1,4 +1,4 @@
-"""The network as a file for other runtimes: ONNX, or OpenVINO's intermediate representation.
+"""The network as a file for other runtimes: from a weights file to ONNX, or OpenVINO's intermediate representation.
 
 The file takes a picture of any height and width, describes itself, and is compared with PyTorch before it gets its
 name. Nothing is fetched for it.
@@ -53,7 +53,7 @@ def export(weights: str, path: Path, file_format: ExportFormat, *, overwrite: bo
     Args:
         weights: a name or a path, as `load_model` takes it.
         path: ends in ``.onnx``, or in ``.xml``, beside which a ``.bin`` is written.
-        file_format: of the file.
+        file_format: what the file is.
         overwrite: replace files that exist.
 
     Returns:
@@ -82,7 +82,7 @@ def export(weights: str, path: Path, file_format: ExportFormat, *, overwrite: bo
 
 
 class _Restoring(nn.Module):
-    """The network as other runtimes get it: one tensor in, one out."""
+    """The network as other runtimes get it: N×3×H×W, RGB, 0..1, in and out."""
 
     def __init__(self, model: DPENet) -> None:
         super().__init__()
@@ -119,10 +119,15 @@ def _onnx(model: DPENet, description: dict[str, str]) -> tuple[tuple[bytes, ...]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the newer exporter wants one more package
         torch.onnx.export(
-            _Restoring(model).eval(), (_example(),), file,  # type: ignore[arg-type]  # this exporter takes a file too
-            dynamo=False, opset_version=OPSET,
-            input_names=[INPUT], output_names=[OUTPUT], dynamic_axes={INPUT: axes, OUTPUT: axes},
-        )  # fmt: skip
+            _Restoring(model).eval(),
+            (_example(),),
+            file,  # type: ignore[arg-type]  # this exporter takes a file too
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: axes, OUTPUT: axes},
+        )
     graph = onnx.load_model_from_string(file.getvalue())
     onnx.helper.set_model_props(graph, description)
     graph.doc_string = INTERFACE

@@ -1,6 +1,7 @@
 """Several engines as one: all GPUs of a machine at work on the same folder or the same video.
 
-Pictures go to whichever engine is free; the batches of a video go to each in turn.
+Pictures go to whichever engine is free; the batches of a video go to each in turn. `load_engine`, the library's
+``load``, gives one engine or several by the device's name.
 """
 
 import dataclasses
@@ -14,7 +15,8 @@ from PIL import Image
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import DeviceError
-from dpenet_cli.inference.derainer import Derainer, ProgressCallback, stream_through
+from dpenet_cli.inference.derainer import Derainer, ProgressCallback
+from dpenet_cli.inference.frame_batches import stream_frames
 from dpenet_cli.options import ALL_CUDA, DEFAULT_WEIGHTS, EngineOptions
 from dpenet_cli.system.devices import resolve_devices
 
@@ -81,7 +83,7 @@ class MultiGPUDerainer:
             DeviceError: all devices fail at a batch.
             DpenetError: as a call does.
         """
-        return stream_through(self._engines, frames)
+        return stream_frames(self._engines, frames)
 
     def _take(self, tried: Sequence[Derainer]) -> Derainer:
         """Wait for a free engine that was not tried yet: the one that has been free for longest."""
@@ -105,10 +107,21 @@ Engine: TypeAlias = Derainer | MultiGPUDerainer
 def load_engine(weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | None = None) -> Engine:
     """Read weights and put them on a device, or on each of several.
 
+    Args:
+        weights: a shipped name such as ``general``, a published one once it is pulled, or the path of a file.
+        options: how the network is run; the defaults if None.
+
     Raises:
         WeightsError: the weights are missing or unusable.
         DeviceError: the device or precision is not available here.
         OptionError: the device's name means nothing, or the backend does not go with it.
+
+    Example:
+        >>> import numpy as np
+        >>> from dpenet_cli import load
+        >>> derain = load("light")
+        >>> derain(np.full((24, 32, 3), 128, np.uint8)).shape  # H×W×3 RGB, uint8 or uint16
+        (24, 32, 3)
     """
     options = options or EngineOptions()
     if options.device != ALL_CUDA:

@@ -1,7 +1,7 @@
-"""The network through OpenVINO, on the CPU: bf16 where the hardware has it, fp32 everywhere.
+"""The backend for x86 processors: strips of a picture through OpenVINO, in bf16 where the hardware has it, or in fp32.
 
-A picture that is small enough is run whole. Others slide through their blocks in bands, each operation once (see
-`dpenet_cli.inference.block_streaming`).
+A strip that is small enough is run whole. Others go through the blocks in bands, each operation once (see
+`dpenet_cli.inference.block_streaming`). The network gives its residual; it is added to the picture here, in fp32.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import DeviceError
-from dpenet_cli.inference.backend import BackendFailed, NonFinite, OutOfMemory, TileSize
-from dpenet_cli.inference.block_streaming import BlockGraph, BlockSteps, BlockStream, Infer, steps_of
+from dpenet_cli.inference.backend import BackendFailed, NonFinite, OutOfMemory, TileSize, is_out_of_memory, one_line
+from dpenet_cli.inference.block_streaming import BlockGraph, BlockSteps, BlockStream, Infer, steps_of, weights_of
 from dpenet_cli.inference.openvino_ir import (
     compiled_network,
     convert_block,
@@ -24,7 +24,6 @@ from dpenet_cli.inference.openvino_ir import (
     import_openvino,
     one_core,
 )
-from dpenet_cli.inference.row_streaming import slide
 from dpenet_cli.network.model import DPENet
 from dpenet_cli.options import Precision
 
@@ -35,20 +34,20 @@ _WHOLE_PIXELS = 2**19
 
 _BAND_PIXELS, _BAND_ROWS = 2**17, (16, 64)
 """Pixels in a band, and bounds of its rows: a block then works in 0.2 GB. More would be no faster, and in fewer rows
-those that are kept weigh more."""
+those that are stored weigh more."""
 
 _WIDEST = 4096
-"""Widest strip, in columns: the rows that the blocks keep between bands take 54 kB a column, 0.22 GB in all."""
+"""Widest strip, in columns: the rows that the blocks store between bands take 54 kB a column, 0.22 GB in all."""
 
 
 class OpenVINOBackend:
     """DPENet on the CPU through OpenVINO. Calls must not overlap; `Derainer` sees to that.
 
-    Networks are compiled when they are first needed, and kept in the user's cache folder. Those for large
-    pictures of one size are held, or the one for small pictures, but not both: they hold the memory that they work in.
+    Networks are compiled when they are first needed, and stored in the user's cache folder. Those for large pictures of
+    one size are in memory, or the one for small pictures, but not both: they hold the memory that they work in.
 
     Args:
-        model: in eval mode, fp32, on the CPU.
+        model: the network in eval mode, fp32, on the CPU.
         precision: what was asked for; ``auto`` is bf16 where the processor has it.
         threads: CPU threads, or None for one on each core. PyTorch, which does what is between the blocks, gets as
             many, and that setting holds for the process.
@@ -71,7 +70,7 @@ class OpenVINOBackend:
             torch.set_num_threads(threads)
         self._whole: dict[Precision, Any] = {}
         self._graphs: dict[type[nn.Module], BlockGraph] = {}
-        self._ledgers: dict[nn.Module, BlockSteps] = {}
+        self._steps: dict[type[nn.Module], BlockSteps] = {}
         self._graphs_size: tuple[int, int, Precision] | None = None
         self.description = f"cpu, OpenVINO, {self._chosen}"
 
@@ -91,42 +90,43 @@ class OpenVINOBackend:
         return TileSize(widest, min(max(_BAND_PIXELS // span, fewest), most))
 
     def clean(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
-        """Slide down the strip, or take it whole if one band holds it.
+        """Clean a strip in bands, or whole if one band holds it; see `Backend.clean`.
 
         Raises:
-            NonFinite: a block holds values that are not numbers.
+            NonFinite: a band holds values that are not numbers.
             OutOfMemory: memory is exhausted.
             BackendFailed: OpenVINO cannot make or run the network.
         """
         try:
             if band_rows >= strip.shape[0]:
-                yield _add(strip, self._infer(strip, precision), strength)
+                yield _add(strip, self._residual(strip, precision), strength)
             else:
-                yield from self._slide(strip, band_rows, precision, strength)
+                yield from self._clean_in_bands(strip, band_rows, precision, strength)
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, BackendFailed):
                 raise
-            if _is_out_of_memory(error):
-                raise OutOfMemory(_first_line(error)) from error
-            raise BackendFailed(_first_line(error)) from error
+            what = one_line(error, -1)  # OpenVINO says first where, and last what
+            if is_out_of_memory(error):
+                raise OutOfMemory(what) from error
+            raise BackendFailed(what) from error
 
-    def _infer(self, rows: Pixels, precision: Precision) -> NDArray[np.float32]:
+    def _residual(self, rows: Pixels, precision: Precision) -> NDArray[np.float32]:
         """Run the whole network: H×W×3 integers in; the residual, H×W×3 in levels of 0..1."""
-        request = self._whole_request(precision)
+        request = self._whole_request(precision)  # of a network for any height and width
         request.set_input_tensor(0, self._openvino.Tensor(_scaled(rows)))
         request.infer()
         residual: NDArray[np.float32] = request.get_output_tensor(0).data[0]
         return residual
 
-    def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
+    def _clean_in_bands(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
         """Run the network block by block; what is not in blocks is little, and PyTorch does it."""
         height, width = strip.shape[:2]
-        flow = BlockStream(height, lambda block: self._graph_for(block, band_rows, width, precision))
-        for band, rainy in slide(strip, band_rows, self.receptive_radius):
-            flow.begin_band()
+        schedule = BlockStream(height, lambda block: self._graph_for(block, band_rows, width, precision))
+        for band, rainy in schedule.bands(strip, band_rows, self.receptive_radius):
             with torch.inference_mode():
-                residual = self._model.residual(torch.from_numpy(_scaled(band)).permute(0, 3, 1, 2), flow)
-            if len(rainy):
+                rows = torch.from_numpy(_scaled(band)).permute(0, 3, 1, 2)  # 1×3×band_rows×W
+                residual = self._model.residual(rows, schedule)  # 1×3×h'×W, h' ≤ band_rows
+            if len(rainy):  # nothing comes out of the first bands
                 yield _add(rainy, residual[0, :, : len(rainy)].permute(1, 2, 0).numpy(), strength)
 
     def _whole_request(self, precision: Precision) -> Any:
@@ -144,17 +144,17 @@ class OpenVINOBackend:
         if self._graphs_size != (rows, width, precision):
             self._graphs.clear()
             self._graphs_size = rows, width, precision
-        channels = self._model.config.channels
-        if block not in self._ledgers:
-            self._ledgers[block] = steps_of(block, channels)
-        ledger, kind = self._ledgers[block], type(block)
+        channels, kind = self._model.config.channels, type(block)
+        if kind not in self._steps:
+            self._steps[kind] = steps_of(block, channels)
+        steps = self._steps[kind]
         if kind not in self._graphs:
+            settings = f"{kind.__name__} {channels} {rows} {width}"
             network = self._compiled(
-                precision, {}, f"{kind.__name__} {channels} {rows} {width}",
-                lambda: convert_block(block, ledger, channels, rows, width),
-            )  # fmt: skip
-            self._graphs[kind] = BlockGraph(self._runner(network), ledger, rows, width, channels)
-        return self._graphs[kind], ledger.weights
+                precision, {}, settings, lambda: convert_block(block, steps, channels, rows, width)
+            )
+            self._graphs[kind] = BlockGraph(self._runner(network), steps, rows, width, channels)
+        return self._graphs[kind], weights_of(block)
 
     def _runner(self, network: Any) -> Infer:
         """What runs a compiled network in memory that is not its own."""
@@ -214,15 +214,3 @@ def _add(rainy: Pixels, residual: NDArray[np.float32], strength: float) -> Pixel
     levels += rainy
     np.clip(levels, 0.0, peak, out=levels)
     return np.rint(levels, out=levels).astype(rainy.dtype)
-
-
-_MEMORY_MESSAGES = ("bad_alloc", "out of memory", "not enough memory", "failed to allocate", "could not allocate")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(message in str(error).lower() for message in _MEMORY_MESSAGES)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__  # OpenVINO says first where, and last what

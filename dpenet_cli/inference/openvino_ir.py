@@ -1,9 +1,10 @@
-"""The network, or a block of it, as an OpenVINO model: traced from the PyTorch module.
+"""The network, or a block of it, as an OpenVINO model: from PyTorch modules to compiled networks, with a cache.
 
-OpenVINO is an extra of the installation. Its package reports its import, and each conversion through its own front
-door, to its makers; neither happens here.
+`convert_whole` and `convert_block` trace a PyTorch module and give an ``openvino.Model``; `compiled_network` compiles
+one, or reads it from the user's cache folder: tracing takes seconds, reading a tenth of one.
 
-Compiled OpenVINO networks, kept in the user's cache folder: tracing one takes seconds, reading it a tenth of one.
+OpenVINO is an extra of the installation. Its package reports its import, and each conversion by its own
+``convert_model``, to its makers; neither happens here.
 """
 
 import contextlib
@@ -24,8 +25,8 @@ from torch import Tensor, nn
 
 from dpenet_cli import __version__
 from dpenet_cli.errors import DeviceError, OptionError
-from dpenet_cli.inference import block_streaming
-from dpenet_cli.inference.block_streaming import BlockSteps, StreamedBlock, radius_of
+from dpenet_cli.inference import block_streaming, row_streaming
+from dpenet_cli.inference.block_streaming import BlockSteps, StreamedBlock, radius_of, weights_of
 from dpenet_cli.network import model as model_module
 from dpenet_cli.network.model import DPENet
 from dpenet_cli.system.atomic import remove_leftovers, write_whole
@@ -33,6 +34,14 @@ from dpenet_cli.system.user_dirs import cache_folder
 
 _TRACE_SIDE = 8
 """Rows and columns that the network is traced with, in pixels; the graph keeps neither."""
+
+_CACHED_FILES = 48
+"""Compiled networks that stay, the latest: one of three megabytes for each weights and precision, and two of a tenth of
+one for each size of large pictures."""
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+log = logging.getLogger(__name__)
 
 
 def import_openvino() -> Any:
@@ -62,15 +71,34 @@ def one_core() -> Any:
     return import_openvino().Core()
 
 
+@contextlib.contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Let the package that reports usage seem missing meanwhile: OpenVINO then takes a stand-in that does nothing.
+
+    Nothing is written to the user's home, and what the user has consented to elsewhere stays as it is.
+    """
+    name = "openvino_telemetry"
+    there = name in sys.modules
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # how Python is told that a module must not be imported
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if there and before is not None:
+            sys.modules[name] = before
+
+
 class _Residual(nn.Module):
-    """The network as pictures lie in memory."""
+    """The network's residual, as pictures lie in memory: 1×H×W×3 in and out."""
 
     def __init__(self, model: DPENet) -> None:
         super().__init__()
         self._model = model
 
     def forward(self, rainy: Tensor) -> Tensor:
-        return self._model.residual(rainy.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        residual: Tensor = self._model.residual(rainy.permute(0, 3, 1, 2))  # 1×3×H×W
+        return residual.permute(0, 2, 3, 1)  # 1×H×W×3
 
 
 def convert_whole(model: DPENet) -> Any:
@@ -83,7 +111,7 @@ def convert_whole(model: DPENet) -> Any:
     return trace(_Residual(model).eval(), (torch.zeros(1, _TRACE_SIDE, _TRACE_SIDE, 3),), ([1, -1, -1, 3],))
 
 
-def convert_block(block: nn.Module, ledger: BlockSteps, channels: int, rows: int, width: int) -> Any:
+def convert_block(block: nn.Module, steps: BlockSteps, channels: int, rows: int, width: int) -> Any:
     """Turn a block into an ``openvino.Model`` for bands of one size; inputs and outputs as `StreamedBlock`'s.
 
     With sizes left open OpenVINO takes twice the memory for it, and a quarter more time.
@@ -95,13 +123,13 @@ def convert_block(block: nn.Module, ledger: BlockSteps, channels: int, rows: int
 
     def shapes(rows: int, width: int) -> list[list[int]]:
         inside = [1, 1, 2 * radius_of(block) + rows, 1]
-        views = [[1, view.above + rows - view.below, width, channels] for view in ledger.views]
-        weights = [list(each.shape) for each in ledger.weights]
-        kept = [[1, each.rows, width, each.channels] for each in ledger.kept]
-        return [inside, *views, *weights, *kept]
+        inputs = [[1, each.above + rows - each.below, width, channels] for each in steps.inputs]
+        weights = [list(each.shape) for each in weights_of(block)]
+        state = [[1, each.rows, width, each.channels] for each in steps.state]
+        return [inside, *inputs, *weights, *state]
 
     examples = [torch.zeros(shape) for shape in shapes(_TRACE_SIDE, _TRACE_SIDE)]
-    return trace(StreamedBlock(block, ledger).eval(), examples, shapes(rows, width))
+    return trace(StreamedBlock(block, steps).eval(), examples, shapes(rows, width))
 
 
 def trace(network: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:
@@ -127,46 +155,16 @@ def trace(network: nn.Module, examples: Sequence[Tensor], shapes: Sequence[Seque
     return converted
 
 
-@contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Let the package that reports usage seem missing meanwhile: OpenVINO then takes a stand-in that does nothing.
-
-    Nothing is written to the user's home, and what the user has consented to elsewhere stays as it is.
-    """
-    name = "openvino_telemetry"
-    there = name in sys.modules
-    before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]  # how Python is told that a module must not be imported
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-        if there and before is not None:
-            sys.modules[name] = before
-
-
-_KEPT_FILES = 48
-"""Compiled networks that stay, the latest: one of three megabytes for each weights and precision, and two of a tenth of
-one for each size of large pictures."""
-
-_DIGEST_BYTES = hashlib.sha256().digest_size
-
-log = logging.getLogger(__name__)
-
-
 def fingerprint(weights: Mapping[str, Tensor], *settings: str) -> str:
     """Everything that a compiled network depends on, as one hexadecimal number.
 
     Args:
-        weights: that the network holds, by name.
+        weights: the weights that the network holds, by name.
         settings: the runtime's version, the processor, the precision, the part of the network and its sizes.
     """
     digest = hashlib.sha256()
-    for module in (
-        model_module,
-        block_streaming,
-        sys.modules[__name__],
-    ):  # a clone that is being worked on has one version for long
+    # the code counts too: a clone that is being worked on has one version for long
+    for module in (model_module, row_streaming, block_streaming, sys.modules[__name__]):
         digest.update(inspect.getsource(module).encode())
     digest.update(repr((__version__, torch.__version__, settings)).encode())
     for name, value in sorted(weights.items()):
@@ -177,7 +175,7 @@ def fingerprint(weights: Mapping[str, Tensor], *settings: str) -> str:
 
 
 def compiled_network(core: Any, config: dict[str, Any], key: str, convert: Callable[[], Any]) -> Any:
-    """Read a compiled network from the cache, or make it and keep it there.
+    """Read a compiled network from the cache, or make it and put it there.
 
     A cache that cannot be read or written costs time, never the result.
 
@@ -232,7 +230,7 @@ def _write(path: Path, network: Any) -> None:
         write_whole(path, hashlib.sha256(data).digest() + data)
         remove_leftovers(path.parent)
         by_age = sorted(path.parent.glob("*.bin"), key=lambda each: each.stat().st_mtime, reverse=True)
-        for old in by_age[_KEPT_FILES:]:
+        for old in by_age[_CACHED_FILES:]:
             old.unlink()
     except (OSError, RuntimeError) as error:
-        log.info("the compiled network is not kept (%s)", error)
+        log.info("the compiled network is not cached (%s)", error)

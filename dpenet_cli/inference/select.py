@@ -1,4 +1,4 @@
-"""Which runtime serves: PyTorch anywhere, OpenVINO on x86 processors where it is installed.
+"""Which backend serves: from a network and a user's options to PyTorch anywhere, OpenVINO on x86 where it is installed.
 
 Measured at 512×512 against PyTorch in the same precision and run: 2.2 times as fast in fp32 on an AMD EPYC with AVX2,
 2.4 times on a Xeon with AMX, and 3.5 times in bf16 there. On other processors nobody has measured it, so there it
@@ -26,7 +26,7 @@ _MEASURED = frozenset({"x86_64", "amd64"})
 log = logging.getLogger(__name__)
 
 
-def choose(model: DPENet, options: EngineOptions) -> tuple[Backend, Callable[[], Backend] | None]:
+def select_backend(model: DPENet, options: EngineOptions) -> tuple[Backend, Callable[[], Backend] | None]:
     """Put a network on the runtime that was asked for, or on the fastest that is here.
 
     Returns:
@@ -42,7 +42,7 @@ def choose(model: DPENet, options: EngineOptions) -> tuple[Backend, Callable[[],
             where = f"device {options.device}"
             raise OptionError(f"backend openvino on {where}", "it runs on the CPU here", "Add --device cpu.")
         return OpenVINOBackend(model, options.precision, options.threads), None
-    if options.backend is Runtime.AUTO and would_help(options) and is_installed():
+    if options.backend is Runtime.AUTO and openvino_is_faster(options) and is_installed():
         try:
             return OpenVINOBackend(model, options.precision, options.threads), torch_backend
         except (DeviceError, RuntimeError) as error:
@@ -50,7 +50,7 @@ def choose(model: DPENet, options: EngineOptions) -> tuple[Backend, Callable[[],
     return torch_backend(), None
 
 
-def would_help(options: EngineOptions) -> bool:
+def openvino_is_faster(options: EngineOptions) -> bool:
     """Whether OpenVINO is known to be faster for these options on this machine."""
     if resolve_devices(options.device)[0].type != "cpu" or platform.machine().lower() not in _MEASURED:
         return False
@@ -66,9 +66,8 @@ def is_installed() -> bool:
 def hint(options: EngineOptions) -> str:
     """What to install or to ask for to be faster, in one line; nothing where nothing is known to help."""
     if options.device in {"auto", "cuda"} and torch.cuda.device_count() > 1:
-        return (
-            f"{torch.cuda.device_count()} CUDA devices are here, and one of them is used: --device {ALL_CUDA} uses all"
-        )
-    if options.backend is not Runtime.AUTO or is_installed() or not would_help(options):
+        count = torch.cuda.device_count()
+        return f"{count} CUDA devices are here, and one of them is used: --device {ALL_CUDA} uses all"
+    if options.backend is not Runtime.AUTO or is_installed() or not openvino_is_faster(options):
         return ""
     return 'OpenVINO would be twice as fast: pip install "dpenet[openvino]"'

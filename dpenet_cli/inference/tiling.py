@@ -1,7 +1,7 @@
-"""How a picture is cut and its context kept. Integers only.
+"""How a picture is cut into strips: from its width, the widest strip and the halo to columns. Integers only.
 
 A picture is cut into strips of columns. Each strip carries the halo of columns that its result depends on, which is
-computed twice; down the strip the network slides in bands of rows whose context is kept, not recomputed. A picture
+computed twice; down the strip the network works in bands of rows whose context is stored, not recomputed. A picture
 that is not wider than a tile is one strip, and costs nothing extra.
 """
 
@@ -13,7 +13,7 @@ MIN_TILE = 32
 """Narrowest strip that running out of memory leads to, in pixels; below it the halo is nearly all of the work."""
 
 MIN_BAND_ROWS = 8
-"""Shortest band that running out of memory leads to, in pixels; below it what is kept between bands weighs most."""
+"""Shortest band that running out of memory leads to, in pixels; below it what is stored between bands weighs most."""
 
 
 class Strip(NamedTuple):

@@ -1,8 +1,12 @@
-"""The network through PyTorch: CUDA in fp16 autocast, CPU in bf16 where the hardware has it, fp32 everywhere."""
+"""The backend that runs everywhere: strips of a picture, or batches of frames, through PyTorch.
+
+Integers in, integers out, H×W×3 uint8 or uint16. The network runs in fp16 autocast on CUDA, in bf16 autocast on a CPU
+that has it in hardware, in fp32 anywhere; conversion, clamping and rounding are done on the device.
+"""
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,9 +15,9 @@ from torch import Tensor
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import DeviceError
-from dpenet_cli.inference.backend import NonFinite, OutOfMemory, PendingBatch, TileSize
+from dpenet_cli.inference.backend import NonFinite, OutOfMemory, PendingBatch, TileSize, is_out_of_memory, one_line
 from dpenet_cli.inference.cuda import CudaDevice, FramePipeline, QueuedDevice
-from dpenet_cli.inference.row_streaming import RowStream, slide
+from dpenet_cli.inference.row_streaming import RowStream
 from dpenet_cli.network.model import WHOLE, DPENet, NetworkSchedule
 from dpenet_cli.options import Precision
 from dpenet_cli.system.devices import cpu_has_bf16, resolve_device
@@ -22,7 +26,7 @@ _AUTOCAST = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
 _CPU_STRIP_BYTES = 16384
 """Widest strip on a CPU, in columns times bytes a value: 4,096 columns in fp32, 8,192 in bf16. The rows that the
-blocks keep between bands then take at most 0.4 GB, so that a 24-megapixel photograph needs less than 1.5 GB in all."""
+blocks store between bands then take at most 0.4 GB, so that a 24-megapixel photograph needs less than 1.5 GB in all."""
 
 _CPU_BAND_PIXELS, _CPU_BAND_ROWS = 16384, (8, 64)
 """Pixels in a band on a CPU, and bounds of its rows: small enough to stay in the caches between two convolutions, and
@@ -31,12 +35,11 @@ measured to be fastest from 512 to 6,000 columns."""
 _FEATURE_MAPS = 12
 """Feature maps of a band that are alive at once, convolution workspaces included; for sizing tiles on a GPU."""
 
-_KEPT_ROWS_PER_BLOCK = 48
-"""Rows that a DDRB keeps between bands: 2·2·(1+2+5) for its convolutions, 2+4+10 for its sums."""
+_STATE_ROWS_PER_BLOCK = 48
+"""Rows that a DDRB stores between bands: 2·2·(1+2+5) for its convolutions, 2+4+10 for its sums."""
 
 _MEMORY_SHARE = 0.6
 """Share of a GPU's free memory that is planned for; fragmentation and other programs get the rest."""
-
 
 _BATCH_PIXELS, _BATCH_FRAMES = 2**21, 16
 """Pixels in a batch of video frames on a GPU, and most frames in it: about one frame of 1920×1080, or sixteen small
@@ -67,9 +70,10 @@ class TorchBackend:
         try:
             self._model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         except RuntimeError as error:
-            raise DeviceError(str(self.device), _first_line(error), "Use another device, or --device cpu.") from error
-        self._queued: Callable[[torch.device], QueuedDevice] = CudaDevice
-        self._pipeline: tuple[FramePipeline, Precision, float] | None = None
+            raise DeviceError(str(self.device), one_line(error), "Use another device, or --device cpu.") from error
+        self._open: Callable[[torch.device], QueuedDevice] = CudaDevice
+        self._pipeline: FramePipeline | None = None
+        self._pipeline_key: tuple[object, ...] | None = None  # what it was made for
         self.receptive_radius = model.receptive_radius
         self.description = f"{_device_name(self.device)}, {self._chosen}"
 
@@ -87,14 +91,16 @@ class TorchBackend:
             fewest, most = _CPU_BAND_ROWS
             return TileSize(widest, min(max(_CPU_BAND_PIXELS // widest, fewest), most))
         config = self._model.config
-        rows = self._map_pixels(precision)  # of feature maps that are 1 column wide
-        kept = _KEPT_ROWS_PER_BLOCK * (config.n_ddrb + config.n_erpab)
+        # Memory is counted in rows of feature maps that are one column wide. A band of h rows needs _FEATURE_MAPS·h of
+        # them for each column, and what the blocks store besides.
+        rows = self._map_pixels(precision)
+        stored = _STATE_ROWS_PER_BLOCK * (config.n_ddrb + config.n_erpab)
         fewest = 64  # shorter bands leave a GPU waiting for kernel launches
-        widest = min(columns or width, width, max(rows // (_FEATURE_MAPS * fewest + kept), 1))
+        widest = min(columns or width, width, max(rows // (_FEATURE_MAPS * fewest + stored), 1))
         span = min(widest + 2 * self.receptive_radius, width)
         if rows // span >= _FEATURE_MAPS * height:
             return TileSize(widest, height)
-        return TileSize(widest, max((rows // span - kept) // _FEATURE_MAPS, fewest))
+        return TileSize(widest, max((rows // span - stored) // _FEATURE_MAPS, fewest))
 
     def _map_pixels(self, precision: Precision) -> int:
         """Pixels of feature maps that the GPU's free memory holds."""
@@ -102,64 +108,60 @@ class TorchBackend:
             free = int(torch.cuda.mem_get_info(self.device)[0])
             free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         except RuntimeError as error:
-            raise DeviceError(str(self.device), _first_line(error), "Use another device, or --device cpu.") from error
+            raise DeviceError(str(self.device), one_line(error), "Use another device, or --device cpu.") from error
         value_bytes = 4 if precision is Precision.FP32 else 2
         return int(free * _MEMORY_SHARE / (self._model.config.channels * value_bytes))
 
     def clean(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
-        """Slide down the strip, or take it whole if one band holds it."""
+        """Clean a strip in bands, or whole if one band holds it; see `Backend.clean`."""
         self._pipeline = None
-        with self._told():
-            if band_rows >= len(strip):
-                yield self._forward(strip, strip, WHOLE, precision, strength)
-            else:
-                yield from self._slide(strip, band_rows, precision, strength)
-
-    def _slide(self, strip: Pixels, band_rows: int, precision: Precision, strength: float) -> Iterator[Pixels]:
-        flow = RowStream(len(strip))
-        for band, rainy in slide(strip, band_rows, self.receptive_radius):
-            flow.begin_band()
-            rows = self._forward(band, rainy, flow, precision, strength)
-            if len(rows):
-                yield rows
+        schedule: NetworkSchedule = WHOLE
+        bands: Iterable[tuple[Pixels, Pixels]] = [(strip, strip)]
+        if band_rows < len(strip):
+            schedule = stream = RowStream(len(strip))
+            bands = stream.bands(strip, band_rows, self.receptive_radius)
+        with self._errors_named():
+            for band, rainy in bands:  # rainy: the input's rows at the place of those that come out
+                original = self._upload(rainy) if strength < 1.0 else None
+                levels, finite = self._step(
+                    self._upload(band),
+                    original,
+                    rows=len(rainy),
+                    schedule=schedule,
+                    precision=precision,
+                    strength=strength,
+                )  # 1×rows×w×3
+                if not finite:
+                    raise NonFinite("the network returned values that are not numbers")
+                if len(rainy):  # nothing comes out of the first bands
+                    yield np.asarray(levels[0].cpu().numpy(), strip.dtype)
 
     def frames_at_once(self, height: int, width: int, precision: Precision) -> int:
         """Enough frames to fill a GPU, if its memory holds them; on other devices frames come one by one."""
         if self.device.type != "cuda":
             return 0
         pixels = height * width
-        held = self._map_pixels(precision) // (_FEATURE_MAPS * pixels)
-        return min(held, max(_BATCH_PIXELS // pixels, 1), _BATCH_FRAMES)
+        fitting = self._map_pixels(precision) // (_FEATURE_MAPS * pixels)
+        return min(fitting, max(_BATCH_PIXELS // pixels, 1), _BATCH_FRAMES)
 
     def submit(self, frames: Sequence[Pixels], together: int, precision: Precision, strength: float) -> PendingBatch:
-        """Send frames through queues of the device; the memory for that is kept until a picture comes alone."""
-        shape, dtype = (together, *frames[0].shape), frames[0].dtype
-        known = self._pipeline
-        if known is None or (known[0].shape, known[0].dtype, *known[1:]) != (shape, dtype, precision, strength):
-            step = partial(self._step, rows=shape[1], flow=WHOLE, precision=precision, strength=strength)
-            self._pipeline = None
-            with self._told():
-                known = FramePipeline(self._queued(self.device), step, shape, dtype), precision, strength
-            self._pipeline = known
-        with self._told():
-            landing = known[0].submit(frames)
+        """Send frames through queues of the device; the memory for that is freed when a picture comes alone."""
+        shape = together, *frames[0].shape
+        key = shape, frames[0].dtype, precision, strength
+        if self._pipeline is None or self._pipeline_key != key:
+            step = partial(self._step, rows=shape[1], schedule=WHOLE, precision=precision, strength=strength)
+            self._pipeline = None  # its memory goes before there is another
+            with self._errors_named():
+                self._pipeline = FramePipeline(self._open(self.device), step, shape, frames[0].dtype)
+            self._pipeline_key = key
+        with self._errors_named():
+            pending = self._pipeline.submit(frames)
 
-        def land() -> list[Pixels]:
-            with self._told():
-                return landing()
+        def wait() -> list[Pixels]:
+            with self._errors_named():
+                return pending()
 
-        return land
-
-    def _forward(
-        self, band: Pixels, rainy: Pixels, flow: NetworkSchedule, precision: Precision, strength: float
-    ) -> Pixels:
-        """Run one band; `rainy` holds the input's rows at the place of those that come out."""
-        mixed = self._upload(rainy) if strength < 1.0 else None
-        given = self._upload(band)
-        clean, finite = self._step(given, mixed, rows=len(rainy), flow=flow, precision=precision, strength=strength)
-        if not finite:
-            raise NonFinite("the network returned values that are not numbers")
-        return np.asarray(clean[0].cpu().numpy(), band.dtype)
+        return wait
 
     @torch.inference_mode()
     def _step(
@@ -168,18 +170,18 @@ class TorchBackend:
         rainy: Tensor | None = None,
         *,
         rows: int,
-        flow: NetworkSchedule,
+        schedule: NetworkSchedule,
         precision: Precision,
         strength: float,
     ) -> tuple[Tensor, Tensor]:
         """Run the network on integers that are on the device, N×h×w×3; nothing here waits for the device.
 
         Args:
-            band: what goes in.
+            band: rows that go into the network.
             rainy: the input's rows at the place of those that come out; None where that is the band.
-            rows: how many of them are wanted.
-            flow: how rows reach the convolutions.
-            precision: of the network.
+            rows: how many of those that come out are wanted.
+            schedule: how rows reach the convolutions and the blocks.
+            precision: the network's own; what is around it is done in fp32.
             strength: share of the change that is applied.
 
         Returns:
@@ -187,11 +189,11 @@ class TorchBackend:
         """
         peak = 255.0 if band.dtype == torch.uint8 else 65535.0
         with self._arithmetic(precision):
-            restored = self._model(_unit(band, peak), flow).restored[:, :, :rows]
+            restored = self._model(_unit(band, peak), schedule).restored[:, :, :rows]  # N×3×rows×w
         finite = torch.isfinite(restored).all()
         if strength < 1.0:
             restored = torch.lerp(_unit(band if rainy is None else rainy, peak), restored, strength)
-        levels = restored.clamp(0.0, 1.0).mul_(peak).round_().permute(0, 2, 3, 1)
+        levels = restored.clamp(0.0, 1.0).mul_(peak).round_().permute(0, 2, 3, 1)  # N×rows×w×3
         return levels.to(torch.uint8 if band.dtype == torch.uint8 else torch.int32), finite  # few know uint16
 
     def _upload(self, rows: Pixels) -> Tensor:
@@ -199,14 +201,14 @@ class TorchBackend:
         return torch.from_numpy(np.array(rows, order="C")).to(self.device).unsqueeze(0)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         """Turn what PyTorch raises into what the engine knows."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            if _is_out_of_memory(error):
-                raise OutOfMemory(_first_line(error)) from error
-            raise DeviceError(str(self.device), _first_line(error), "Try --device cpu, or fewer --threads.") from error
+            if is_out_of_memory(error):
+                raise OutOfMemory(one_line(error)) from error
+            raise DeviceError(str(self.device), one_line(error), "Try --device cpu, or fewer --threads.") from error
 
     @contextlib.contextmanager
     def _arithmetic(self, precision: Precision) -> Iterator[None]:
@@ -269,18 +271,3 @@ class _IeeeConvolutions:
 
 
 _ieee_convolutions = _IeeeConvolutions()
-
-
-_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "could not create a memory object", "ALLOC_FAILED")
-"""What PyTorch's CPU allocator, oneDNN, the CUDA driver, cuDNN, cuBLAS and MPS say, without a type of their own."""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error)
-    memory_types = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, memory_types) or any(message in text for message in _MEMORY_MESSAGES)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Weights on disk: their names, the network that a file describes, and the one writer.
+"""Weights on disk: from a name or a path to the network that the file describes, and from a network to a file.
 
 Our files are ``.safetensors`` that carry a card (`WeightsCard`) in the header's metadata; other kinds are read too
 (`dpenet_cli.network.state_dicts`). The configuration is inferred from the tensors' names and shapes, and loading is
@@ -72,15 +72,15 @@ def find_weights(weights: str | Path) -> Path:
     """
     if isinstance(weights, str) and weights in shipped_names():
         return weights_folder() / f"{weights}.safetensors"
-    published = PRETRAINED.get(str(weights))
-    if published and published.path.is_file():
-        return published.path
+    pretrained = PRETRAINED.get(str(weights))
+    if pretrained and pretrained.path.is_file():
+        return pretrained.path
     path = Path(weights)
     if os.path.isfile(path):  # noqa: PTH113 - false, not an error, for names that no file system can hold
         return path
-    if published:
-        why = f"these published weights are not on this machine (looked for at {published.path})"
-        raise WeightsError(published.name, why, f"Run: dpenet weights pull {published.name}")
+    if pretrained:
+        why = f"these published weights are not on this machine (looked for at {pretrained.path})"
+        raise WeightsError(pretrained.name, why, f"Run: dpenet weights pull {pretrained.name}")
     names = ", ".join(shipped_names()) or "none: the installation is damaged"
     why = "it is a folder" if os.path.isdir(path) else "there is no such file, and no weights of that name"  # noqa: PTH112
     step = f"Give a .safetensors or .pth file, one of the shipped names ({names}), or one of `dpenet weights list`."
@@ -89,6 +89,8 @@ def find_weights(weights: str | Path) -> Path:
 
 def load_model(weights: str | Path) -> DPENet:
     """Build the network that a weights file describes, in eval mode, fp32, on the CPU, without gradients.
+
+    Its configuration is read off the tensors, so a file needs no card to be loaded.
 
     Args:
         weights: a shipped name such as ``general``, a published one such as ``published-rain100l`` once it is pulled,
@@ -99,7 +101,7 @@ def load_model(weights: str | Path) -> DPENet:
     """
     path = find_weights(weights)
     state = read_tensors(path)
-    config = _infer_config(path, state)
+    config = _infer_config(path, state)  # bounded, so that a file that lies costs no memory
     with torch.device("meta"):  # no memory is taken until the shapes are known to fit
         model = DPENet(config)
     _check_tensors(path, state, model)
@@ -131,6 +133,11 @@ def read_card(weights: str | Path) -> WeightsCard:
 
 def save_model(model: DPENet, path: Path, card: WeightsCard) -> None:
     """Write the weights as safetensors that describe themselves; whole or not at all.
+
+    Args:
+        model: the network, on any device.
+        path: the file, replaced if it exists; its folder must be there.
+        card: what the file is to say of itself.
 
     Raises:
         OSError: the file could not be written.
@@ -172,7 +179,11 @@ def _infer_config(path: Path, state: dict[str, Tensor]) -> DPENetConfig:
 
 
 def _check_tensors(path: Path, state: dict[str, Tensor], model: DPENet) -> None:
-    """Compare names, shapes, dtypes and values with what the configuration needs."""
+    """Compare names, shapes, dtypes and values with what the configuration needs.
+
+    Raises:
+        WeightsError: one of them is not what it must be.
+    """
     expected = {key: value.shape for key, value in model.state_dict().items()}
     if missing := sorted(expected.keys() - state.keys()):
         raise damaged(path, f"{len(missing)} tensors are missing, {missing[0]} first")
@@ -183,6 +194,7 @@ def _check_tensors(path: Path, state: dict[str, Tensor], model: DPENet) -> None:
             raise damaged(path, f"{key} has shape {tuple(tensor.shape)} instead of {tuple(expected[key])}")
         if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
             raise damaged(path, f"{key} is {tensor.dtype}, {tensor.layout} instead of dense fp32, fp16 or bf16")
+        # a pickle may claim a tensor of a billion values that all lie at one address
         if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise damaged(path, f"{key} claims more values than the file holds")
         if not torch.isfinite(tensor).all():

@@ -1,4 +1,6 @@
-"""DPENet, the network: R2Net removes the rain streaks, DRNet restores the detail beneath them.
+"""DPENet, the network: a rainy picture in, the picture without streaks and the restored picture out.
+
+R2Net removes the rain streaks, DRNet restores the detail beneath them. All pictures are N×3×H×W, RGB, 0..1:
 
     rainy ─┬─ 1×1 ─ ReLU ─ DDRB ×10 ─ 1×1 ─(+)─ stage 1, streak-free
            └────────────────────────────────┘ │
@@ -11,12 +13,13 @@ Pattern Recognition 148 (2024) 110205, arXiv 2205.03553, figure 1. The two 1×1 
 code published beside the paper's weights puts a ReLU after them, under which no streak could be darkened; linear,
 those weights reproduce the author's own result picture.
 
-The data flow is written once. How the convolutions get their rows is a `NetworkSchedule`: the whole picture at
-once (`WHOLE`), or band after band with the context kept (`dpenet_cli.inference.row_streaming`).
+The data flow is written once. In which order rows go through it is a `NetworkSchedule`: the whole picture at once
+(`WHOLE`), or band after band with its context stored (`dpenet_cli.inference.row_streaming`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,17 +51,28 @@ class Stages(NamedTuple):
     restored: Tensor
 
 
-class NetworkSchedule(Protocol):
-    """How rows reach a convolution. The order of the calls is the same in every forward pass."""
+class BlockSchedule(Protocol):
+    """How rows reach the convolutions of a block. The order of the calls is the same in every forward pass."""
 
     def conv(self, layer: nn.Conv2d, rows: Tensor, *, rectify: bool = False) -> Tensor:
-        """Apply `layer` (stride 1, zero-padded to keep the size) to N×C×h×W; the rows that come out may lag behind.
+        """Apply a convolution; the rows that come out may lag behind those that go in.
 
-        With `rectify`, `rows` goes through a ReLU first; a flow may then keep one copy of what is also summed.
+        Args:
+            layer: a convolution of stride 1, zero-padded to keep the size.
+            rows: the next rows of its input, N×C×h×W.
+            rectify: put them through a ReLU first. A schedule may store them as they were before it, so that one copy
+                serves a sum of the same rows too.
+
+        Returns:
+            The rows of its output whose context is there, N×C'×h'×W.
         """
 
     def align(self, earlier: Tensor, like: Tensor) -> Tensor:
         """Give the rows of `earlier` that stand at the same place in the picture as those of `like`."""
+
+
+class NetworkSchedule(BlockSchedule, Protocol):
+    """How rows reach the convolutions and the blocks of the network."""
 
     def block(self, block: nn.Module, rows: Tensor) -> Tensor:
         """Run a `DDRB` or an `ERPAB` on N×C×h×W, by its own forward pass or by something that equals it."""
@@ -90,6 +104,10 @@ def _conv1x1(inputs: int, outputs: int, *, bias: bool = False) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 1, bias=bias)
 
 
+def _conv_pair(channels: int, dilation: int) -> Sequence[nn.Conv2d]:
+    return cast("Sequence[nn.Conv2d]", nn.ModuleList(_conv3x3(channels, channels, dilation) for _ in range(2)))
+
+
 class DDRB(nn.Module):
     """Dilated dense residual block: three pairs of 3×3 convolutions with dilations 1, 2 and 5, densely summed.
 
@@ -100,25 +118,17 @@ class DDRB(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.dconv1 = nn.ModuleList(_conv3x3(channels, channels, DILATIONS[0]) for _ in range(2))
-        self.dconv2 = nn.ModuleList(_conv3x3(channels, channels, DILATIONS[1]) for _ in range(2))
-        self.dconv5 = nn.ModuleList(_conv3x3(channels, channels, DILATIONS[2]) for _ in range(2))
+        self.dconv1, self.dconv2, self.dconv5 = (_conv_pair(channels, dilation) for dilation in DILATIONS)
 
-    def forward(self, x: Tensor, flow: NetworkSchedule = WHOLE) -> Tensor:
+    def forward(self, x: Tensor, schedule: BlockSchedule = WHOLE) -> Tensor:
         """Run the block. x: N×C×H×W."""
-        x1 = _pair(self.dconv1, x, flow)
-        sum1 = flow.align(x, x1) + x1
-        x2 = _pair(self.dconv2, sum1, flow, rectify=True)
-        sum2 = flow.align(sum1, x2) + x2
-        x3 = _pair(self.dconv5, sum2, flow, rectify=True)
-        return relu(flow.align(sum2, x3) + x3)
-
-
-def _pair(convs: nn.ModuleList, x: Tensor, flow: NetworkSchedule, *, rectify: bool = False) -> Tensor:
-    first, second = convs
-    assert isinstance(first, nn.Conv2d)
-    assert isinstance(second, nn.Conv2d)
-    return flow.conv(second, flow.conv(first, x, rectify=rectify), rectify=True)
+        conv, align = schedule.conv, schedule.align
+        x1 = conv(self.dconv1[1], conv(self.dconv1[0], x), rectify=True)  # N×C×H×W, as is all that follows
+        sum1 = align(x, x1) + x1
+        x2 = conv(self.dconv2[1], conv(self.dconv2[0], sum1, rectify=True), rectify=True)
+        sum2 = align(sum1, x2) + x2
+        x3 = conv(self.dconv5[1], conv(self.dconv5[0], sum2, rectify=True), rectify=True)
+        return relu(align(sum2, x3) + x3)
 
 
 class PixelAttention(nn.Module):
@@ -131,9 +141,10 @@ class PixelAttention(nn.Module):
         self.squeeze = _conv3x3(channels, 1)
         self.excite = _conv3x3(1, channels)
 
-    def forward(self, features: Tensor, flow: NetworkSchedule = WHOLE) -> Tensor:
+    def forward(self, features: Tensor, schedule: BlockSchedule = WHOLE) -> Tensor:
         """Weigh the features. features: N×C×H×W."""
-        return torch.sigmoid(flow.conv(self.excite, flow.conv(self.squeeze, features), rectify=True))
+        squeezed = schedule.conv(self.squeeze, features)  # N×1×H×W
+        return torch.sigmoid(schedule.conv(self.excite, squeezed, rectify=True))  # N×C×H×W
 
 
 class ERPAB(nn.Module):
@@ -146,21 +157,20 @@ class ERPAB(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inconv1 = _conv3x3(channels, channels, DILATIONS[0])
-        self.inconv2 = _conv3x3(channels, channels, DILATIONS[1])
-        self.inconv5 = _conv3x3(channels, channels, DILATIONS[2])
+        self.inconv1, self.inconv2, self.inconv5 = (_conv3x3(channels, channels, dilation) for dilation in DILATIONS)
         self.outconv = _conv1x1(len(DILATIONS) * channels, channels, bias=True)
         self.pa = PixelAttention(channels)
 
-    def forward(self, x: Tensor, flow: NetworkSchedule = WHOLE) -> Tensor:
+    def forward(self, x: Tensor, schedule: BlockSchedule = WHOLE) -> Tensor:
         """Run the block. x: N×C×H×W."""
-        x1 = flow.conv(self.inconv1, x)
-        x2 = flow.conv(self.inconv2, x)
-        x5 = flow.conv(self.inconv5, x)  # reaches furthest, so the others wait for it
-        branches = torch.cat([flow.align(x1, x5), flow.align(x2, x5), x5], dim=1)
-        features = relu(flow.conv(self.outconv, branches))
-        attention = self.pa(features, flow)
-        return relu(flow.align(features, attention) * attention + flow.align(x, attention))
+        conv, align = schedule.conv, schedule.align
+        x1 = conv(self.inconv1, x)  # N×C×H×W
+        x2 = conv(self.inconv2, x)
+        x5 = conv(self.inconv5, x)  # reaches furthest, so the others wait for it
+        branches = torch.cat([align(x1, x5), align(x2, x5), x5], dim=1)  # N×3C×H×W
+        features = relu(conv(self.outconv, branches))  # N×C×H×W
+        attention = self.pa(features, schedule)  # N×C×H×W, 0..1
+        return relu(align(features, attention) * attention + align(x, attention))
 
 
 class R2Net(nn.Module):
@@ -173,12 +183,12 @@ class R2Net(nn.Module):
         self.outconv = _conv1x1(config.channels, 3)
         self.radius = config.n_ddrb * DDRB.radius
 
-    def forward(self, rainy: Tensor, flow: NetworkSchedule = WHOLE) -> Tensor:
+    def forward(self, rainy: Tensor, schedule: NetworkSchedule = WHOLE) -> Tensor:
         """Estimate the residual. rainy: N×3×H×W, RGB, 0..1."""
-        features = relu(flow.conv(self.inconv, rainy))
+        features = relu(schedule.conv(self.inconv, rainy))  # N×C×H×W
         for block in self.ddrb:
-            features = flow.block(block, features)
-        return flow.conv(self.outconv, features)
+            features = schedule.block(block, features)
+        return schedule.conv(self.outconv, features)  # N×3×H×W
 
 
 class DRNet(nn.Module):
@@ -191,12 +201,12 @@ class DRNet(nn.Module):
         self.outconv = _conv1x1(config.channels, 3)
         self.radius = config.n_erpab * ERPAB.radius
 
-    def forward(self, streak_free: Tensor, flow: NetworkSchedule = WHOLE) -> Tensor:
+    def forward(self, streak_free: Tensor, schedule: NetworkSchedule = WHOLE) -> Tensor:
         """Estimate the residual. streak_free: N×3×H×W, RGB, nominally 0..1."""
-        features = relu(flow.conv(self.inconv, relu(streak_free)))
+        features = relu(schedule.conv(self.inconv, relu(streak_free)))  # N×C×H×W
         for block in self.erpab:
-            features = flow.block(block, features)
-        return flow.conv(self.outconv, features)
+            features = schedule.block(block, features)
+        return schedule.conv(self.outconv, features)  # N×3×H×W
 
 
 class DPENet(nn.Module):
@@ -214,26 +224,26 @@ class DPENet(nn.Module):
         self.drnet = DRNet(self.config)
         self.receptive_radius = self.r2net.radius + self.drnet.radius
 
-    def forward(self, rainy: Tensor, flow: NetworkSchedule = WHOLE) -> Stages:
+    def forward(self, rainy: Tensor, schedule: NetworkSchedule = WHOLE) -> Stages:
         """Derain.
 
         Under autocast the two residuals are computed in the reduced precision and added to `rainy` in its own.
 
         Args:
             rainy: N×3×H×W float tensor, RGB, 0..1.
-            flow: how rows reach the convolutions.
+            schedule: how rows reach the convolutions and the blocks.
 
         Returns:
             Both stages, each N×3×H×W, in the dtype of `rainy`, not clamped.
         """
-        residual = self.r2net(rainy, flow)
-        streak_free = flow.align(rainy, residual) + residual
-        detail = self.drnet(streak_free, flow)
-        return Stages(streak_free, flow.align(streak_free, detail) + detail)
+        residual = self.r2net(rainy, schedule)
+        streak_free = schedule.align(rainy, residual) + residual
+        detail = self.drnet(streak_free, schedule)
+        return Stages(streak_free, schedule.align(streak_free, detail) + detail)
 
-    def residual(self, rainy: Tensor, flow: NetworkSchedule = WHOLE) -> Tensor:
+    def residual(self, rainy: Tensor, schedule: NetworkSchedule = WHOLE) -> Tensor:
         """Estimate restored − rainy, without the picture's own size drowning it. rainy: N×3×H×W, RGB, 0..1."""
-        streaks = self.r2net(rainy, flow)
-        detail = self.drnet(flow.align(rainy, streaks) + streaks, flow)
-        residual: Tensor = flow.align(streaks, detail) + detail
+        streaks = self.r2net(rainy, schedule)
+        detail = self.drnet(schedule.align(rainy, streaks) + streaks, schedule)
+        residual: Tensor = schedule.align(streaks, detail) + detail
         return residual

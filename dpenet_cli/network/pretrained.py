@@ -1,4 +1,4 @@
-"""The weights that the paper's authors published: what is known of them, and how a user fetches them.
+"""The weights that the paper's authors published: from a name to what is known of them, and to a file in the cache.
 
 They lie in the authors' repository, without a licence, so dpenet does not ship them; a user may download them. Address,
 size and SHA-256 are pinned here: whatever a server sends, only these very files get their names in the cache.
@@ -55,7 +55,7 @@ class PretrainedWeights:
     Attributes:
         name: what dpenet calls it.
         file: what the authors call it.
-        sha256: of the file, in hexadecimal.
+        sha256: SHA-256 of the file, in hexadecimal.
         trained_on: the set whose training pictures they were made from.
         score: on that set's test pictures, or None where we have not measured it.
     """
@@ -145,10 +145,13 @@ def pull(
     such file. One that is there already and right is not downloaded again.
 
     Args:
-        weights: what to fetch.
-        progress: told as bytes arrive.
+        weights: the file to fetch.
+        progress: called as bytes arrive.
         silence: seconds without a byte after which to give up.
         deadline: seconds for the whole file.
+
+    Returns:
+        The path of the file.
 
     Raises:
         DownloadError: no connection, an answer that is an error, a cut or slow connection, a wrong checksum.

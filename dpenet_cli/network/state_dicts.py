@@ -1,4 +1,4 @@
-"""Weights files as tensors: the one reader of them, which trusts nothing that a file says.
+"""Weights files as tensors: from a path to a state dict, by the one reader, which trusts nothing that a file says.
 
 Two kinds of file are read:
 
@@ -134,7 +134,7 @@ def _names_in_pickle(data: bytes) -> set[tuple[str, str]]:
     return names
 
 
-_PUBLISHED_KEYS = (
+_PRETRAINED_KEYS = (
     (r"inconv1\.0\.weight", r"r2net.inconv.weight"),
     (r"outconv1\.0\.weight", r"r2net.outconv.weight"),
     (r"inconv2\.0\.weight", r"drnet.inconv.weight"),
@@ -154,7 +154,7 @@ _PUBLISHED_KEYS = (
 def _module_key(key: str) -> str:
     """Translate one published key; other keys pass through. DataParallel's ``module.`` prefix is dropped."""
     key = str(key).removeprefix("module.")
-    for pattern, ours in _PUBLISHED_KEYS:
+    for pattern, ours in _PRETRAINED_KEYS:
         if match := re.fullmatch(pattern, key):
             groups = list(match.groups())
             if groups:

@@ -76,7 +76,7 @@ def test_the_precision_has_a_reason(description, part):
 def test_advice_about_what_to_install(monkeypatch):
     from dpenet_cli.inference import select
 
-    monkeypatch.setattr(select, "would_help", lambda _: True)
+    monkeypatch.setattr(select, "openvino_is_faster", lambda _: True)
     monkeypatch.setattr(select, "is_installed", lambda: False)
     assert any("dpenet[openvino]" in line for line in doctor._advice())
     assert "openvino is not installed" in doctor.gather()["engine"]["backends"]

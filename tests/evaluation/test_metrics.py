@@ -134,7 +134,7 @@ def test_published_weights_score_as_known(data, name):
 
 
 class Rounded:
-    """A `Flow` that stores what a reduced precision stores and sums as tensor cores do: products in fp32.
+    """A `NetworkSchedule` that stores what a reduced precision stores and sums as tensor cores do: products in fp32.
 
     It needs no hardware that has the precision, and is as fast as fp32.
     """

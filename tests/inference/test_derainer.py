@@ -1,9 +1,10 @@
 """The engine: exact at any tile size, and what it does when memory runs out or numbers overflow."""
 
-import contextlib
+import doctest
 import logging
+import sys
 import threading
-from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,39 +13,25 @@ from conftest import TINY, lively_model, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiles import FixedTiles, untiled
 
+import dpenet_cli
 from dpenet_cli import EngineOptions, Precision
-from dpenet_cli.errors import DeviceError, ImageError, OptionError, WeightsError
+from dpenet_cli.batch.pictures import RunOptions, Status, run
+from dpenet_cli.batch.planning import plan_pictures
+from dpenet_cli.errors import DeviceError, ImageError, WeightsError
+from dpenet_cli.inference import derainer, multi_gpu
 from dpenet_cli.inference.backend import NonFinite, OutOfMemory, TileSize
-from dpenet_cli.inference.derainer import LOOK_AHEAD, Derainer
+from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.row_streaming import RowStream
 from dpenet_cli.inference.tiling import plan
 from dpenet_cli.inference.torch import TorchBackend
 from dpenet_cli.network.model import DPENetConfig
-from dpenet_cli.options import SaveOptions, VideoCodec, VideoOptions
 
 MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
 DEEP = lively_model(DPENetConfig(channels=3))  # the paper's depth, so its 181 pixels
 GREY_LEVEL = 1 / 255
-
-
-class FixedTiles(TorchBackend):
-    """The real backend with tiles of a given size."""
-
-    def __init__(self, model, size):
-        super().__init__(model, "cpu", Precision.FP32)
-        self.size = size
-
-    def tile_size(self, height, width, precision, columns):
-        return TileSize(min(columns or self.size.columns, width), self.size.band_rows)
-
-
-def whole(model, rainy):
-    """The untiled result in grey levels, float."""
-    peak = np.iinfo(rainy.dtype).max
-    tensor = torch.from_numpy(rainy.astype(np.float32) / peak).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        return model(tensor).restored[0].permute(1, 2, 0).clamp(0, 1).numpy().astype(np.float64) * peak
+PACKAGE = Path(dpenet_cli.__file__).parent
 
 
 def test_far_context_matters_in_the_test_network():
@@ -53,7 +40,7 @@ def test_far_context_matters_in_the_test_network():
     changed = rainy.copy()
     changed[:, 0] = 255 - changed[:, 0]
     radius = MODEL.receptive_radius
-    reach = np.abs(whole(MODEL, rainy) - whole(MODEL, changed)).max(axis=(0, 2))
+    reach = np.abs(untiled(MODEL, rainy) - untiled(MODEL, changed)).max(axis=(0, 2))
     assert reach[radius - 8 : radius + 1].max() > 1e-3
     assert reach[radius + 1 :].max() == 0
 
@@ -70,7 +57,7 @@ def test_tiled_equals_untiled(height, width, columns, rows, dtype):
     rainy = picture(height, width, dtype)
     engine = Derainer(FixedTiles(MODEL, TileSize(columns, rows)), EngineOptions(precision=Precision.FP32))
     tiled = engine(rainy)
-    reference = whole(MODEL, rainy)
+    reference = untiled(MODEL, rainy)
     slack = 1e-3 * np.iinfo(dtype).max / 255  # a thousandth of an 8-bit grey level
     # an integer may only differ from the rounded reference where that lies within the slack of a half
     assert np.abs(tiled - reference).max() <= 0.5 + slack
@@ -80,13 +67,13 @@ def test_tiled_equals_untiled(height, width, columns, rows, dtype):
 @given(height=st.integers(1, 90), width=st.integers(1, 40), rows=st.integers(1, 100), n=st.integers(1, 2))
 def test_bands_equal_the_whole_in_floats(height, width, rows, n):
     tensor = torch.rand(n, 3, height, width)
-    flow = RowStream(height)
+    stream = RowStream(height)
     below = torch.cat([tensor, torch.zeros(n, 3, MODEL.receptive_radius, width)], dim=2)
     with torch.inference_mode():
         out = []
         for top in range(0, below.shape[2], rows):
-            flow.begin_band()
-            out.append(MODEL(below[:, :, top : top + rows], flow).restored)
+            stream.begin_band()
+            out.append(MODEL(below[:, :, top : top + rows], stream).restored)
         banded = torch.cat(out, dim=2)
         assert banded.shape == tensor.shape
         assert (banded - MODEL(tensor).restored).abs().max() <= 1e-3 * GREY_LEVEL
@@ -97,21 +84,21 @@ def test_odd_shapes_at_the_papers_depth(height, width):
     rainy = picture(height, width)
     for size in (TileSize(256, 8), TileSize(100, 33), TileSize(10000, 10000)):
         tiled = Derainer(FixedTiles(DEEP, size), EngineOptions(precision=Precision.FP32))(rainy)
-        assert np.abs(tiled - whole(DEEP, rainy)).max() <= 0.5 + 1e-3
+        assert np.abs(tiled - untiled(DEEP, rainy)).max() <= 0.5 + 1e-3
 
 
 def test_bands_hold_memory_that_does_not_grow_with_height():
-    def kept(height):
-        flow = RowStream(height)
+    def most_bytes(height):
+        stream = RowStream(height)
         sizes = []
         with torch.inference_mode():
             for _ in range(0, height + MODEL.receptive_radius, 8):
-                flow.begin_band()
-                MODEL(torch.rand(1, 3, 8, 16), flow)
-                sizes.append(sum(t.untyped_storage().nbytes() for t in flow._kept if t is not None))
+                stream.begin_band()
+                MODEL(torch.rand(1, 3, 8, 16), stream)
+                sizes.append(sum(t.untyped_storage().nbytes() for t in stream._state if t is not None))
         return max(sizes)
 
-    assert kept(2000) == kept(200)
+    assert most_bytes(2000) == most_bytes(200)
 
 
 @settings(max_examples=200, deadline=None)
@@ -196,7 +183,7 @@ def test_out_of_memory_halves_the_tile_says_so_and_goes_on(caplog):
     engine = Derainer(backend, EngineOptions())
     with caplog.at_level(logging.WARNING, "dpenet_cli"):
         clean = engine(rainy)
-    assert np.abs(clean - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+    assert np.abs(clean - untiled(MODEL, rainy)).max() <= 0.5 + 1e-3
     assert [record.getMessage() for record in caplog.records][-1].endswith("tiles of 100×8 pixels")
     backend.tried.clear()
     engine(rainy)
@@ -225,7 +212,7 @@ class Overflowing(FixedTiles):
 def test_overflow_is_run_again_in_fp32():
     rainy = picture(120, 90)
     clean = Derainer(Overflowing(MODEL, TileSize(50, 16)), EngineOptions())(rainy)
-    assert np.abs(clean - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+    assert np.abs(clean - untiled(MODEL, rainy)).max() <= 0.5 + 1e-3
 
 
 def test_weights_that_give_no_numbers_are_an_error():
@@ -233,25 +220,6 @@ def test_weights_that_give_no_numbers_are_an_error():
     model.r2net.outconv.weight.fill_(float("nan"))
     with pytest.raises(WeightsError, match="not numbers"):
         Derainer(FixedTiles(model, TileSize(64, 64)), EngineOptions())(picture(20, 20))
-
-
-def test_sixteen_bit_pictures_run_in_fp32_under_auto():
-    backend = TorchBackend(MODEL, "cpu", Precision.AUTO)
-    assert backend.precision_for(np.dtype(np.uint16)) is Precision.FP32
-    forced = TorchBackend(MODEL, "cpu", Precision.BF16)
-    assert forced.precision_for(np.dtype(np.uint16)) is Precision.BF16
-
-
-def test_bf16_adds_its_residual_in_fp32():
-    """A network whose residual is zero returns a 16-bit picture to the last bit, bf16 or not."""
-    model = lively_model(TINY)
-    for network in (model.r2net, model.drnet):
-        network.outconv.weight.zero_()
-    rainy = picture(40, 40, np.uint16)
-    for size in (TileSize(64, 64), TileSize(64, 8)):
-        backend = FixedTiles(model, size)
-        backend._wanted = backend._chosen = Precision.BF16
-        assert np.array_equal(Derainer(backend, EngineOptions())(rainy), rainy)
 
 
 def test_threads_share_one_engine():
@@ -278,67 +246,6 @@ def test_progress_rises_to_one():
     assert shares[-1] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        *({"tile": 0}, {"tile": 1.5}, {"threads": 0}, {"strength": 1.5}, {"strength": float("nan")}),
-        *({"precision": "fp8"}, {"device": None}, {"tile": True}, {"threads": True}, {"tile": "9"}, {"threads": 2.0}),
-        *({"strength": "x"}, {"strength": None}, {"strength": True}, {"strength": float("inf")}, {"precision": None}),
-        *({"backend": 3}, {"device": 0}, {"strength": -0.1}, {"strength": 1j}),
-    ],
-)
-def test_impossible_options_are_refused(options):
-    with pytest.raises(OptionError):
-        EngineOptions(**options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        *({"quality": "x"}, {"quality": True}, {"quality": 95.0}, {"strip_metadata": "no"}, {"strip_metadata": None}),
-        *({"quality": 0}, {"quality": 101}),
-    ],
-)
-def test_impossible_ways_to_save_are_refused(options):
-    with pytest.raises(OptionError):
-        SaveOptions(**options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        *({"start": -5}, {"start": "5"}, {"start": float("nan")}, {"start": True}, {"end": 0}, {"end": -1}),
-        *({"start": 5, "end": 5}, {"preview": float("inf")}, {"preview": 0}, {"checkpoint": None}),
-        *({"checkpoint": "10"}, {"crf": True}, {"crf": 18.0}, {"crf": "18"}, {"codec": "gif"}, {"encoder": None}),
-        *({"video_stream": -1}, {"video_stream": 0.0}, {"hdr": 1}, {"overwrite": "yes"}, {"preset": 5}),
-    ],
-)
-def test_impossible_videos_are_refused(options):
-    with pytest.raises(OptionError):
-        VideoOptions(**options)
-
-
-def test_seconds_may_be_any_numbers_and_codecs_plain_strings():
-    options = VideoOptions(start=1.5, end=2, codec="av1")
-    assert (options.start, options.end, options.codec) == (Fraction(3, 2), Fraction(2), VideoCodec.AV1)
-    assert isinstance(options.end, Fraction)
-
-
-@pytest.mark.parametrize(
-    ("device", "error"),
-    [("gpu", OptionError), ("cuda:x", OptionError), ("cuda:99", DeviceError), ("cpu:1", OptionError)],
-)
-def test_unknown_devices_are_refused(device, error):
-    with pytest.raises(error):
-        TorchBackend(MODEL, device, Precision.AUTO)
-
-
-def test_precision_may_be_a_plain_string():
-    assert EngineOptions(precision="fp32").precision is Precision.FP32
-    with pytest.raises(DeviceError, match="needs a CUDA device"):
-        TorchBackend(MODEL, "cpu", EngineOptions(precision="fp16").precision)
-
-
 def test_shorter_bands_come_before_narrower_strips(caplog):
     class ShortBands(FixedTiles):
         def clean(self, strip, band_rows, precision, strength):
@@ -349,111 +256,51 @@ def test_shorter_bands_come_before_narrower_strips(caplog):
     rainy = picture(60, 20)
     engine = Derainer(ShortBands(MODEL, TileSize(400, 60)), EngineOptions())
     with caplog.at_level(logging.WARNING, "dpenet_cli"):
-        assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+        assert np.abs(engine(rainy) - untiled(MODEL, rainy)).max() <= 0.5 + 1e-3
     assert caplog.records[-1].getMessage().endswith("tiles of 20×8 pixels")
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (RuntimeError("CUDA error: out of memory"), OutOfMemory),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), OutOfMemory),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), OutOfMemory),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), OutOfMemory),
-        (MemoryError(), OutOfMemory),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceError),
-    ],
-)
-def test_what_devices_say_is_understood(monkeypatch, error, expected):
-    def fail(*_):
-        raise error
-
-    backend = TorchBackend(lively_model(TINY), "cpu", Precision.FP32)
-    monkeypatch.setattr(backend, "_upload", fail)
-    for band_rows in (8, 100):
-        with pytest.raises(expected):
-            list(backend.clean(picture(20, 20), band_rows, Precision.FP32, 1.0))
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    height=st.integers(1, 20000),
-    width=st.integers(1, 60000),
-    free=st.integers(2**20, 2**37),
-    columns=st.one_of(st.none(), st.integers(1, 10000)),
-    precision=st.sampled_from([Precision.FP32, Precision.FP16]),
-)
-def test_tiles_on_cuda_fit_the_free_memory(height, width, free, columns, precision):
-    backend = TorchBackend(DEEP, "cpu", Precision.FP32)
-    backend.device = torch.device("cuda:0")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 2**37))
-        patch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
-        patch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
-        size = backend.tile_size(height, width, precision, columns)
-    assert 1 <= size.columns <= min(width, columns or width)
-    assert size.band_rows >= 1
-    span = min(size.columns + 2 * DEEP.receptive_radius, width)
-    value = 3 * (4 if precision is Precision.FP32 else 2)  # three channels in this network
-    if size.columns > 1:  # where even one column is too much, running out of memory tells
-        kept = 0 if size.band_rows >= height else 48 * 13
-        assert (
-            span * (12 * min(size.band_rows, height) + kept) * value
-            <= free + 12 * 64 * 362 * value + 362 * kept * value
-        )
-
-
-def test_ieee_single_is_asked_of_cudnn_and_nothing_else_changes():
-    from dpenet_cli.inference.torch import _ieee_convolutions
-
-    convolutions = torch.backends.cudnn.conv
-    before = convolutions.fp32_precision
-    with contextlib.ExitStack() as one, contextlib.ExitStack() as another:  # threads that overlap
-        one.enter_context(_ieee_convolutions)
-        another.enter_context(_ieee_convolutions)
-        one.close()
-        assert convolutions.fp32_precision == "ieee"
-    assert convolutions.fp32_precision == before
-
-
-def test_the_callers_code_runs_outside_inference_mode_and_autocast():
-    backend = FixedTiles(lively_model(TINY), TileSize(64, 8))
-    backend._wanted = backend._chosen = Precision.BF16
-    seen = []
-
-    def progress(_):
-        seen.append((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
-
-    Derainer(backend, EngineOptions())(picture(40, 40), progress)
-    assert set(seen) == {(False, False)}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize(
-    ("precision", "levels"), [(Precision.FP32, 0.1), (Precision.FP16, 2.5), (Precision.BF16, 12.0)]
-)
-def test_cuda_equals_the_cpu(precision, levels):
-    """In 16 bits, whose rounding is 1/257 of a grey level: in 8 bits a tie may round either way."""
-    rainy = picture(300, 500).astype(np.uint16) * 257
-    model = lively_model(DPENetConfig())
-    on_gpu = Derainer(TorchBackend(model, "cuda", precision), EngineOptions())(rainy)
-    assert np.abs(on_gpu - whole(lively_model(DPENetConfig()), rainy)).max() / 257 <= levels
-
-
-def test_a_stream_of_frames_looks_ahead_a_little():
+def test_frames_that_go_one_by_one_are_not_taken_ahead():
     engine = Derainer(TorchBackend(MODEL, "cpu", Precision.FP32), EngineOptions())
     taken = []
 
-    def film():
+    def video():
         for number in range(8):
             taken.append(number)
             yield picture(20, 30, seed=number)
 
-    stream = engine.stream(film())
-    first = next(stream)
-    assert len(taken) == 1 + LOOK_AHEAD
-    rest = list(stream)
-    for number, frame in enumerate([first, *rest]):
+    for number, frame in enumerate(engine.stream(video())):
+        assert len(taken) == number + 1
         assert np.array_equal(frame, engine(picture(20, 30, seed=number)))
-    assert len(rest) == 7
+    assert len(taken) == 8
+
+
+def package_frames():
+    """The functions of the package on this thread's stack, from the outermost."""
+    names, frame = [], sys._getframe()
+    while frame is not None:
+        if Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
+            names.append(frame.f_code.co_qualname)
+        frame = frame.f_back
+    return names[::-1]
+
+
+def test_few_calls_lie_between_a_job_and_a_convolution(tmp_path, monkeypatch):
+    """Each is one that a reader has to follow; PyTorch's own do not count."""
+    stacks = []
+    forward = torch.nn.Conv2d.forward
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda *call: stacks.append(package_frames()) or forward(*call))
+    Image.fromarray(picture(20, 30)).save(tmp_path / "rainy.png")
+    engine = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
+    (outcome,) = run(plan_pictures([str(tmp_path / "rainy.png")]).jobs, engine, RunOptions())
+    assert outcome.status is Status.DONE
+    assert stacks[0][0] == "run"
+    assert len(stacks[0]) <= 9, stacks[0]
+    assert max(map(len, stacks)) <= 12, max(stacks, key=len)  # in the attention of a block
+
+
+@pytest.mark.parametrize("module", [derainer, multi_gpu], ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module):
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.attempted
+    assert not result.failed

@@ -18,7 +18,8 @@ from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import DeviceError, ImageError, OptionError
 from dpenet_cli.inference import multi_gpu, select
 from dpenet_cli.inference.backend import OutOfMemory
-from dpenet_cli.inference.derainer import IN_FLIGHT, LOOK_AHEAD, Derainer
+from dpenet_cli.inference.derainer import Derainer
+from dpenet_cli.inference.frame_batches import IN_FLIGHT
 from dpenet_cli.inference.multi_gpu import MultiGPUDerainer, load_engine
 from dpenet_cli.inference.torch import TorchBackend
 from dpenet_cli.system.devices import resolve_devices
@@ -73,8 +74,8 @@ def test_all_engines_work_at_once(photos):
 
 
 def test_outcomes_stay_in_order_whoever_is_faster(photos):
-    pace = iter([0.3, *[0.0] * 11])
-    engines = [Inverting(lambda: time.sleep(next(pace))) for _ in range(2)]
+    delays = iter([0.3, *[0.0] * 11])
+    engines = [Inverting(lambda: time.sleep(next(delays))) for _ in range(2)]
     assert {outcome.status for outcome in cleaned(photos, MultiGPUDerainer(engines))} == {Status.DONE}
 
 
@@ -139,10 +140,10 @@ def test_a_stream_gives_every_engine_as_much_as_one():
     frames = (taken.append(number) or picture(5, 7, seed=number) for number in range(60))
     stream = MultiGPUDerainer([Derainer(backend, EngineOptions()) for backend in backends]).stream(frames)
     next(stream)
-    assert len(taken) == (1 + IN_FLIGHT * DEVICES) * 2 + LOOK_AHEAD
+    assert len(taken) == (1 + IN_FLIGHT * DEVICES) * 2
     stream.close()
     for backend in backends:
-        assert len(backend._pipeline[0]._free) == len(backend.submitted), "memory that is not given back"
+        assert len(backend._pipeline._free) == len(backend.submitted), "memory that is not given back"
 
 
 class Failing(InBatches):
@@ -156,19 +157,19 @@ class Failing(InBatches):
         return broken() if self.where == "size" else super().frames_at_once(height, width, precision)
 
     def submit(self, frames, *how):
-        landing = super().submit(frames, *how)
+        pending = super().submit(frames, *how)
         if len(self.submitted) <= self.after:
-            return landing
+            return pending
         if self.where == "submit":
             broken()
         if self.where == "memory":
             raise OutOfMemory("no more")
 
-        def land():
-            landing()
+        def wait():
+            pending()
             broken()
 
-        return land
+        return wait
 
     def clean(self, strip, *how):
         if self.where == "memory":
@@ -177,7 +178,7 @@ class Failing(InBatches):
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize(("where", "after"), [("size", 0), ("submit", 2), ("land", 0), ("land", 2), ("memory", 1)])
+@pytest.mark.parametrize(("where", "after"), [("size", 0), ("submit", 2), ("finish", 0), ("finish", 2), ("memory", 1)])
 def test_a_batch_that_one_device_fails_at_goes_to_another(where, after, place, caplog):
     """In order, and the device that failed is told once for what it had, and gets nothing more."""
     backends = [InBatches(lively_model(TINY), 2) for _ in range(DEVICES - 1)]
@@ -194,7 +195,7 @@ def test_a_batch_that_one_device_fails_at_goes_to_another(where, after, place, c
     assert len(backends[place].submitted) <= after + 1 + IN_FLIGHT
 
 
-@pytest.mark.parametrize("where", ["size", "submit", "land", "memory"])
+@pytest.mark.parametrize("where", ["size", "submit", "finish", "memory"])
 def test_a_batch_that_all_devices_fail_at_ends_the_stream(where, monkeypatch):
     monkeypatch.setattr(Failing, "clean", lambda *_: broken())
     engines = [Derainer(Failing(where), EngineOptions()) for _ in range(DEVICES)]

@@ -1,6 +1,5 @@
-"""OpenVINO: equal to PyTorch and to itself at any cut, silent towards its makers, kept in the cache, replaceable."""
+"""OpenVINO: equal to PyTorch and to itself at any cut, silent towards its makers, cached, replaceable."""
 
-import importlib.util
 import logging
 import os
 import subprocess
@@ -10,69 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, dpenet, lively_model, picture
+from conftest import TINY, lively_model, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from tiles import untiled
 
 from dpenet_cli import EngineOptions, Precision
 from dpenet_cli.errors import DeviceError, OptionError, WeightsError
 from dpenet_cli.inference import openvino_ir, select
 from dpenet_cli.inference.backend import BackendFailed, TileSize
-from dpenet_cli.inference.block_streaming import BlockGraph, BlockStream, StreamedBlock, steps_of
+from dpenet_cli.inference.block_streaming import BlockGraph, BlockStream
 from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.tiling import plan
 from dpenet_cli.inference.torch import TorchBackend
 from dpenet_cli.network.model import DPENetConfig
-from dpenet_cli.options import Runtime
 from dpenet_cli.system.devices import cpu_has_bf16
 
 MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
-BLOCKS = [MODEL.r2net.ddrb[1], MODEL.drnet.erpab[0]]
-GREY_LEVEL = 1 / 255
-
-
-def whole(model, rainy):
-    """The untiled result by PyTorch, in levels, float."""
-    peak = np.iinfo(rainy.dtype).max
-    tensor = torch.from_numpy(rainy.astype(np.float32) / peak).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        return model(tensor).restored[0].permute(1, 2, 0).clamp(0, 1).numpy().astype(np.float64) * peak
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    height=st.integers(1, 130),
-    width=st.integers(1, 20),
-    rows=st.integers(1, 70),
-    above=st.integers(0, 69),
-    kind=st.sampled_from(BLOCKS),
-)
-def test_a_block_on_bands_equals_itself_on_the_whole(height, width, rows, above, kind):
-    """The first band begins up to a band above the picture, the last one ends below it."""
-    radius = kind.radius
-    ledger = steps_of(kind, 4)
-    picture = torch.rand(1, height, width, 4)
-    kept = [torch.zeros(1, each.rows, width, each.channels) for each in ledger.kept]
-    lying = torch.zeros(1, ledger.above + rows, width, 4)
-    begin = -min(above, rows - 1)
-    blocks = []
-    with torch.inference_mode():
-        expected = kind(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        for top in range(begin, height + radius, rows):
-            first, behind = max(top, 0), min(max(top + rows, 0), height)
-            band = torch.zeros(1, rows, width, 4)
-            band[:, first - top : max(behind, first) - top] = picture[:, first:behind]
-            lying = torch.cat([lying[:, rows:], band], dim=1)
-            views = [lying[:, ledger.above - view.above : lying.shape[1] - view.below] for view in ledger.views]
-            places = torch.arange(top - 2 * radius, top + rows)
-            inside = ((places >= 0) & (places < height)).float().reshape(1, 1, -1, 1)
-            out, *kept = StreamedBlock(kind, ledger)(inside, *views, *ledger.weights, *kept)
-            assert out.shape == band.shape
-            assert [(each.shape[1], each.shape[3]) for each in kept] == [tuple(each) for each in ledger.kept]
-            blocks.append(out)
-    banded = torch.cat(blocks, dim=1)[:, radius - begin :][:, :height]
-    assert (banded - expected).abs().max() <= 1e-3 * GREY_LEVEL
 
 
 openvino = pytest.mark.skipif(not select.is_installed(), reason="OpenVINO is not installed")
@@ -117,7 +70,7 @@ def test_tiled_equals_pytorch_untiled(backend, height, width, columns, rows, dty
     backend.size = TileSize(columns, rows)
     tiled = Derainer(backend, EngineOptions())(rainy)
     slack = 1e-3 * np.iinfo(dtype).max / 255  # a thousandth of an 8-bit grey level
-    assert np.abs(tiled - whole(MODEL, rainy)).max() <= 0.5 + slack
+    assert np.abs(tiled - untiled(MODEL, rainy)).max() <= 0.5 + slack
 
 
 @openvino
@@ -127,7 +80,7 @@ def test_odd_shapes_at_the_papers_depth():
     for height, width in ((1, 1), (1, 700), (700, 1), (230, 30)):
         rainy = picture(height, width)
         tiled = Derainer(backend, EngineOptions())(rainy)
-        assert np.abs(tiled - whole(deep, rainy)).max() <= 0.5 + 1e-3
+        assert np.abs(tiled - untiled(deep, rainy)).max() <= 0.5 + 1e-3
 
 
 @openvino
@@ -158,34 +111,34 @@ def test_bands_hold_memory_that_does_not_grow_with_height():
 
     backend = OpenVINOBackend(MODEL, Precision.FP32)
 
-    def held(height):
-        """Most bytes that the blocks of a picture have kept at any time, and those that their graphs share."""
-        flow = BlockStream(height, lambda block: backend._graph_for(block, 8, 16, Precision.FP32))
+    def most_bytes(height):
+        """Most bytes that the blocks of a picture have stored at any time, and those that their graphs share."""
+        stream = BlockStream(height, lambda block: backend._graph_for(block, 8, 16, Precision.FP32))
         sizes = []
         with torch.inference_mode():
             for _ in range(0, height + MODEL.receptive_radius, 8):
-                flow.begin_band()
-                MODEL.residual(torch.rand(1, 8, 16, 3).permute(0, 3, 1, 2), flow)
-                kept = [tensor for run in flow._runs.values() if run._held for tensor in run._held.kept]
-                kept += [tensor for graph in backend._graphs.values() for tensor in graph._spare]
-                rows = [run._held.rows for run in flow._runs.values() if run._held]
-                rows += [band for graph in backend._graphs.values() for band in graph._bands]
-                rows += [tensor for tensor in flow._kept if tensor is not None]
-                sizes.append(sum(each.nbytes for each in [*kept, *rows]))
+                stream.begin_band()
+                MODEL.residual(torch.rand(1, 8, 16, 3).permute(0, 3, 1, 2), stream)
+                states = [block.state for block in stream._blocks if block.state]
+                stored = [tensor for state in states for tensor in (state.rows, *state.steps)]
+                stored += [tensor for graph in backend._graphs.values() for tensor in graph._spare]
+                stored += [band for graph in backend._graphs.values() for band in graph._bands]
+                stored += [tensor for tensor in stream._state if tensor is not None]
+                sizes.append(sum(each.nbytes for each in stored))
         return max(sizes)
 
-    assert held(2000) == held(200)
+    assert most_bytes(2000) == most_bytes(200)
 
 
 @openvino
 def test_networks_for_another_size_are_given_up(backend):
     """They hold the memory that they work in."""
     engine = Derainer(backend, EngineOptions())
-    for rows, width, held in ((8, 40, (0, 2)), (8, 30, (0, 2)), (64, 40, (1, 0)), (8, 30, (0, 2))):
+    for rows, width, in_memory in ((8, 40, (0, 2)), (8, 30, (0, 2)), (64, 40, (1, 0)), (8, 30, (0, 2))):
         backend.size = TileSize(64, rows)
         rainy = picture(30, width)
-        assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
-        assert (len(backend._whole), len(backend._graphs)) == held
+        assert np.abs(engine(rainy) - untiled(MODEL, rainy)).max() <= 0.5 + 1e-3
+        assert (len(backend._whole), len(backend._graphs)) == in_memory
 
 
 @openvino
@@ -250,7 +203,7 @@ def test_the_cache_serves_and_never_harms(tmp_path, monkeypatch):
         assert np.array_equal(again(rows=8), banded)
         other = lively_model(MODEL.config, seed=1)  # the blocks of other weights run in the same graphs
         found = Derainer(fixed_tiles(other, TileSize(64, 8)), EngineOptions())(rainy)
-        assert np.abs(found - whole(other, rainy)).max() <= 0.5 + 1e-3
+        assert np.abs(found - untiled(other, rainy)).max() <= 0.5 + 1e-3
     for file in files:
         for damage in (b"", b"short", file.read_bytes()[:-1], file.read_bytes()[:-1] + b"\0"):
             file.write_bytes(damage)
@@ -332,53 +285,6 @@ def test_nothing_is_sent_and_nothing_is_written_to_the_home_folder(tmp_path):
     assert sent.exists()
 
 
-@openvino
-def test_auto_takes_openvino_where_it_was_measured_to_be_faster(monkeypatch):
-    from dpenet_cli.inference.openvino import OpenVINOBackend
-
-    monkeypatch.setattr(select.platform, "machine", lambda: "x86_64")
-    model = lively_model(TINY)
-
-    def chosen(**options):
-        return type(select.choose(model, EngineOptions(**{"device": "cpu"} | options))[0])
-
-    assert chosen() is OpenVINOBackend
-    assert chosen(backend="torch") is TorchBackend
-    assert chosen(backend="openvino") is OpenVINOBackend
-    if not cpu_has_bf16():
-        assert chosen(precision="bf16") is TorchBackend
-    monkeypatch.setattr(select.platform, "machine", lambda: "arm64")
-    assert chosen() is TorchBackend
-    assert chosen(backend="openvino") is OpenVINOBackend
-    monkeypatch.setattr(select, "resolve_device", lambda _: torch.device("cuda:0"))
-    with pytest.raises(OptionError, match="--device cpu"):
-        select.choose(model, EngineOptions(device="cuda", backend="openvino"))
-
-
-def test_the_missing_extra_is_named_where_it_would_help(monkeypatch):
-    monkeypatch.setattr(select.platform, "machine", lambda: "x86_64")
-    options = EngineOptions(device="cpu")
-    monkeypatch.setattr(select, "is_installed", lambda: True)
-    assert select.hint(options) == ""
-    monkeypatch.setattr(select, "is_installed", lambda: False)
-    assert "dpenet[openvino]" in select.hint(options)
-    assert select.hint(EngineOptions(device="cpu", backend="torch")) == ""
-    monkeypatch.setattr(select.platform, "machine", lambda: "arm64")
-    assert select.hint(options) == ""
-
-
-def test_openvino_that_does_not_load_is_no_reason_to_stop(monkeypatch, caplog):
-    monkeypatch.setattr(select.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(select, "is_installed", lambda: True)
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with caplog.at_level(logging.WARNING, "dpenet_cli"):
-        backend, fallback = select.choose(lively_model(TINY), EngineOptions(device="cpu"))
-    assert (type(backend), fallback) == (TorchBackend, None)
-    assert "PyTorch serves" in caplog.text
-    with pytest.raises(DeviceError, match=r"dpenet\[openvino\]"):
-        select.choose(lively_model(TINY), EngineOptions(device="cpu", backend="openvino"))
-
-
 class Failing(TorchBackend):
     """A backend that fails after its first rows."""
 
@@ -396,7 +302,7 @@ def test_a_backend_that_fails_is_replaced_for_good(caplog):
     engine = Derainer(failing, EngineOptions(), lambda: TorchBackend(MODEL, "cpu", Precision.FP32))
     with caplog.at_level(logging.WARNING, "dpenet_cli"):
         for _ in range(2):
-            assert np.abs(engine(rainy) - whole(MODEL, rainy)).max() <= 0.5 + 1e-3
+            assert np.abs(engine(rainy) - untiled(MODEL, rainy)).max() <= 0.5 + 1e-3
     assert len(caplog.records) == 1
     with pytest.raises(DeviceError, match=r"it broke.*--backend"):
         Derainer(failing, EngineOptions())(rainy)
@@ -417,44 +323,6 @@ def test_what_openvino_says_is_understood(backend, monkeypatch, message, expecte
     with pytest.raises(Exception, match=message.splitlines()[-1]) as caught:
         list(backend.clean(picture(20, 20), 8, Precision.FP32, 1.0))
     assert type(caught.value).__name__ == expected
-
-
-@pytest.mark.skipif(not select.is_installed() or not select.would_help(EngineOptions()), reason="torch serves here")
-def test_the_command_uses_it_and_does_as_told(tmp_path, tiny_weights):
-    Image.fromarray(picture(40, 60)).save(tmp_path / "a.png")
-    results = []
-    for backend in Runtime:
-        run = dpenet("derain", "a.png", "-o", f"{backend}.png", "--backend", backend, "--weights", tiny_weights,
-                     "--precision", "fp32", cwd=tmp_path)  # fmt: skip
-        assert run.returncode == 0, run.stderr
-        assert ("OpenVINO" in run.stderr) == (backend is not Runtime.TORCH)
-        results.append(np.asarray(Image.open(tmp_path / f"{backend}.png")).astype(int))
-    assert np.array_equal(results[0], results[2])
-    assert np.abs(results[0] - results[1]).max() <= 1  # fp32's rounding, at a half
-
-
-def test_the_line_about_the_missing_extra_is_one_and_can_be_silenced(tmp_path, tiny_weights):
-    """A folder that hides OpenVINO stands for a machine without it."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util, platform\n"
-        "find = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *rest: None if name == 'openvino' else find(name, *rest)\n"
-        "platform.machine = lambda: 'x86_64'\n"
-    )
-    for name in "ab":
-        Image.fromarray(picture(20, 30)).save(tmp_path / f"{name}.png")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-
-    def told(*options):
-        common = ("--weights", tiny_weights, "--device", "cpu", "--overwrite")
-        run = dpenet("derain", "a.png", "b.png", "-o", "out", *common, *options, cwd=tmp_path, env=environment)
-        assert run.returncode == 0, run.stderr
-        return (run.stdout + run.stderr).count("dpenet[openvino]")
-
-    assert told() == 1
-    assert told("-q") == 0
-    assert told("--json") == 0
-    assert importlib.util.find_spec("conftest")  # this process is as it was
 
 
 SIGNALLED = """
