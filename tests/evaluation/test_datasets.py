@@ -17,7 +17,6 @@ from dpenet_cli.evaluation.datasets import (
     Side,
     holds_set,
     open_dataset,
-    read_pair,
     read_picture,
     split_backgrounds,
 )
@@ -71,7 +70,7 @@ def test_side_by_side_pictures_are_told_from_others(tmp_path: Path, clean_side: 
     found = open_dataset(tmp_path / "both")
     assert found.layout is Layout.SIDE_BY_SIDE
     assert {pair.clean_side for pair in found.pairs} == {clean_side}
-    rainy, clean = read_pair(found.pairs[3])
+    rainy, clean = found.pairs[3].load()
     assert np.array_equal(clean, textured(3, 64, 80))
     assert rainy.mean() > clean.mean()
     assert open_dataset(tmp_path / "plain").layout is Layout.CLEAN
@@ -103,7 +102,7 @@ def test_unequal_sizes_and_damaged_files_are_errors(tmp_path: Path) -> None:
     store(tmp_path / "input/a.png")
     store(tmp_path / "target/a.png", np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(DatasetError, match="8×8 against 9×8"):
-        read_pair(open_dataset(tmp_path).pairs[0])
+        open_dataset(tmp_path).pairs[0].load()
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="cannot be read"):
         read_picture(tmp_path / "bad.png")
