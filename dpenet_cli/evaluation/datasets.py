@@ -220,7 +220,7 @@ def read_picture(path: Path) -> Pixels8:
 def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> frozenset[str]:
     """Choose `count` backgrounds for validation, or all if there are fewer.
 
-    The choice goes by a hash of the last two parts of their paths, so that one more picture moves no other, nor does moving
+    The choice goes by a hash of the last two parts of their paths: one more picture moves no other, nor does moving
     the data.
     """
 

@@ -29,8 +29,11 @@ class Protocol(StrEnum):
 PROTOCOL = Protocol.Y_UINT8
 """The protocol unless another is named, in training and in the benchmark."""
 
+MIN_SIDE = 11
+"""Shortest side of a picture that can be scored, in pixels: SSIM's window."""
+
 _LUMA_WEIGHTS = np.array([65.481, 128.553, 24.966])  # ITU-R BT.601, limited range, as MATLAB's rgb2ycbcr; sum 219
-_WINDOW, _SIGMA, _K1, _K2, _PEAK = 11, 1.5, 0.01, 0.03, 255.0  # Wang et al., IEEE TIP 13 (2004), their defaults
+_WINDOW, _SIGMA, _K1, _K2, _PEAK = MIN_SIDE, 1.5, 0.01, 0.03, 255.0  # Wang et al., IEEE TIP 13 (2004), their defaults
 
 
 class Score(NamedTuple):

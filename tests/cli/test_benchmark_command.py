@@ -14,9 +14,11 @@ from pictures import deep_png, photo
 from PIL import Image
 
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.evaluation.benchmark import BestAndWorst, demo_set, folder_set, known_set, network_of, score_set
+from dpenet_cli.evaluation.benchmark import BestAndWorst, score_set
 from dpenet_cli.evaluation.demo import demo_names, demo_pair
-from dpenet_cli.evaluation.metrics import Protocol, mean, score
+from dpenet_cli.evaluation.methods import network_cost
+from dpenet_cli.evaluation.metrics import Protocol, mean_score, score
+from dpenet_cli.evaluation.pair_sets import demo_set, folder_set, named_set
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.test_sets import BENCHMARK_SETS, data_roots, find_test_set
 from dpenet_cli.network.model import DPENet, DPENetConfig
@@ -29,12 +31,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_set_is_found_by_name_and_says_how_much_of_it_is_there(root, monkeypatch, tmp_path):
-    found = known_set("Rain100L", root, partial=True)
-    assert (found.coverage, [item.name for item in found.items]) == ("3 of 100 pairs", ["0", "1", "2"])
+    found = named_set("Rain100L", root, partial=True)
+    assert (found.coverage, [pair.name for pair in found.pairs]) == ("3 of 100 pairs", ["0", "1", "2"])
     with pytest.raises(DatasetError, match=r"3 pairs where Rain100L.*has 100.*--allow-partial"):
-        known_set("rain100l", root)
+        named_set("rain100l", root)
     monkeypatch.setenv("DPENET_DATA", str(root))
-    assert known_set("rain100l", partial=True).coverage == "3 of 100 pairs"
+    assert named_set("rain100l", partial=True).coverage == "3 of 100 pairs"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert data_roots(tmp_path) == [tmp_path, root, tmp_path / "data/dpenet"]
 
@@ -42,7 +44,7 @@ def test_a_set_is_found_by_name_and_says_how_much_of_it_is_there(root, monkeypat
 def test_a_set_that_is_not_there_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("DPENET_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(DatasetError) as caught:
-        known_set("test100", tmp_path)
+        named_set("test100", tmp_path)
     text = str(caught.value)
     for part in (str(tmp_path), str(tmp_path / "elsewhere"), "ID-CGAN", "input/1.png + target/1.png", "--data-root"):
         assert part in text
@@ -53,7 +55,7 @@ def test_a_set_that_is_not_there_says_where_to_get_it(tmp_path, monkeypatch):
 def test_two_folders_of_one_name_are_not_guessed_between(root):
     make_set(root / "other/rain100L")
     with pytest.raises(DatasetError, match="two folders could be it"):
-        known_set("rain100l", root, partial=True)
+        named_set("rain100l", root, partial=True)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +66,12 @@ def test_two_folders_of_one_name_are_not_guessed_between(root):
         ("spa-data", "SPA-Data/real_test_1000/rain/{:03}.png", "SPA-Data/real_test_1000/gt/{:03}gt.png"),
         ("test100", "Derain/test/Test100/input/{}.png", "Derain/test/Test100/target/{}.png"),
     ],
-)  # fmt: skip
+)
 def test_layouts_in_circulation(tmp_path, name, rainy, clean):
     for number in range(2):
         for pattern in (rainy, clean):
             store(tmp_path / pattern.format(number), textured(number, 16, 16))
-    assert len(known_set(name, tmp_path, partial=True).items) == 2
+    assert len(named_set(name, tmp_path, partial=True).pairs) == 2
 
 
 def test_what_cannot_be_scored_is_found_before_the_work_and_listed(root, tmp_path):
@@ -80,7 +82,7 @@ def test_what_cannot_be_scored_is_found_before_the_work_and_listed(root, tmp_pat
     with pytest.raises(DatasetError, match=r"no partner: input/lonely\.png"):
         folder_set(folder / "input", folder / "target")
     found = folder_set(folder / "input", folder / "target", partial=True)
-    assert [item.name for item in found.items] == ["1"]
+    assert [pair.name for pair in found.pairs] == ["1"]
     assert found.coverage == "1 of 4 pairs"
     assert [text.split()[0] for text in found.left_out] == ["input/lonely.png:", "0.png", "2.png"]
     (folder / "input/lonely.png").unlink()
@@ -100,17 +102,17 @@ def test_what_is_deeper_than_8_bits_is_found_before_the_work(root):
     with pytest.raises(DatasetError, match=r"1 of 3 pairs cannot be scored: 1\.png has 16 bits a channel"):
         folder_set(folder / "input", folder / "target")
     found = folder_set(folder / "input", folder / "target", partial=True)
-    assert [item.name for item in found.items] == ["0", "2"]
+    assert [pair.name for pair in found.pairs] == ["0", "2"]
 
 
 @pytest.mark.parametrize("ending", ["webp", "tif", "bmp"])
 def test_pairs_of_other_formats_are_scored(root, ending):
     folder = root / "Rain_100L"
-    rainy, clean = folder_set(folder / "input", folder / "target").items[0].read()
+    rainy, clean = folder_set(folder / "input", folder / "target").pairs[0].load()
     for path in [*folder.glob("*/*.png")]:
         Image.open(path).save(path.with_suffix(f".{ending}"), **({"lossless": True} if ending == "webp" else {}))
         path.unlink()
-    again = folder_set(folder / "input", folder / "target").items[0].read()
+    again = folder_set(folder / "input", folder / "target").pairs[0].load()
     assert np.array_equal(again[0], rainy)
     assert np.array_equal(again[1], clean)
 
@@ -120,32 +122,32 @@ def test_a_set_within_its_folder_is_found_whatever_its_folders_are_called(tmp_pa
     for part, colour in ("train", 9), ("test", 200):
         for side in (rainy, clean):
             store(tmp_path / f"Rain100L/{part}/{side}/1.png", np.full((20, 20, 3), colour, np.uint8))
-    (item,) = known_set("rain100l", tmp_path, partial=True).items
-    assert item.read()[0].max() == 200
+    (pair,) = named_set("rain100l", tmp_path, partial=True).pairs
+    assert pair.load()[0].max() == 200
     store(tmp_path / f"Rain100L/{rainy}/1.png", np.full((20, 20, 3), 77, np.uint8))
     store(tmp_path / f"Rain100L/{clean}/1.png", np.full((20, 20, 3), 77, np.uint8))
-    (item,) = known_set("rain100l", tmp_path, partial=True).items
-    assert item.read()[0].max() == 77
+    (pair,) = named_set("rain100l", tmp_path, partial=True).pairs
+    assert pair.load()[0].max() == 77
 
 
 def test_scores_are_of_the_pixels_that_a_user_would_save(root):
-    found = known_set("rain100l", root, partial=True)
-    examples = list(score_set(found, lambda rainy: rainy // 2, Protocol.RGB))
-    for item, example in zip(found.items, examples, strict=True):
-        rainy, clean = item.read()
-        assert example.scored.before == score(rainy, clean, Protocol.RGB)
-        assert example.scored.after == score(rainy // 2, clean, Protocol.RGB)
-        assert np.array_equal(example.restored, rainy // 2)
-    gallery = BestAndWorst(2)
-    for example in score_set(found, np.copy, Protocol.Y_UINT8):
-        gallery.add(example)
-    assert [example.scored.name for example in gallery.worst] == ["2", "1"]
-    assert [example.scored.name for example in gallery.best] == ["0", "1"]
+    found = named_set("rain100l", root, partial=True)
+    scored = list(score_set(found, lambda rainy: rainy // 2, Protocol.RGB))
+    for pair, images in zip(found.pairs, scored, strict=True):
+        rainy, clean = pair.load()
+        assert images.score.before == score(rainy, clean, Protocol.RGB)
+        assert images.score.after == score(rainy // 2, clean, Protocol.RGB)
+        assert np.array_equal(images.restored, rainy // 2)
+    shown = BestAndWorst(2)
+    for images in score_set(found, np.copy, Protocol.Y_UINT8):
+        shown.add(images)
+    assert [images.score.name for images in shown.worst] == ["2", "1"]
+    assert [images.score.name for images in shown.best] == ["0", "1"]
 
 
 def test_the_cost_is_the_papers():
-    assert network_of(DPENet(DPENetConfig())) == (647_328, 647_232)
-    assert network_of(DPENet(DPENetConfig(n_ddrb=5))).parameters == 370_848
+    assert network_cost(DPENet(DPENetConfig())) == (647_328, 647_232)
+    assert network_cost(DPENet(DPENetConfig(n_ddrb=5))).parameters == 370_848
 
 
 def test_the_demo_is_the_same_every_time_and_needs_no_file():
@@ -197,7 +199,7 @@ def test_results_of_another_method_and_identical_pictures(root):
     pictures = [
         score(*(np.asarray(Image.open(folder / side / f"{n}.png")) for side in ("input", "target"))) for n in range(3)
     ]
-    assert fields["restored"]["psnr_of_others"] == pytest.approx(mean(pictures[1:]).psnr)
+    assert fields["restored"]["psnr_of_others"] == pytest.approx(mean_score(pictures[1:]).psnr)
     text = dpenet(*arguments).stdout
     assert "∞" in text
     assert "1 of 3 pictures equal their ground truth" in text
@@ -272,4 +274,4 @@ DATA = os.environ.get("DPENET_TEST_DATA")
 @pytest.mark.skipif(not DATA, reason="DPENET_TEST_DATA is not set")
 @pytest.mark.parametrize(("name", "pairs"), [("rain100l", 20), ("rain100h", 20), ("rain800", 19), ("rain1400", 14)])
 def test_the_evaluation_subsets_are_found(name, pairs):
-    assert len(known_set(name, Path(str(DATA)) / "eval", partial=True).items) == pairs
+    assert len(named_set(name, Path(str(DATA)) / "eval", partial=True).pairs) == pairs
