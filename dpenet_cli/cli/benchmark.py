@@ -19,11 +19,18 @@ from dpenet_cli.evaluation.html_report import ShownImages, build_page
 from dpenet_cli.evaluation.pair_sets import PairSet, folder_set, named_set, short_name
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.result_files import RestoredPictures, to_csv, write_file
-from dpenet_cli.evaluation.test_sets import DEMO, find_test_set
+from dpenet_cli.evaluation.test_sets import ALIASES, BENCHMARK_SETS, DEMO, find_test_set
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
 from dpenet_cli.system.outputs import Output, check_outputs
 
 _WHAT, _HOW, _OUT = "What is scored", "How", "What comes out"
+"""The panels of the help."""
+
+_SIZE = "512x512"
+"""The picture that --speed times unless another is named."""
+
+_ALIAS_OF = {name: alias for alias, name in ALIASES.items()}
+_SETS = ", ".join(f"{name} ({_ALIAS_OF[name]})" if name in _ALIAS_OF else name for name in BENCHMARK_SETS)
 
 
 def benchmark(
@@ -31,8 +38,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="rain100l, rain100h, rain800 (test100), rain1400, rain12, rain200l, rain200h, test1200, test2800, "
-            "spa-data, or demo, which needs no download. May be repeated.",
+            help=f"{_SETS}, or {DEMO}, which needs no download. May be repeated.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -69,7 +75,7 @@ def benchmark(
         typer.Option(
             metavar="WxH",
             help="Picture to time, in pixels. May be repeated.",
-            show_default="512x512",
+            show_default=_SIZE,
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -161,19 +167,18 @@ def benchmark(
     Exit code: 0 done, 1 a file could not be written, 2 wrong usage or an incomplete set, 130 interrupted.
     """
     end_on_signals()
+    names = weights or [DEFAULT_WEIGHTS]
     if speed:
-        _check_speed([dataset, rainy, target, results, save, csv, report], weights)
+        _check_speed([dataset, rainy, target, results, save, csv, report], names, size, photo or film)
+        from dpenet_cli.cli import timing
+
         engine = EngineOptions(device, threads=threads)
-        names = weights or [DEFAULT_WEIGHTS]
         if photo or film:
-            if size:
-                raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
-            return _time_end_to_end(names[0], photo, film, engine, repeat, as_json=as_json)
-        return _time_methods(names[0], size or ["512x512"], engine, repeat, as_json=as_json)
+            return timing.show_end_to_end(names[0], photo, film, engine, repeat, as_json=as_json)
+        return timing.show_speed(names[0], size or [_SIZE], engine, repeat, as_json=as_json)
     if photo or film or size:
         raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
     _check_sources(dataset, rainy, target, results, weights)
-    names = weights or [DEFAULT_WEIGHTS]
     console = Console(stderr=True, highlight=False)
     try:
         sets = _open_sets(dataset or [], data_root, rainy or results, target, partial=allow_partial)
@@ -203,10 +208,14 @@ def benchmark(
     return None
 
 
-def _check_speed(others: Sequence[object], weights: Sequence[str] | None) -> None:
-    if any(others) or len(weights or []) > 1:
+def _check_speed(
+    others: Sequence[object], weights: Sequence[str], sizes: Sequence[str] | None, file_size: str | None
+) -> None:
+    if any(others) or len(weights) > 1:
         step = "Leave out --dataset, --input, --target, --results, --save, --csv, --report and further --weights."
         raise OptionError("--speed", "it times one network on drawn pictures, and scores none", step)
+    if sizes and file_size:
+        raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
 
 
 def _check_sources(
@@ -319,43 +328,3 @@ def _show(results: Sequence[BenchmarkResult], description: str, precision: Preci
         from dpenet_cli.cli.tables import print_scores
 
         print_scores(results, description)
-
-
-def _time_methods(weights: str, sizes: Sequence[str], engine: EngineOptions, repeats: int, *, as_json: bool) -> None:
-    """Time this machine and show what came out."""
-    from dpenet_cli.cli.tables import print_speed
-    from dpenet_cli.evaluation.speed import SpeedOptions, describe_device, parse_size, time_methods
-
-    parsed = tuple(parse_size(size) for size in sizes)
-    options = SpeedOptions(weights, parsed, engine.device, engine.threads, repeats)
-    console = Console(stderr=True, highlight=False)
-    console.print(f"timing {', '.join(map(str, options.sizes))}, {repeats} runs each, in turns", soft_wrap=True)
-    timings = list(time_methods(options))
-    device = describe_device(options.device)
-    if as_json:
-        fields = {"device": device, "repeats": repeats, "timings": [timing.to_json() for timing in timings]}
-        typer.echo(json.dumps(fields))
-    else:
-        print_speed(timings, device)
-
-
-def _time_end_to_end(
-    weights: str, photo: str | None, film: str | None, engine: EngineOptions, count: int, *, as_json: bool
-) -> None:
-    """Time photographs and a video from file to file, and show where the time went."""
-    from dpenet_cli.cli.tables import print_end_to_end
-    from dpenet_cli.evaluation.end_to_end import EndToEndOptions, EndToEndTiming, time_photographs, time_video
-    from dpenet_cli.evaluation.speed import describe_device, parse_size
-
-    console = Console(stderr=True, highlight=False)
-    timings: list[EndToEndTiming] = []
-    for size, time_it in ((photo, time_photographs), (film, time_video)):
-        if size is not None:
-            options = EndToEndOptions(weights, engine, parse_size(size), count)
-            console.print(f"timing {options.size} from file to file, {count} of them", soft_wrap=True)
-            timings += time_it(options)
-    device = describe_device(engine.device)
-    if as_json:
-        typer.echo(json.dumps({"device": device, "journeys": [timing.to_json() for timing in timings]}))
-    else:
-        print_end_to_end(timings, device)

@@ -1,4 +1,4 @@
-"""A benchmark's scores and times for a person: tables on stdout."""
+"""A benchmark's scores for a person: tables on stdout."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,8 @@ from rich.table import Column, Table
 
 from dpenet_cli.cli.console import one_line, table_console
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, NetworkCost
-from dpenet_cli.evaluation.end_to_end import EndToEndTiming
 from dpenet_cli.evaluation.metrics import MeanScore
 from dpenet_cli.evaluation.reported_scores import reported_on
-from dpenet_cli.evaluation.speed import Timing
 
 _PIXELS = 256 * 256
 """The size for which the field gives multiply-adds."""
@@ -97,71 +95,3 @@ def _print_means(console: Console, results: Sequence[BenchmarkResult], sets: int
         text = f"{psnr:.2f}" if math.isfinite(psnr) else "∞"
         table.add_row(one_line(method), text, f"{math.fsum(each.ssim for each in means) / sets:.4f}")
     console.print(table)
-
-
-def print_speed(timings: Sequence[Timing], device: str) -> None:
-    """Print one table a size.
-
-    Args:
-        timings: all that was timed.
-        device: device and threads, for a person.
-    """
-    console = table_console()
-    columns = ("ms a frame", "fastest–slowest", "MP/s", "GFLOP/s", "of matrix product", "peak MB", "× published")
-    for size in dict.fromkeys(timing.size for timing in timings):
-        table = Table("method", *(Column(name, justify="right", no_wrap=True) for name in columns))
-        for timing in timings:
-            if timing.size == size:
-                table.add_row(timing.method, *_speed_cells(timing))
-        console.print(f"{size} on {device}", style="bold", soft_wrap=True)
-        console.print(table)
-    by_precision = {timing.precision: timing.matrix_gflops for timing in timings if timing.matrix_gflops}
-    rates = ", ".join(f"{precision} {rate:,.0f} GFLOP/s" for precision, rate in by_precision.items())
-    text = (
-        f"Matrix products on this machine: {rates}. GFLOP/s count useful operations only. dpenet's times hold the "
-        "conversion from and to 8-bit pixels, the published way's the network alone. Peak memory is the whole "
-        "process's on a CPU, what is allocated on a GPU."
-    )
-    console.print(text, soft_wrap=True)
-
-
-def _speed_cells(timing: Timing) -> tuple[str, ...]:
-    if timing.seconds is None or timing.spread is None:
-        return (timing.problem, "", "", "", "", "", "")
-    share = f"{timing.gflops / timing.matrix_gflops:.0%}" if timing.gflops and timing.matrix_gflops else ""
-    return (
-        f"{timing.seconds * 1e3:,.1f}",
-        f"{timing.spread[0] * 1e3:,.1f}–{timing.spread[1] * 1e3:,.1f}",
-        f"{timing.megapixels_per_second:.2f}",
-        f"{timing.gflops:,.0f}",
-        share,
-        f"{timing.peak_bytes / 1e6:,.0f}" if timing.peak_bytes else "",
-        f"{timing.ratio:.2f}" if timing.ratio else "",
-    )
-
-
-def print_end_to_end(timings: Sequence[EndToEndTiming], device: str) -> None:
-    """Print one table for photographs and one for videos.
-
-    Args:
-        timings: all that was timed.
-        device: device and threads, for a person.
-    """
-    console = table_console()
-    columns = ("s each", "of it", "cores busy", "peak MB", "×")
-    for task, size in dict.fromkeys((timing.task, timing.size) for timing in timings):
-        table = Table("method", *(Column(name, justify="right") for name in columns))
-        for timing in timings:
-            if (timing.task, timing.size) == (task, size):
-                parts = "\n".join(f"{name} {part:,.2f}" for name, part in timing.parts.items())
-                peak = f"{timing.peak_bytes / 1e6:,.0f}" if timing.peak_bytes else ""
-                ratio = f"{timing.ratio:.2f}" if timing.ratio else ""
-                table.add_row(timing.method, f"{timing.seconds:,.2f}", parts, f"{timing.cpu_share:.0%}", peak, ratio)
-        console.print(f"{task}, {size}, on {device}", style="bold", soft_wrap=True)
-        console.print(table)
-    text = (
-        "Everything from file to file counts, at default settings. What is timed alone runs beside the network in "
-        "dpenet, and before and behind it in the published way, whose network is timed on a part of the photograph "
-        "and scaled by the pixels."
-    )
-    console.print(text, soft_wrap=True)
