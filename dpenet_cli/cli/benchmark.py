@@ -192,7 +192,8 @@ def benchmark(
 
             methods = load_methods(names, EngineOptions(device, precision, threads=threads))
         shown = ShownImages() if report else None
-        found = _score(sets, methods, protocol, [see for see in (restored, shown) if see is not None], console)
+        callbacks = [callback for callback in (restored, shown) if callback is not None]
+        found = _score(sets, methods, protocol, callbacks, console)
         description = methods[0].description
         _show(found, description, precision, as_json=as_json)
         if csv:

@@ -161,8 +161,8 @@ def score_sets(
             pictures = []
             for images in score_set(test_set, method.clean, protocol):
                 pictures.append(images.score)
-                for see in on_scored:
-                    see(test_set, method, images)
+                for callback in on_scored:
+                    callback(test_set, method, images)
             results.append(BenchmarkResult(test_set, method.name, protocol, tuple(pictures), method.cost))
     return results
 
