@@ -110,3 +110,10 @@ def make_set(folder: Path, count: int = 3) -> None:
         clean = store(folder / f"target/{number}.png", textured(number, 40, 48))
         noise = np.random.default_rng(number).normal(0, 5 + 5 * number, clean.shape)
         store(folder / f"input/{number}.png", (clean + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def data_root(tmp_path: Path) -> Path:
+    """A folder of test sets with three pairs of one of them."""
+    make_set(tmp_path / "sets/Rain_100L")
+    return tmp_path / "sets"

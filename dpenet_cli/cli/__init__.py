@@ -4,9 +4,8 @@ The files in reading order; each imports only from those above it:
 
     console         progress, notices, failures, summary, JSON lines, exit codes
     shared_options  options that several subcommands have
-    tables          scores as tables and CSV
-    speed_tables    times as tables
-    scoring         sets scored one after the other, and what is kept of each picture
+    tables          scores as tables
+    timing          what `dpenet benchmark --speed` does
     pipe            one picture through a pipe
     derain          `dpenet derain`
     video_batch     what `dpenet video` does with its inputs

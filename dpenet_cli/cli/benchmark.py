@@ -4,24 +4,33 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import TracebackType
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dpenet_cli.cli.console import Exit, end_on_signals, print_error
-from dpenet_cli.cli.scoring import Chosen, Galleries, Saver, labels, score_results, score_weights, write_file
-from dpenet_cli.cli.speed_tables import run_end_to_end, run_speed
+from dpenet_cli.cli.console import Exit, end_on_signals, one_line, print_error
 from dpenet_cli.errors import ImageWriteError, OptionError
 from dpenet_cli.evaluation import metrics
-from dpenet_cli.evaluation.test_sets import find_test_set
+from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, OnScored, ScoredImages, score_sets
+from dpenet_cli.evaluation.html_report import ShownImages, build_page
+from dpenet_cli.evaluation.pair_sets import PairSet, folder_set, named_set, short_name
+from dpenet_cli.evaluation.reported_scores import reported_on
+from dpenet_cli.evaluation.result_files import RestoredPictures, to_csv, write_file
+from dpenet_cli.evaluation.test_sets import ALIASES, BENCHMARK_SETS, DEMO, find_test_set
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
 from dpenet_cli.system.outputs import Output, check_outputs
 
-if TYPE_CHECKING:
-    from dpenet_cli.evaluation.benchmark import BenchmarkResult, PairSet
-
 _WHAT, _HOW, _OUT = "What is scored", "How", "What comes out"
+"""The panels of the help."""
+
+_SIZE = "512x512"
+"""The picture that --speed times unless another is named."""
+
+_ALIAS_OF = {name: alias for alias, name in ALIASES.items()}
+_SETS = ", ".join(f"{name} ({_ALIAS_OF[name]})" if name in _ALIAS_OF else name for name in BENCHMARK_SETS)
 
 
 def benchmark(
@@ -29,8 +38,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="rain100l, rain100h, rain800 (test100), rain1400, rain12, rain200l, rain200h, test1200, test2800, "
-            "spa-data, or demo, which needs no download. May be repeated.",
+            help=f"{_SETS}, or {DEMO}, which needs no download. May be repeated.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -67,7 +75,7 @@ def benchmark(
         typer.Option(
             metavar="WxH",
             help="Picture to time, in pixels. May be repeated.",
-            show_default="512x512",
+            show_default=_SIZE,
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -124,7 +132,9 @@ def benchmark(
     ] = None,
     repeat: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Timed runs of each way, or files, with --speed.", rich_help_panel=_HOW),
+        typer.Option(
+            min=1, metavar="N", help="Timed runs of each method, or files, with --speed.", rich_help_panel=_HOW
+        ),
     ] = 5,
     save: Annotated[
         Path | None,
@@ -157,33 +167,39 @@ def benchmark(
     Exit code: 0 done, 1 a file could not be written, 2 wrong usage or an incomplete set, 130 interrupted.
     """
     end_on_signals()
+    names = weights or [DEFAULT_WEIGHTS]
     if speed:
-        _check_speed([dataset, rainy, target, results, save, csv, report], weights)
+        _check_speed([dataset, rainy, target, results, save, csv, report], names, size, photo or film)
+        from dpenet_cli.cli import timing
+
         engine = EngineOptions(device, threads=threads)
-        names = weights or [DEFAULT_WEIGHTS]
         if photo or film:
-            if size:
-                raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
-            return run_end_to_end(names[0], photo, film, engine, repeat, as_json=as_json)
-        return run_speed(names[0], size or ["512x512"], engine, repeat, as_json=as_json)
+            return timing.show_end_to_end(names[0], photo, film, engine, repeat, as_json=as_json)
+        return timing.show_speed(names[0], size or [_SIZE], engine, repeat, as_json=as_json)
     if photo or film or size:
         raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
     _check_sources(dataset, rainy, target, results, weights)
-    chosen = Chosen(tuple(weights or [DEFAULT_WEIGHTS]), protocol, EngineOptions(device, precision, threads=threads))
     console = Console(stderr=True, highlight=False)
     try:
         sets = _open_sets(dataset or [], data_root, rainy or results, target, partial=allow_partial)
-        saver = Saver(save) if save else None
+        restored = RestoredPictures(save) if save else None
         outputs = [Output(path, name) for path, name in ((csv, "--csv"), (report, "--report")) if path]
-        _check_outputs(outputs, saver, sets, results, chosen.weights, overwrite=overwrite)
-        galleries = Galleries() if report else None
-        keepers = [keep for keep in (saver, galleries) if keep is not None]
+        _check_outputs(outputs, restored, sets, results, names, overwrite=overwrite)
         if results is not None:
-            scored, how = [score_results(sets[0], results, protocol, keepers, console)], "pictures as given"
+            methods = [Method(short_name(results))]
         else:
-            scored, how = score_weights(sets, chosen, keepers, console)
-        _show(scored, how, chosen.engine.precision, as_json=as_json)
-        _write_files(scored, how, chosen.engine.precision, csv, report, galleries)
+            from dpenet_cli.evaluation.methods import load_methods
+
+            methods = load_methods(names, EngineOptions(device, precision, threads=threads))
+        shown = ShownImages() if report else None
+        callbacks = [callback for callback in (restored, shown) if callback is not None]
+        found = _score(sets, methods, protocol, callbacks, console)
+        description = methods[0].description
+        _show(found, description, precision, as_json=as_json)
+        if csv:
+            write_file(csv, to_csv(found, precision.value))
+        if report and shown:
+            write_file(report, build_page(found, shown.by_set_and_method, description).encode())
     except ImageWriteError as error:
         print_error(error, console)
         raise typer.Exit(Exit.SOME_FAILED) from None
@@ -193,10 +209,14 @@ def benchmark(
     return None
 
 
-def _check_speed(others: Sequence[object], weights: Sequence[str] | None) -> None:
-    if any(others) or len(weights or []) > 1:
+def _check_speed(
+    others: Sequence[object], weights: Sequence[str], sizes: Sequence[str] | None, file_size: str | None
+) -> None:
+    if any(others) or len(weights) > 1:
         step = "Leave out --dataset, --input, --target, --results, --save, --csv, --report and further --weights."
         raise OptionError("--speed", "it times one network on drawn pictures, and scores none", step)
+    if sizes and file_size:
+        raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
 
 
 def _check_sources(
@@ -212,7 +232,7 @@ def _check_sources(
         step = "Give --dataset NAME, or --input DIR --target DIR, or --results DIR --target DIR; demo is a NAME."
         raise OptionError("benchmark", why, step)
     for name in dataset or []:
-        if name.lower() != "demo":
+        if name.lower() != DEMO:
             find_test_set(name)
     if (target is None) != bool(dataset):
         why = "a named set brings its own" if dataset else f"{given[0]} needs ground truths"
@@ -223,68 +243,89 @@ def _check_sources(
 
 def _open_sets(
     names: Sequence[str], data_root: Path | None, rainy: Path | None, target: Path | None, *, partial: bool
-) -> "list[PairSet]":
-    from dpenet_cli.evaluation.benchmark import folder_set, known_set
-
+) -> list[PairSet]:
     if rainy and target:
         return [folder_set(rainy, target, partial=partial)]
-    sets = [known_set(name, data_root, partial=partial) for name in names]
-    return list({each.name: each for each in sets}.values())
+    sets = [named_set(name, data_root, partial=partial) for name in names]
+    return list({each.name: each for each in sets}.values())  # test100 and rain800 are one
 
 
 def _check_outputs(
     outputs: Sequence[Output],
-    saver: Saver | None,
-    sets: "Sequence[PairSet]",
+    restored: RestoredPictures | None,
+    sets: Sequence[PairSet],
     results: Path | None,
     weights: Sequence[str],
     *,
     overwrite: bool,
 ) -> None:
     """Look at all that will be written before the first picture is scored."""
-    from dpenet_cli.evaluation.benchmark import short_name
-    from dpenet_cli.network.checkpoints import find_weights
+    inputs = [path for each in sets for path in each.files]
+    if results is not None:
+        methods = [short_name(results)]
+    else:
+        from dpenet_cli.evaluation.methods import method_names
+        from dpenet_cli.network.checkpoints import find_weights
 
-    methods = [short_name(results)] if results is not None else list(labels(weights))
-    kept = [
-        Output(saver.path(each.name, method, item.name), f"{item.name} of {each.name} by {method}")
+        methods = list(method_names(weights))
+        inputs += [find_weights(name) for name in weights]
+    pictures = [
+        Output(restored.path(each.name, method, pair.name), f"{pair.name} of {each.name} by {method}")
         for each in sets
         for method in methods
-        for item in each.items
-        if saver is not None
+        for pair in each.pairs
+        if restored is not None
     ]
-    inputs = [path for each in sets for path in each.files]
-    if results is None:
-        inputs += [find_weights(name) for name in weights]
-    check_outputs([*outputs, *kept], inputs, overwrite=overwrite)
+    check_outputs([*outputs, *pictures], inputs, overwrite=overwrite)
 
 
-def _show(results: "Sequence[BenchmarkResult]", how: str, precision: Precision, *, as_json: bool) -> None:
-    from dpenet_cli.cli.tables import print_results
-    from dpenet_cli.evaluation.reported_scores import reported_on
+def _score(
+    sets: Sequence[PairSet],
+    methods: Sequence[Method],
+    protocol: metrics.Protocol,
+    on_scored: Sequence[OnScored],
+    console: Console,
+) -> list[BenchmarkResult]:
+    with _ScoringProgress(console) as progress:
+        on_scored = [*on_scored, progress.advance]
+        return score_sets(sets, methods, protocol, on_start=progress.start, on_scored=on_scored)
 
+
+class _ScoringProgress:
+    """For each set that a method is scored on, a bar on a terminal and a line elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console = console
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", visible=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, test_set: PairSet, method: Method) -> None:
+        title = "scoring" if method.clean is None else one_line(f"{method.name} on {test_set.name}")
+        if not self._console.is_terminal:
+            self._console.print(f"{title}: {len(test_set.pairs)} pictures", soft_wrap=True)
+        self._bar.reset(self._task, description=title, total=len(test_set.pairs), visible=True)
+
+    def advance(self, test_set: PairSet, method: Method, images: ScoredImages) -> None:  # noqa: ARG002 - a callback
+        self._bar.advance(self._task)
+
+
+def _show(results: Sequence[BenchmarkResult], description: str, precision: Precision, *, as_json: bool) -> None:
     if as_json:
-        names = dict.fromkeys(result.dataset.name for result in results)
-        literature = [dataclasses.asdict(row) for name in names for row in reported_on(name)]
-        fields = {"how": how, "precision": precision.value, "results": [result.to_json() for result in results]}
-        typer.echo(json.dumps(fields | {"literature": literature}, allow_nan=False))
+        names = dict.fromkeys(result.test_set.name for result in results)
+        reported = [dataclasses.asdict(score) for name in names for score in reported_on(name)]
+        fields = {"how": description, "precision": precision.value, "results": [each.to_json() for each in results]}
+        typer.echo(json.dumps(fields | {"literature": reported}, allow_nan=False))
     else:
-        print_results(results, how)
+        from dpenet_cli.cli.tables import print_scores
 
-
-def _write_files(
-    results: "Sequence[BenchmarkResult]",
-    how: str,
-    precision: Precision,
-    csv: Path | None,
-    report: Path | None,
-    galleries: Galleries | None,
-) -> None:
-    if csv:
-        from dpenet_cli.cli.tables import to_csv
-
-        write_file(csv, to_csv(results, precision.value))
-    if report:
-        from dpenet_cli.evaluation.html_report import build_page
-
-        write_file(report, build_page(results, galleries.found if galleries else {}, how).encode())
+        print_scores(results, description)

@@ -1,7 +1,5 @@
-"""A benchmark's scores for a person: tables on stdout; and for a spreadsheet: CSV."""
+"""A benchmark's scores for a person: tables on stdout."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
@@ -9,62 +7,61 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dpenet_cli.cli.console import one_line, table_console
-from dpenet_cli.evaluation.benchmark import BenchmarkResult, Network
-from dpenet_cli.evaluation.metrics import Mean, Score
+from dpenet_cli.evaluation.benchmark import BenchmarkResult, NetworkCost
+from dpenet_cli.evaluation.metrics import MeanScore
 from dpenet_cli.evaluation.reported_scores import reported_on
 
 _PIXELS = 256 * 256
 """The size for which the field gives multiply-adds."""
 
 
-def print_results(results: Sequence[BenchmarkResult], how: str) -> None:
+def print_scores(results: Sequence[BenchmarkResult], description: str) -> None:
     """Print one table a set, with what others published on it beneath; then the means over the sets.
 
     Args:
-        results: of all methods on all sets; those of one set follow each other.
-        how: precision and device, for a person.
+        results: scores of all methods on all sets.
+        description: device and precision, for a person.
     """
     console = table_console()
-    names = list(dict.fromkeys(result.dataset.name for result in results))
+    names = list(dict.fromkeys(result.test_set.name for result in results))
     for name in names:
-        _print_set(console, [result for result in results if result.dataset.name == name], how)
+        _print_set(console, [result for result in results if result.test_set.name == name], description)
     if len(names) > 1:
         _print_means(console, results, len(names))
 
 
-def _print_set(console: Console, results: Sequence[BenchmarkResult], how: str) -> None:
+def _print_set(console: Console, results: Sequence[BenchmarkResult], description: str) -> None:
     first = results[0]
-    title = f"{one_line(first.dataset.name)}: {first.dataset.coverage}, protocol {first.protocol}, {how}"
-    number = {"justify": "right", "no_wrap": True}
-    columns = ("PSNR dB", "SSIM", "gain dB", "s each", "parameters", "GMAC at 256²")
-    table = Table(Column("method", overflow="fold"), *(Column(c, **number) for c in columns))  # type: ignore[arg-type]
+    test_set = first.test_set
+    title = f"{one_line(test_set.name)}: {test_set.coverage}, protocol {first.protocol}, {description}"
+    names = ("PSNR dB", "SSIM", "gain dB", "s each", "parameters", "GMAC at 256²")
+    table = Table(Column("method", overflow="fold"), *(Column(name, justify="right", no_wrap=True) for name in names))
     if first.before:
-        table.add_row("rainy input", psnr_text(first.before), f"{first.before.ssim:.4f}", "", "", "", "")
+        table.add_row("rainy input", _psnr(first.before), f"{first.before.ssim:.4f}", "", "", "", "")
     for result in results:
-        table.add_row(one_line(result.method), *_cells(result))
+        table.add_row(one_line(result.method), *_score_cells(result))
     console.print(title, style="bold", soft_wrap=True)
     console.print(table)
-    for file in first.dataset.left_out:
+    for file in test_set.left_out:
         console.print(f"left out  {one_line(file)}", soft_wrap=True)
     for result in results:
         _print_identical(console, result)
-    _print_literature(console, first.dataset.name)
+    _print_reported_scores(console, test_set.name)
 
 
-def _cells(result: BenchmarkResult) -> tuple[str, ...]:
-    after, before = result.after, result.before
-    gain = f"{after.psnr - before.psnr:+.2f}" if before and math.isfinite(after.psnr - before.psnr) else ""
-    seconds = math.fsum(each.seconds for each in result.pictures) / len(result.pictures)
-    cost = (f"{seconds:.2f}", *_cost(result.network)) if result.network else ("", "", "")
-    return (psnr_text(after), f"{after.ssim:.4f}", gain, *cost)
+def _score_cells(result: BenchmarkResult) -> tuple[str, ...]:
+    gain = "" if result.gain is None else f"{result.gain:+.2f}"
+    seconds = math.fsum(picture.seconds for picture in result.pictures) / len(result.pictures)
+    cost = (f"{seconds:.2f}", *_cost_cells(result.cost)) if result.cost else ("", "", "")
+    return (_psnr(result.after), f"{result.after.ssim:.4f}", gain, *cost)
 
 
-def _cost(network: Network) -> tuple[str, str]:
+def _cost_cells(cost: NetworkCost) -> tuple[str, str]:
     """Parameters, and multiply-adds in thousands of millions."""
-    return f"{network.parameters:,}", f"{network.macs_per_pixel * _PIXELS / 1e9:.1f}"
+    return f"{cost.parameters:,}", f"{cost.macs_per_pixel * _PIXELS / 1e9:.1f}"
 
 
-def psnr_text(score: Mean | Score) -> str:
+def _psnr(score: MeanScore) -> str:
     """A PSNR in dB with two decimals, or ∞."""
     return f"{score.psnr:.2f}" if math.isfinite(score.psnr) else "∞"
 
@@ -77,7 +74,7 @@ def _print_identical(console: Console, result: BenchmarkResult) -> None:
         console.print(f"{one_line(result.method)}: {text}", soft_wrap=True)
 
 
-def _print_literature(console: Console, dataset: str) -> None:
+def _print_reported_scores(console: Console, dataset: str) -> None:
     rows = reported_on(dataset)
     if not rows:
         console.print()
@@ -98,18 +95,3 @@ def _print_means(console: Console, results: Sequence[BenchmarkResult], sets: int
         text = f"{psnr:.2f}" if math.isfinite(psnr) else "∞"
         table.add_row(one_line(method), text, f"{math.fsum(each.ssim for each in means) / sets:.4f}")
     console.print(table)
-
-
-def to_csv(results: Sequence[BenchmarkResult], precision: str) -> bytes:
-    """Every picture as a line of UTF-8 CSV; an infinite PSNR is written inf."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = ("dataset", "method", "picture", "width", "height", "input_psnr", "input_ssim", "psnr", "ssim", "seconds")
-    writer.writerow([*names, "protocol", "precision"])
-    for result in results:
-        for each in result.pictures:
-            before = (f"{each.before.psnr:.6f}", f"{each.before.ssim:.8f}") if each.before else ("", "")
-            row = (result.dataset.name, result.method, each.name, each.width, each.height, *before)
-            after = (f"{each.after.psnr:.6f}", f"{each.after.ssim:.8f}", f"{each.seconds:.4f}")
-            writer.writerow([*row, *after, result.protocol.value, precision])
-    return text.getvalue().encode()

@@ -5,12 +5,15 @@ The files in reading order; each imports only from those above it:
     metrics          PSNR and SSIM under named protocols
     datasets         paired sets and their layouts
     test_sets        the test sets of the field: facts, and where they lie
+    leakage          backgrounds that two sets share
     demo             pairs made on the spot
     reported_scores  what other methods reported
-    leakage          backgrounds that two sets share
-    benchmark        scores of weights, or of results, on pairs
+    pair_sets        pairs to score on, looked through before any work starts
+    benchmark        scores of methods on sets of pairs
+    methods          weights as methods to score
+    result_files     scores as CSV, and restored pictures
     strip_plot       the distribution of scores, as SVG
     html_report      the page that shows a benchmark
-    speed            times of this machine, as ratios to the published way
+    speed            times of this machine, as ratios to the reference
     end_to_end       a photograph and a video from file to file, timed part by part
 """

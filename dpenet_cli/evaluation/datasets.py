@@ -31,9 +31,13 @@ SUFFIXES = PICTURE_SUFFIXES | {".ppm"}
 
 RAINY_FOLDERS = ("input", "rainy", "rain", "rainy_image", "lq", "rainy_images")
 CLEAN_FOLDERS = ("target", "clean", "norain", "ground_truth", "gt", "groundtruth", "ground_truths")
+"""Names, in lower case, of the two folders of a set, the likeliest first: for training and for benchmarks alike."""
 
 _NAMED = 5
-"""Files that an error names before it says how many more there are."""
+"""Number of files that an error names before it says how many more there are."""
+
+_SAMPLE = 12
+"""Number of pictures of a folder that decide whether it holds side-by-side ones."""
 
 
 class Layout(StrEnum):
@@ -53,7 +57,14 @@ class Side(StrEnum):
 
 
 class Pair(NamedTuple):
-    """A rainy picture and its ground truth; one file with both if `clean_side` is given."""
+    """The files of a rainy picture and its ground truth.
+
+    Attributes:
+        name: name of the rainy file, without its suffix.
+        rainy: file of the rainy picture.
+        clean: file of the ground truth; the same file where both lie side by side.
+        clean_side: clean half of a side-by-side picture, None for two files.
+    """
 
     name: str
     rainy: Path
@@ -65,19 +76,40 @@ class Pair(NamedTuple):
         """What pairs that show the same background in one set have in common."""
         return str(self.clean)
 
+    def load(self) -> tuple[Pixels8, Pixels8]:
+        """Read the rainy picture and the clean one, both H×W×3 uint8 RGB.
+
+        Raises:
+            DatasetError: one cannot be read, or the sizes differ.
+        """
+        if self.clean_side is None:
+            rainy, clean = read_picture(self.rainy), read_picture(self.clean)
+        else:
+            left, right = _halves(read_picture(self.clean))
+            rainy, clean = (right, left) if self.clean_side is Side.LEFT else (left, right)
+        if rainy.shape != clean.shape:
+            sizes = f"{rainy.shape[1]}×{rainy.shape[0]} against {clean.shape[1]}×{clean.shape[0]}"
+            raise DatasetError(f"{self.rainy} and {self.clean}", f"they differ in size, {sizes}", "Check the pairing.")
+        return rainy, clean
+
 
 @dataclass(frozen=True)
 class Dataset:
     """The content of one folder, sorted by name: pairs, or clean pictures.
 
-    `alone` holds the pictures without a partner, where such are allowed.
+    Attributes:
+        folder: the set's folder, or the nearest one above its two.
+        layout: how the set lies in it.
+        pairs: rainy pictures with their ground truths.
+        clean: pictures of a folder that holds no pairs.
+        unpaired: pictures without a partner, where such are allowed.
     """
 
     folder: Path
     layout: Layout
     pairs: tuple[Pair, ...] = ()
     clean: tuple[Path, ...] = ()
-    alone: tuple[Path, ...] = ()
+    unpaired: tuple[Path, ...] = ()
 
 
 def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool = False) -> Dataset:
@@ -85,9 +117,9 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
 
     Args:
         folder: the set's folder.
-        clean_side: the clean half of side-by-side pictures. Given, the folder is taken to hold such pictures; else
-            both are found out from the pictures.
-        partial: pictures without a partner are left out and listed, instead of being an error.
+        clean_side: clean half of side-by-side pictures. Given, the folder is taken to hold such pictures; None has
+            both found out from the pictures.
+        partial: whether pictures without a partner are left out and listed, instead of being an error.
 
     Raises:
         DatasetError: no folder, no pictures, pictures without a partner, or names that pair in two ways.
@@ -96,21 +128,24 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
         raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
     subfolders = _subfolders(folder)
     rainy, clean = _first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders)
-    here = _pictures(folder)
+    pictures = _pictures(folder)
+    # Two folders decide, whatever else lies beside them.
     if rainy and clean:
-        return _paired(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
-    without = [path for path in here if path.stem.lower().startswith("norain")]
-    if without:
-        withs = _pictures(rainy) if rainy else [path for path in here if path not in set(without)]
-        return _paired(folder, Layout.NORAIN, withs, without, partial=partial)
-    if not here:
+        return _pair_by_name(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
+    # Rain100L as PReNet has it: ground truths named norain-… in the set's folder, their partners there or in rainy/.
+    norain = [path for path in pictures if path.stem.lower().startswith("norain")]
+    if norain:
+        rain = _pictures(rainy) if rainy else [path for path in pictures if path not in set(norain)]
+        return _pair_by_name(folder, Layout.NORAIN, rain, norain, partial=partial)
+    if not pictures:
         some = ", ".join(path.name for path in list(subfolders.values())[:_NAMED]) or "nothing"
         why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
         raise DatasetError(str(folder), why, "Give each set's own folder.")
-    side = clean_side or _find_clean_side(here)
+    # Names tell no more: whether each picture holds a pair is seen in its pixels.
+    side = clean_side or _find_clean_side(pictures)
     if side is None:
-        return Dataset(folder, Layout.CLEAN, clean=tuple(here))
-    return Dataset(folder, Layout.SIDE_BY_SIDE, tuple(Pair(path.stem, path, path, side) for path in here))
+        return Dataset(folder, Layout.CLEAN, clean=tuple(pictures))
+    return Dataset(folder, Layout.SIDE_BY_SIDE, tuple(Pair(path.stem, path, path, side) for path in pictures))
 
 
 def holds_set(folder: Path) -> bool:
@@ -137,9 +172,9 @@ def pair_folders(rainy: Path, clean: Path, *, partial: bool = False) -> Dataset:
     """Pair two folders, wherever they lie.
 
     Args:
-        rainy: the folder of rainy pictures, or of a method's results.
-        clean: the folder of ground truths.
-        partial: as for `open_dataset`.
+        rainy: folder of rainy pictures, or of a method's results.
+        clean: folder of ground truths.
+        partial: whether pictures without a partner are left out and listed, instead of being an error.
 
     Raises:
         DatasetError: as `open_dataset`.
@@ -147,8 +182,9 @@ def pair_folders(rainy: Path, clean: Path, *, partial: bool = False) -> Dataset:
     for folder in (rainy, clean):
         if not folder.is_dir():
             raise DatasetError(str(folder), "there is no such folder", "Give a folder of pictures.")
-    pictures = (_pictures(rainy.absolute()), _pictures(clean.absolute()))
-    return _paired(_above(rainy.absolute(), clean.absolute()), Layout.FOLDERS, *pictures, partial=partial)
+    rainy, clean = rainy.absolute(), clean.absolute()
+    folder = _common_folder(rainy, clean)
+    return _pair_by_name(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
 
 
 def below(path: Path, folder: Path) -> str:
@@ -156,7 +192,7 @@ def below(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-def _above(first: Path, second: Path) -> Path:
+def _common_folder(first: Path, second: Path) -> Path:
     try:
         return Path(os.path.commonpath([first, second]))
     except ValueError:  # two drives on Windows
@@ -181,27 +217,10 @@ def read_picture(path: Path) -> Pixels8:
     return picture.pixels.astype(np.uint8, copy=False)
 
 
-def read_pair(pair: Pair) -> tuple[Pixels8, Pixels8]:
-    """Read the rainy picture and the clean one, of equal size.
-
-    Raises:
-        DatasetError: one cannot be read, or the sizes differ.
-    """
-    if pair.clean_side is None:
-        rainy, clean = read_picture(pair.rainy), read_picture(pair.clean)
-    else:
-        left, right = _halves(read_picture(pair.clean))
-        rainy, clean = (right, left) if pair.clean_side is Side.LEFT else (left, right)
-    if rainy.shape != clean.shape:
-        sizes = f"{rainy.shape[1]}×{rainy.shape[0]} against {clean.shape[1]}×{clean.shape[0]}"
-        raise DatasetError(f"{pair.rainy} and {pair.clean}", f"they differ in size, {sizes}", "Check the pairing.")
-    return rainy, clean
-
-
 def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> frozenset[str]:
-    """Choose `count` backgrounds for validation, or all.
+    """Choose `count` backgrounds for validation, or all if there are fewer.
 
-    It goes by a hash of the last two parts of their paths, so that one more picture moves no other, nor does moving
+    The choice goes by a hash of the last two parts of their paths: one more picture moves no other, nor does moving
     the data.
     """
 
@@ -224,7 +243,37 @@ def _is_special(path: Path) -> bool:
         return False
 
 
-def _key(path: Path) -> str:
+def _pair_by_name(
+    folder: Path, layout: Layout, rainy: Sequence[Path], clean: Sequence[Path], *, partial: bool
+) -> Dataset:
+    # Two ground truths of one key (a.png and a.jpg) are an error: either choice would be a guess.
+    clean_by_key: dict[str, Path] = {}
+    for path in clean:
+        if (other := clean_by_key.setdefault(_pairing_key(path), path)) is not path:
+            why = f"{other.name} and {path.name} would both be the ground truth of one name"
+            raise DatasetError(str(folder), why, "Keep one of them.")
+    pairs, unpaired = [], []
+    for path in rainy:
+        key = _pairing_key(path)
+        # The whole name first, for sets whose ground truths are numbered too (901_1 + 901_1); only then without its
+        # number, as Rain1400 has it: 901_1 is the first rain on background 901.
+        partner = clean_by_key.get(key) or clean_by_key.get(re.sub(r"_\d+$", "", key))
+        if partner is None:
+            unpaired.append(path)
+        else:
+            pairs.append(Pair(path.stem, path, partner))
+    # A ground truth that nobody asked for is told as well: it may be the partner of a picture that was renamed.
+    matched = {pair.clean for pair in pairs}
+    unpaired += [path for path in clean if path not in matched]
+    if not pairs or (unpaired and not partial):
+        names = ", ".join(below(path, folder) for path in unpaired[:_NAMED])
+        more = f" and {len(unpaired) - _NAMED} more" if len(unpaired) > _NAMED else ""
+        why = f"{len(unpaired)} pictures have no partner: {names}{more}" if unpaired else "it holds no pictures"
+        raise DatasetError(str(folder), why, "Partners share a name (a.png and a.jpg); remove or rename the others.")
+    return Dataset(folder, layout, tuple(pairs), unpaired=tuple(unpaired))
+
+
+def _pairing_key(path: Path) -> str:
     """The part of a name that both pictures of a pair share: ``norain-001`` and ``rain-001`` give ``001``.
 
     So do ``000gt`` and ``000``, as SPA-Data has them.
@@ -233,37 +282,9 @@ def _key(path: Path) -> str:
     return re.sub(r"^(no)?rainy?[-_ ]?(?=.)", "", stem)
 
 
-def _paired(folder: Path, layout: Layout, rainy: Sequence[Path], clean: Sequence[Path], *, partial: bool) -> Dataset:
-    by_key: dict[str, Path] = {}
-    for path in clean:
-        if (other := by_key.setdefault(_key(path), path)) is not path:
-            why = f"{other.name} and {path.name} would both be the ground truth of one name"
-            raise DatasetError(str(folder), why, "Keep one of them.")
-    pairs, alone = [], []
-    for path in rainy:
-        key = _key(path)
-        partner = by_key.get(key) or by_key.get(re.sub(r"_\d+$", "", key))  # 901_1 is a rain on background 901
-        if partner is None:
-            alone.append(path)
-        else:
-            pairs.append(Pair(path.stem, path, partner))
-    matched = {pair.clean for pair in pairs}
-    alone += [path for path in clean if path not in matched]
-    if not pairs or (alone and not partial):
-        names = ", ".join(below(path, folder) for path in alone[:_NAMED])
-        more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
-        why = f"{len(alone)} pictures have no partner: {names}{more}" if alone else "it holds no pictures"
-        raise DatasetError(str(folder), why, "Partners share a name (a.png and a.jpg); remove or rename the others.")
-    return Dataset(folder, layout, tuple(pairs), alone=tuple(alone))
-
-
 def _halves(picture: Pixels8) -> tuple[Pixels8, Pixels8]:
     half = picture.shape[1] // 2
     return picture[:, :half], picture[:, -half:]
-
-
-_LOOKED_AT = 12
-"""Pictures of a folder that decide whether it holds side-by-side ones."""
 
 
 def _find_clean_side(paths: Sequence[Path]) -> Side | None:
@@ -271,28 +292,33 @@ def _find_clean_side(paths: Sequence[Path]) -> Side | None:
 
     The halves of one scene agree where the two halves of a photograph do not; and rain adds horizontal differences.
     """
-    step = max(len(paths) // _LOOKED_AT, 1)
-    agreements, excess = [], []
-    for path in paths[::step][:_LOOKED_AT]:
+    step = max(len(paths) // _SAMPLE, 1)
+    agreements, activity_ratios = [], []
+    for path in paths[::step][:_SAMPLE]:
         picture = read_picture(path)
         if picture.shape[1] < 2:
             return None
-        left, right = (half.mean(axis=2) for half in _halves(picture))
+        left, right = (half.mean(axis=2) for half in _halves(picture))  # H×(W/2) each
         agreements.append(_agreement(left, right))
-        excess.append(np.log((_busyness(right) + 0.1) / (_busyness(left) + 0.1)))
+        # As a logarithm, for the sign to tell the side; 0.1 grey levels keep flat pictures finite.
+        activity_ratios.append(np.log((_horizontal_activity(right) + 0.1) / (_horizontal_activity(left) + 0.1)))
+    # The median: a photograph that happens to be symmetric, or one pair in heavy rain, must not decide.
     if np.median(agreements) < 0.5:
         return None
-    return Side.LEFT if np.mean(excess) > 0 else Side.RIGHT
+    return Side.LEFT if np.mean(activity_ratios) > 0 else Side.RIGHT
 
 
 def _agreement(left: NDArray[Any], right: NDArray[Any]) -> float:
-    """Correlation of two pictures, 24×24, without what all pictures share: bright above, dark below."""
+    """Correlation of two pictures without what all pictures share: bright above, dark below."""
+    # At 24×24, streaks are gone and the scene's layout is left.
     a, b = (
         np.asarray(Image.fromarray(x.astype(np.float32)).resize((24, 24), Image.Resampling.BOX)) for x in (left, right)
     )
+    # Less the means of columns and rows, or two halves of one landscape would agree by their sky.
     a, b = (x - x.mean(axis=0) - x.mean(axis=1, keepdims=True) + x.mean() for x in (a, b))
     return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6))
 
 
-def _busyness(picture: NDArray[Any]) -> float:
+def _horizontal_activity(picture: NDArray[Any]) -> float:
+    """Mean absolute difference of horizontal neighbours, which upright streaks add to."""
     return float(np.abs(np.diff(picture, axis=1)).mean())

@@ -29,7 +29,7 @@ def demo_pair(name: str) -> tuple[Pixels8, Pixels8]:
     Another processor's arithmetic may turn a value by one grey level.
 
     Args:
-        name: one of `demo_names`.
+        name: name of the pair, one of `demo_names`.
     """
     import torch
 
@@ -38,7 +38,7 @@ def demo_pair(name: str) -> tuple[Pixels8, Pixels8]:
     photo, _, kind = name.rpartition("-")
     clean = read_picture(_FOLDER / f"{photo}.jpg")
     generator = torch.Generator().manual_seed(demo_names().index(name))
-    showers = draw_parameters([Rain(kind)], generator)
-    planes = torch.from_numpy(clean).permute(2, 0, 1)[None].float() / 255.0
-    rainy = draw_rain(planes, showers, generator)[0].permute(1, 2, 0).mul(255.0).round()
+    parameters = draw_parameters([Rain(kind)], generator)
+    planes = torch.from_numpy(clean).permute(2, 0, 1)[None].float() / 255.0  # 1×3×H×W, 0..1
+    rainy = draw_rain(planes, parameters, generator)[0].permute(1, 2, 0).mul(255.0).round()
     return np.asarray(rainy.to(torch.uint8).numpy(), np.uint8), clean

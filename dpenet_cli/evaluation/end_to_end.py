@@ -1,8 +1,8 @@
-"""A photograph and a video from file to file, as a user waits for them: where the time goes, and how much it is.
+"""Photographs and a video from file to file, as a user waits for them: where the time goes, and how much it is.
 
-The files are made for it, of any size. Ours are the commands' own ways, decoding, cleaning and encoding at once, at
-default settings. The published way takes a photograph through Pillow and PyTorch as they come, one step after the
-other; its network needs gigabytes for every megapixel, so that it is timed on a part and its time scaled by the pixels.
+The files are made for it, of any size. Ours are the code of the commands, decoding, cleaning and encoding at once, at
+default settings. The reference takes a photograph through Pillow and PyTorch as they come, one step after the other;
+its network needs gigabytes for every megapixel, so that it is timed on a crop and its time scaled by the pixels.
 """
 
 import os
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
-from dpenet_cli.arrays import Pixels
+from dpenet_cli.arrays import Pixels, Pixels8
 from dpenet_cli.batch import pictures
 from dpenet_cli.evaluation.demo import demo_names, demo_pair
-from dpenet_cli.evaluation.speed import PUBLISHED_WAY, Size, published_way
+from dpenet_cli.evaluation.speed import REFERENCE, Size, reference_method
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
 from dpenet_cli.inference.derainer import Derainer
@@ -33,8 +33,8 @@ from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video, prepare
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
 
-_PART = 1024
-"""Side, in pixels, of the part of a photograph that the published way's network is timed on."""
+_CROP = 1024
+"""Side, in pixels, of the part of a photograph that the reference's network is timed on."""
 
 _WARM_ROWS = 512
 """Rows of a photograph that are cleaned before time is taken: networks are compiled, and caches settle."""
@@ -43,10 +43,13 @@ _GRAIN = 2.0
 """Standard deviation of the noise on made pictures, in grey levels: files of a camera's size, not of a drawing's."""
 
 _QUALITY = 92
-"""Of the JPEGs that are made, and of those that the published way writes."""
+"""Quality of the JPEGs that are made, and of those that the reference writes."""
 
-_FILM_RATE = 30
+_VIDEO_RATE = 30
 """Frames a second of the video that is made."""
+
+_PHOTOGRAPHS, _VIDEO = "a JPEG: decode, clean, encode", "a video: decode, clean, encode, mux"
+"""What is timed, as tables and JSON call it."""
 
 
 @dataclass(frozen=True)
@@ -56,86 +59,92 @@ class EndToEndOptions:
     Attributes:
         weights: a name or a path.
         engine: device and threads.
-        size: of the picture, in pixels.
-        pieces: photographs, or frames.
+        size: size of the picture, in pixels.
+        pictures: number of photographs, or of frames.
     """
 
     weights: str
     engine: EngineOptions
     size: Size
-    pieces: int
+    pictures: int
 
     def __post_init__(self) -> None:
         check_types(self)
 
 
 class EndToEndTiming(NamedTuple):
-    """One way from file to file.
+    """One method from file to file.
 
     Attributes:
-        what: is done.
-        way: how.
-        size: of the picture.
-        pieces: photographs or frames that were done.
-        seconds: for each of them, all in all.
-        parts: of these seconds, by name; what is behind "alone" runs beside the rest and is not a part of the sum.
-        busy: share of the cores' time that was used, 0..1.
-        peak_bytes: of the process, where the system tells.
-        ratio: to the published way, more is faster; None where there is none.
+        task: what is done.
+        method: what does it.
+        size: size of the picture.
+        pictures: number of photographs or frames that were done.
+        seconds: time for each of them, all in all.
+        parts: parts of these seconds, by name; what is called "alone" runs beside the rest and is not part of the sum.
+        cpu_share: share of the cores' time that was used, 0..1.
+        peak_bytes: peak memory of the process, where the system tells.
+        ratio: speed in units of the reference's, more is faster; None where there is no reference.
     """
 
-    what: str
-    way: str
+    task: str
+    method: str
     size: Size
-    pieces: int
+    pictures: int
     seconds: float
     parts: dict[str, float]
-    busy: float
+    cpu_share: float
     peak_bytes: int | None
     ratio: float | None
 
+    def to_json(self) -> dict[str, Any]:
+        """The timing as JSON, with the names that version 0.1.0 had for some of the fields beside them."""
+        earlier = {"what": self.task, "way": self.method, "pieces": self.pictures, "busy": self.cpu_share}
+        return earlier | self._asdict()
 
-def photographs(options: EndToEndOptions) -> Iterator[EndToEndTiming]:
-    """Time JPEG photographs of one size, the published way first.
+
+def time_photographs(options: EndToEndOptions) -> Iterator[EndToEndTiming]:
+    """Time JPEG photographs of one size, the reference first.
 
     Raises:
         DpenetError: reading, cleaning or writing failed.
     """
-    with tempfile.TemporaryDirectory(prefix="dpenet-") as name:
-        sources = [Path(name) / f"{number}.jpg" for number in range(options.pieces)]
-        picture = _made(options.size)
+    with tempfile.TemporaryDirectory(prefix="dpenet-") as folder:
+        sources = [Path(folder) / f"{number}.jpg" for number in range(options.pictures)]
+        picture = _synthetic_picture(options.size)
         for source in sources:
             Image.fromarray(picture).save(source, quality=_QUALITY)
-        published = _published(options, sources[0])
-        yield published
-        yield _ours(options, sources, published.seconds)
+        reference = _time_reference(options, sources[0])
+        yield reference
+        yield _time_derain(options, sources, reference.seconds)
 
 
-def film(options: EndToEndOptions) -> Iterator[EndToEndTiming]:
+def time_video(options: EndToEndOptions) -> Iterator[EndToEndTiming]:
     """Time an H.264 video of so many frames, with the look at every frame that comes before.
 
     Raises:
         DpenetError: reading, cleaning, encoding or muxing failed.
     """
-    with tempfile.TemporaryDirectory(prefix="dpenet-") as name:
-        source = _made_film(Path(name) / "film.mkv", options)
+    with tempfile.TemporaryDirectory(prefix="dpenet-") as folder:
+        source = _write_video(Path(folder) / "film.mkv", options)
         engine = Derainer.load(options.weights, options.engine)
-        list(engine.stream([_made(options.size)]))
+        list(engine.stream([_synthetic_picture(options.size)]))  # warm-up: compiled and settled at this size
         reset_peak(resolve_device(options.engine.device))
-        watch = _Watch()
+        stopwatch = _Stopwatch()
         work = prepare(Job(source, source.with_name("clean.mkv"), None), VideoOptions())
-        parts = {"looking at every frame": watch.seconds}
-        timed = _Timed(engine)
-        clean_video(work, timed.stream, "")
-        parts |= {
-            "network": timed.network,
-            "waiting for frames": timed.reading,
-            "waiting for the encoder": timed.writing,
+        looking = stopwatch.seconds
+        stream = _TimedStream(engine)
+        clean_video(work, stream, "")
+        parts = {
+            "looking at every frame": looking,
+            "network": stream.network,
+            "waiting for frames": stream.reading,
+            "waiting for the encoder": stream.writing,
         }
-        yield watch.journey("a video: decode, clean, encode, mux", engine.description, options, parts, None)
+        yield stopwatch.timing(_VIDEO, engine.description, options, parts, None)
 
 
-class _Watch:
+class _Stopwatch:
     """Wall and processor time from now on."""
 
     def __init__(self) -> None:
@@ -147,39 +156,56 @@ class _Watch:
         return time.perf_counter() - self._began
 
     @property
-    def busy(self) -> float:
+    def cpu_share(self) -> float:
         """Share of the cores' time that was used, 0..1."""
         return (_processor_seconds() - self._used) / self.seconds / usable_cores()
 
-    def journey(
-        self, what: str, way: str, options: EndToEndOptions, parts: dict[str, float], published: float | None
+    def timing(
+        self,
+        task: str,
+        method: str,
+        options: EndToEndOptions,
+        parts: dict[str, float],
+        reference_seconds: float | None,
     ) -> EndToEndTiming:
-        """Stop; `parts` are of all pieces together."""
-        each, busy = self.seconds / options.pieces, self.busy
-        shares = {name: part / options.pieces for name, part in parts.items()}
-        peak = peak_bytes(torch.device("cpu"))
+        """What was timed until now; `parts` are of all photographs or frames together."""
+        seconds = self.seconds / options.pictures
         return EndToEndTiming(
-            what, way, options.size, options.pieces, each, shares, busy, peak, published and published / each
-        )  # fmt: skip
+            task,
+            method,
+            options.size,
+            options.pictures,
+            seconds,
+            {name: part / options.pictures for name, part in parts.items()},
+            self.cpu_share,
+            peak_bytes(torch.device("cpu")),
+            reference_seconds and reference_seconds / seconds,
+        )
 
 
-class _Timed:
-    """A stream through an engine that tells what it waits for."""
+class _TimedStream:
+    """A stream through an engine that tells what it waits for.
+
+    Reading and writing are timed where the generators hand over: the time that the source takes to give a frame, and
+    the time from handing a clean frame out to being asked for the next one. What is left of the whole is the network.
+    """
 
     def __init__(self, engine: Derainer) -> None:
         self._engine = engine
         self.network = self.reading = self.writing = 0.0
 
-    def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
+    def __call__(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         """Clean frames in order."""
-        began, waited = time.perf_counter(), self.reading + self.writing
-        for clean in self._engine.stream(self._counted(iter(frames))):
-            handed = time.perf_counter()
+        # A video of several parts is several streams: what earlier ones waited is not this one's.
+        began, waited_before = time.perf_counter(), self.reading + self.writing
+        for clean in self._engine.stream(self._timed_frames(iter(frames))):
+            handed_out = time.perf_counter()
             yield clean
-            self.writing += time.perf_counter() - handed
-        self.network += time.perf_counter() - began - (self.reading + self.writing - waited)
+            self.writing += time.perf_counter() - handed_out
+        waited = self.reading + self.writing - waited_before
+        self.network += time.perf_counter() - began - waited
 
-    def _counted(self, frames: Iterator[Pixels]) -> Iterator[Pixels]:
+    def _timed_frames(self, frames: Iterator[Pixels]) -> Iterator[Pixels]:
         while True:
             asked = time.perf_counter()
             frame = next(frames, None)
@@ -189,25 +215,23 @@ class _Timed:
             yield frame
 
 
-def _ours(options: EndToEndOptions, sources: list[Path], published: float) -> EndToEndTiming:
-    """The way of ``dpenet derain``."""
+def _time_derain(options: EndToEndOptions, sources: list[Path], reference_seconds: float) -> EndToEndTiming:
+    """The code of ``dpenet derain``."""
     engine = Derainer.load(options.weights, options.engine)
-    alone = _alone(engine, sources[0])
+    alone = _codec_seconds(engine, sources[0])
     reset_peak(resolve_device(options.engine.device))
-    watch = _Watch()
-    pairs = [Job(source, source.with_name(f"clean-{source.name}"), None) for source in sources]
-    outcomes = list(pictures.run(pairs, engine, pictures.RunOptions()))
+    stopwatch = _Stopwatch()
+    jobs = [Job(source, source.with_name(f"clean-{source.name}"), None) for source in sources]
+    outcomes = list(pictures.run(jobs, engine, pictures.RunOptions()))
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
-    network = sum(outcome.seconds for outcome in outcomes)
-    journey = watch.journey(
-        "a JPEG: decode, clean, encode", engine.description, options, {"network": network}, published
-    )
-    return journey._replace(parts=journey.parts | alone)
+    parts = {"network": sum(outcome.seconds for outcome in outcomes)}
+    timing = stopwatch.timing(_PHOTOGRAPHS, engine.description, options, parts, reference_seconds)
+    return timing._replace(parts=timing.parts | alone)
 
 
-def _alone(engine: Derainer, source: Path) -> dict[str, float]:
+def _codec_seconds(engine: Derainer, source: Path) -> dict[str, float]:
     """Seconds that decoding and encoding take by themselves; and the engine has worked once, afterwards."""
     picture = read(source)
     engine(picture.pixels[:_WARM_ROWS])
@@ -217,23 +241,23 @@ def _alone(engine: Derainer, source: Path) -> dict[str, float]:
     }
 
 
-def _published(options: EndToEndOptions, source: Path) -> EndToEndTiming:
+def _time_reference(options: EndToEndOptions, source: Path) -> EndToEndTiming:
     """Pillow, PyTorch as it comes, Pillow."""
     device = resolve_device(options.engine.device)
     with Image.open(source) as image:
         pixels = np.asarray(image.convert("RGB"))
-    part = pixels[:_PART, :_PART].copy()
-    way = published_way(options.weights, part, device)
-    way.run()
-    watch = _Watch()
-    network = _seconds(way.run) * pixels[..., 0].size / part[..., 0].size
-    busy = watch.busy
+    crop = pixels[:_CROP, :_CROP].copy()
+    method = reference_method(options.weights, crop, device)
+    method.run()  # warm-up
+    stopwatch = _Stopwatch()
+    network = _seconds(method.run) * pixels[..., 0].size / crop[..., 0].size
+    cpu_share = stopwatch.cpu_share
     decoding = _seconds(lambda: np.asarray(Image.open(source).convert("RGB")))
     encoding = _seconds(lambda: Image.fromarray(pixels).save(source.with_name("published.jpg"), quality=_QUALITY))
     parts = {"network": network, "decoding alone": decoding, "encoding alone": encoding}
-    name = f"{PUBLISHED_WAY}, timed on {part.shape[1]}×{part.shape[0]} of it"
+    name = f"{REFERENCE}, timed on {crop.shape[1]}×{crop.shape[0]} of it"
     seconds = network + decoding + encoding
-    return EndToEndTiming("a JPEG: decode, clean, encode", name, options.size, 1, seconds, parts, busy, None, 1.0)
+    return EndToEndTiming(_PHOTOGRAPHS, name, options.size, 1, seconds, parts, cpu_share, None, 1.0)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -248,7 +272,7 @@ def _processor_seconds() -> float:
     return time.process_time() + sum(of_children)
 
 
-def _made(size: Size) -> Pixels:
+def _synthetic_picture(size: Size) -> Pixels8:
     """A rainy picture of any size, H×W×3 uint8, with a camera's grain."""
     rainy, _ = demo_pair(demo_names()[0])
     large = np.asarray(Image.fromarray(rainy).resize(size, Image.Resampling.BICUBIC), np.float32)
@@ -256,8 +280,8 @@ def _made(size: Size) -> Pixels:
     return np.clip(np.rint(large + grain), 0, 255).astype(np.uint8)
 
 
-def _made_film(path: Path, options: EndToEndOptions) -> Path:
-    """The picture, moving sideways by a few pixels a frame, as H.264."""
+def _write_video(path: Path, options: EndToEndOptions) -> Path:
+    """Write the picture, moving sideways by a few pixels a frame, as H.264."""
     width, height = options.size
     encoding = Encoding(
         codec=VideoCodec.H264,
@@ -266,15 +290,15 @@ def _made_film(path: Path, options: EndToEndOptions) -> Path:
         preset="veryfast",
         width=width,
         height=height,
-        rate=Fraction(_FILM_RATE),
+        rate=Fraction(_VIDEO_RATE),
         deep=False,
         half_level=False,
         pixel_format="yuv420p",
         filters="format=yuv420p",
     )
-    picture = _made(options.size)
-    raw = EncoderProcess(encoding, path)
-    for number in range(options.pieces):
-        raw.write(np.roll(picture, 4 * number, axis=1))
-    raw.finish()
+    picture = _synthetic_picture(options.size)
+    encoder = EncoderProcess(encoding, path)
+    for number in range(options.pictures):
+        encoder.write(np.roll(picture, 4 * number, axis=1))
+    encoder.finish()
     return path

@@ -1,8 +1,9 @@
 """The page that shows a benchmark: one file that opens offline.
 
-It holds the summary, what others published, the distribution of the scores, every picture's scores, and the worst and
-best pictures before and after. Styles, script and pictures are inside; a content security policy forbids it to load
-anything else.
+For each set, from top to bottom: the summary, the files left out, the distribution of the scores, what others
+published, every picture's scores, and the worst and best pictures before and after. Styles (``page.css``), script
+(``page.js``) and pictures are inside; a content security policy forbids it to load anything else. Every name is
+escaped: names of files and folders are other people's.
 """
 
 import base64
@@ -16,8 +17,9 @@ from PIL import Image
 
 from dpenet_cli import __version__
 from dpenet_cli.arrays import Pixels8
-from dpenet_cli.evaluation.benchmark import BenchmarkResult, BestAndWorst, ScoredImages
-from dpenet_cli.evaluation.metrics import Mean, Score
+from dpenet_cli.evaluation.benchmark import BenchmarkResult, BestAndWorst, Method, ScoredImages
+from dpenet_cli.evaluation.metrics import MeanScore, Score
+from dpenet_cli.evaluation.pair_sets import PairSet
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.strip_plot import Row, strip_plot
 
@@ -26,24 +28,37 @@ MAX_SIDE = 1600
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
-Galleries = Mapping[tuple[str, str], BestAndWorst]
-"""The worst and best pictures, by set and method."""
+_SHOWN = 2
+"""Number of worst and of best pictures on the page, for each set and method."""
 
 
-def build_page(results: Sequence[BenchmarkResult], galleries: Galleries, how: str) -> str:
+class ShownImages:
+    """The worst and best pictures of each set and method, for the page; a callback of `benchmark.score_sets`."""
+
+    def __init__(self) -> None:
+        self.by_set_and_method: dict[tuple[str, str], BestAndWorst] = {}
+
+    def __call__(self, test_set: PairSet, method: Method, images: ScoredImages) -> None:
+        """Consider one picture."""
+        self.by_set_and_method.setdefault((test_set.name, method.name), BestAndWorst(_SHOWN)).add(images)
+
+
+def build_page(
+    results: Sequence[BenchmarkResult], shown: Mapping[tuple[str, str], BestAndWorst], description: str
+) -> str:
     """The page as HTML.
 
     Args:
-        results: of all methods on all sets, as `benchmark` gives them; at least one.
-        galleries: for those (set, method) that have pictures to show.
-        how: device and precision, for a person.
+        results: scores of all methods on all sets, as `benchmark.score_sets` gives them; at least one.
+        shown: pictures to show, by the names of set and method; none for those that are missing.
+        description: device and precision, for a person.
     """
     folder = Path(__file__).parent
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    sets = list(dict.fromkeys(result.dataset.name for result in results))
+    sets = list(dict.fromkeys(result.test_set.name for result in results))
     title = f"Deraining benchmark: {', '.join(sets)}"
-    sections = [_set_section([r for r in results if r.dataset.name == name], galleries) for name in sets]
-    intro = f"Protocol {results[0].protocol} · {how} · dpenet {__version__}"
+    sections = [_set_section([r for r in results if r.test_set.name == name], shown) for name in sets]
+    intro = f"Protocol {results[0].protocol} · {description} · dpenet {__version__}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -53,22 +68,20 @@ def build_page(results: Sequence[BenchmarkResult], galleries: Galleries, how: st
     )
 
 
-def _set_section(results: Sequence[BenchmarkResult], galleries: Galleries) -> str:
-    first = results[0]
-    name = first.dataset.name
-    return "".join(
-        (
-            f"<section><h2>{escape(name)}: {escape(first.dataset.coverage)}</h2>",
-            _summary(results),
-            _left_out(first),
-            f'<figure><div class="plot">{_distribution(results)}</div>',
-            "<figcaption>One dot a picture; the line is the mean.</figcaption></figure>",
-            _literature(name),
-            _pictures(results),
-            *(_gallery(r.method, galleries[name, r.method]) for r in results if (name, r.method) in galleries),
-            "</section>",
-        )
-    )
+def _set_section(results: Sequence[BenchmarkResult], shown: Mapping[tuple[str, str], BestAndWorst]) -> str:
+    test_set = results[0].test_set
+    parts = [
+        f"<section><h2>{escape(test_set.name)}: {escape(test_set.coverage)}</h2>",
+        _summary(results),
+        _left_out(test_set),
+        f'<figure><div class="plot">{_distribution(results)}</div>',
+        "<figcaption>One dot a picture; the line is the mean.</figcaption></figure>",
+        _reported_scores(test_set.name),
+        _all_pictures(results),
+    ]
+    methods = [result.method for result in results if (test_set.name, result.method) in shown]
+    parts += [_best_and_worst(method, shown[test_set.name, method]) for method in methods]
+    return "".join([*parts, "</section>"])
 
 
 def _summary(results: Sequence[BenchmarkResult]) -> str:
@@ -78,14 +91,14 @@ def _summary(results: Sequence[BenchmarkResult]) -> str:
     for result in results:
         after = result.after
         same = f" ({after.identical} of {after.pictures} identical)" if after.identical else ""
-        gain = f"{after.psnr - before.psnr:+.2f}" if before and math.isfinite(after.psnr - before.psnr) else ""
-        size = f"{result.network.parameters:,}" if result.network else ""
-        rows.append((result.method, _psnr(after) + same, f"{after.ssim:.4f}", gain, size))
+        gain = "" if result.gain is None else f"{result.gain:+.2f}"
+        parameters = f"{result.cost.parameters:,}" if result.cost else ""
+        rows.append((result.method, _psnr(after) + same, f"{after.ssim:.4f}", gain, parameters))
     return f'<div class="wide">{_table(("method", "PSNR, dB", "SSIM", "gain, dB", "parameters"), rows)}</div>'
 
 
-def _left_out(result: BenchmarkResult) -> str:
-    files = "".join(f"<li>{escape(file)}</li>" for file in result.dataset.left_out)
+def _left_out(test_set: PairSet) -> str:
+    files = "".join(f"<li>{escape(file)}</li>" for file in test_set.left_out)
     return f"<details><summary>Left out</summary><ul>{files}</ul></details>" if files else ""
 
 
@@ -95,7 +108,7 @@ def _distribution(results: Sequence[BenchmarkResult]) -> str:
     return strip_plot([*rows, *(Row(r.method, [each.after.psnr for each in r.pictures]) for r in results)])
 
 
-def _literature(dataset: str) -> str:
+def _reported_scores(dataset: str) -> str:
     rows = [(row.method, row.text, row.training, row.protocol, row.source) for row in reported_on(dataset)]
     if not rows:
         return ""
@@ -104,43 +117,44 @@ def _literature(dataset: str) -> str:
     return f"<details><summary>Published by others</summary><p>{note}</p><div class='wide'>{table}</div></details>"
 
 
-def _pictures(results: Sequence[BenchmarkResult]) -> str:
+def _all_pictures(results: Sequence[BenchmarkResult]) -> str:
     """Every picture, the worst of the first method first."""
-    columns = [{each.name: each for each in result.pictures} for result in results]
-    with_input = results[0].before is not None
-    heads = ["picture", *(["input"] if with_input else []), *(result.method for result in results)]
+    columns = [{picture.name: picture.after for picture in result.pictures} for result in results]
+    heads = ["picture", *(["input"] if results[0].before else []), *(result.method for result in results)]
     rows = []
-    for each in sorted(results[0].pictures, key=lambda scored: (scored.after, scored.name)):
-        cells = [_scores(column[each.name].after) for column in columns]
-        rows.append((each.name, *([_scores(each.before)] if each.before else []), *cells))
+    for picture in sorted(results[0].pictures, key=lambda picture: (picture.after, picture.name)):
+        before = [_scores(picture.before)] if picture.before else []
+        rows.append((picture.name, *before, *(_scores(column[picture.name]) for column in columns)))
     table = f'<div class="wide">{_table(heads, rows)}</div>'
     return f"<h3>Every picture, worst first</h3><p>PSNR in dB / SSIM</p>{table}"
 
 
-def _gallery(method: str, gallery: BestAndWorst) -> str:
+def _best_and_worst(method: str, images: BestAndWorst) -> str:
     parts = []
-    for title, examples in (("Worst", gallery.worst), ("Best", gallery.best)):
-        pairs = "".join(_pair(example) for example in examples)
-        parts.append(f'<h3>{title} pictures of {escape(method)}</h3><div class="pairs">{pairs}</div>')
+    for title, pictures in (("Worst", images.worst), ("Best", images.best)):
+        figures = "".join(_slider(each) for each in pictures)
+        parts.append(f'<h3>{title} pictures of {escape(method)}</h3><div class="pairs">{figures}</div>')
     return "".join(parts)
 
 
-def _pair(example: ScoredImages) -> str:
+def _slider(images: ScoredImages) -> str:
     """One picture with a slider between the rainy (or clean) and the restored pixels."""
-    scored = example.scored
-    name = escape(scored.name, quote=True)
-    rainy, restored, clean = map(_data_uri, (example.rainy, example.restored, example.clean))
-    before = f"{_scores(scored.before)} → " if scored.before else ""
-    left, under = ("rainy", rainy) if scored.before else ("ground truth", clean)  # given results have no rainy input
-    choice = '<br><label><input type="checkbox"> ground truth on the left</label>' if scored.before else ""
-    small = f", shown at most {MAX_SIDE} wide" if max(scored.width, scored.height) > MAX_SIDE else ""
+    picture = images.score
+    name = escape(picture.name, quote=True)
+    rainy, restored, clean = map(_data_uri, (images.rainy, images.restored, images.clean))
+    # Results of another method have no rainy input to slide to: the ground truth takes its place.
+    before = f"{_scores(picture.before)} → " if picture.before else ""
+    left, left_uri = ("rainy", rainy) if picture.before else ("ground truth", clean)
+    switch = '<br><label><input type="checkbox"> ground truth on the left</label>' if picture.before else ""
+    shrunk = f", shown at most {MAX_SIDE} wide" if max(picture.width, picture.height) > MAX_SIDE else ""
+    # The restored picture lies beneath; the script clips the other one, and swaps it for what the data-… hold.
     return (
         f'<figure class="pair"><div class="slider"><img src="{restored}" alt="{name}, restored">'
-        f'<img class="over" src="{under}" data-rainy="{under}" data-clean="{clean}" alt="{name}, {left}">'
+        f'<img class="over" src="{left_uri}" data-rainy="{left_uri}" data-clean="{clean}" alt="{name}, {left}">'
         f'<span class="line"></span><span class="tag left" data-rainy="{left}">{left}</span>'
         f'<span class="tag right">restored</span>'
         f'<input type="range" min="0" max="100" step="0.5" value="50" aria-label="{name}: before and after"></div>'
-        f"<figcaption>{name}: {before}{_scores(scored.after)}{small}{choice}</figcaption></figure>"
+        f"<figcaption>{name}: {before}{_scores(picture.after)}{shrunk}{switch}</figcaption></figure>"
     )
 
 
@@ -153,7 +167,7 @@ def _data_uri(picture: Pixels8) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
 
 
-def _psnr(score: Mean | Score) -> str:
+def _psnr(score: MeanScore | Score) -> str:
     return f"{score.psnr:.2f}" if math.isfinite(score.psnr) else "∞"
 
 

@@ -1,4 +1,5 @@
 "use strict";
+// Each figure: the slider moves the edge of the left picture; the checkbox puts the ground truth in its place.
 for (const figure of document.querySelectorAll("figure.pair")) {
   const slider = figure.querySelector(".slider");
   const over = slider.querySelector(".over");
@@ -6,11 +7,11 @@ for (const figure of document.querySelectorAll("figure.pair")) {
   slider.querySelector("input").addEventListener("input", (event) => {
     slider.style.setProperty("--at", event.target.value + "%");
   });
-  const choice = figure.querySelector("input[type=checkbox]");
-  if (choice) {
-    choice.addEventListener("change", () => {
-      over.src = choice.checked ? over.dataset.clean : over.dataset.rainy;
-      tag.textContent = choice.checked ? "ground truth" : tag.dataset.rainy;
+  const groundTruth = figure.querySelector("input[type=checkbox]");
+  if (groundTruth) {
+    groundTruth.addEventListener("change", () => {
+      over.src = groundTruth.checked ? over.dataset.clean : over.dataset.rainy;
+      tag.textContent = groundTruth.checked ? "ground truth" : tag.dataset.rainy;
     });
   }
 }

@@ -1,4 +1,4 @@
-"""What other methods published on the known sets, so that a number has a place.
+"""What other methods published on the test sets, so that a number has a place.
 
 Read from the named repositories' README files and figures. Training data and protocols differ between sources: only
 numbers of one source compare with each other, and each is given with what its source states, "not stated" otherwise.
@@ -14,11 +14,11 @@ class ReportedScore:
     """One method on one set.
 
     Attributes:
-        method: its name.
-        dataset: the set's name here.
-        psnr: in dB.
-        ssim: 0..1, or None where the source has none.
-        training: what it was trained on.
+        method: name of the method.
+        dataset: name of the set, as in `test_sets`.
+        psnr: PSNR in dB.
+        ssim: SSIM, 0..1, or None where the source has none.
+        training: data that the method was trained on.
         protocol: what was compared.
         source: where the number stands.
     """
@@ -49,16 +49,15 @@ class _Table:
     lines: str
 
     def rows(self) -> list[ReportedScore]:
-        """The numbers of the table, one by one."""
+        """The numbers of the table, line by line."""
         rows = []
         for line in self.lines.strip().splitlines():
             method, _, cells = line.strip().partition(": ")
             for dataset, cell in zip(self.datasets.split(), cells.split(), strict=True):
                 if cell != "-":
                     psnr, _, ssim = cell.partition("/")
-                    number = float(ssim) if ssim else None
-                    row = (method, dataset, float(psnr), number, self.training, self.protocol, self.source)
-                    rows.append(ReportedScore(*row))
+                    scores = (float(psnr), float(ssim) if ssim else None)
+                    rows.append(ReportedScore(method, dataset, *scores, self.training, self.protocol, self.source))
         return rows
 
 

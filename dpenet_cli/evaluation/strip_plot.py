@@ -5,14 +5,20 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-_WIDTH, _LEFT, _RIGHT = 1000, 170, 20
-_ROW, _TOP, _BOTTOM = 44, 8, 40
-_DOT = 4
-_NAME_LENGTH = 24
+_WIDTH, _LEFT, _RIGHT = 1000, 170, 20  # of the drawing; of the names at its left; of its right margin
+_ROW, _TOP, _BOTTOM = 44, 8, 40  # of a row; of the top margin; of the axis
+_DOT = 4  # a dot's radius
+_NAME_LENGTH = 24  # characters that fit into _LEFT
 
 
 class Row(NamedTuple):
-    """One method: its name, the PSNRs of its pictures in dB, and whether it is the rainy input itself."""
+    """The dots of one method.
+
+    Attributes:
+        name: name of the method.
+        values: PSNRs of its pictures, in dB.
+        is_input: whether it is the rainy input itself.
+    """
 
     name: str
     values: Sequence[float]
@@ -25,20 +31,21 @@ def strip_plot(rows: Sequence[Row]) -> str:
     Returns:
         An ``<svg>`` element; nothing if no value is finite.
     """
-    finite = [[value for value in row.values if math.isfinite(value)] for row in rows]
-    everything = [value for values in finite for value in values]
-    if not everything:
+    finite_by_row = [[value for value in row.values if math.isfinite(value)] for row in rows]
+    finite = [value for values in finite_by_row for value in values]
+    if not finite:
         return ""
-    step = _step(max(everything) - min(everything))
-    low = math.floor(min(everything) / step) * step
-    high = max(math.ceil(max(everything) / step) * step, low + step)
+    # The axis runs from tick to tick around all values, one step at least: a single value has no span.
+    step = _tick_step(max(finite) - min(finite))
+    low = math.floor(min(finite) / step) * step
+    high = max(math.ceil(max(finite) / step) * step, low + step)
     bottom = _TOP + _ROW * len(rows)
 
     def x(value: float) -> float:
         return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
 
     parts = [_tick(x(low + i * step), low + i * step, bottom) for i in range(round((high - low) / step) + 1)]
-    for number, (row, values) in enumerate(zip(rows, finite, strict=True)):
+    for number, (row, values) in enumerate(zip(rows, finite_by_row, strict=True)):
         parts.append(_row(row, [x(value) for value in values], _TOP + _ROW * (number + 0.5)))
     parts.append(f'<text x="{(_LEFT + _WIDTH) / 2}" y="{bottom + 36}" text-anchor="middle">PSNR, dB</text>')
     label = escape(f"Distribution of PSNR: {', '.join(row.name for row in rows)}", quote=True)
@@ -46,7 +53,7 @@ def strip_plot(rows: Sequence[Row]) -> str:
     return f'<svg viewBox="{size}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-def _step(span: float) -> float:
+def _tick_step(span: float) -> float:
     """A round distance between ticks, for ten of them at most."""
     return next((step for step in (0.5, 1.0, 2.0, 5.0, 10.0) if span / step <= 10), 20.0)
 
@@ -56,14 +63,14 @@ def _tick(x: float, value: float, bottom: float) -> str:
     return f'{line}<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>'
 
 
-def _row(row: Row, places: Sequence[float], y: float) -> str:
+def _row(row: Row, xs: Sequence[float], y: float) -> str:
     """Dots at three heights in turn, so that equal values show side by side."""
-    kind = "input" if row.is_input else "dot"
+    css_class = "input" if row.is_input else "dot"
     name = row.name if len(row.name) <= _NAME_LENGTH else row.name[: _NAME_LENGTH - 1] + "…"
     dots = "".join(
-        f'<circle class="{kind}" cx="{x:.1f}" cy="{y + 7 * (i % 3 - 1):.1f}" r="{_DOT}"/>'
-        for i, x in enumerate(sorted(places))
+        f'<circle class="{css_class}" cx="{x:.1f}" cy="{y + 7 * (i % 3 - 1):.1f}" r="{_DOT}"/>'
+        for i, x in enumerate(sorted(xs))
     )
-    mean = math.fsum(places) / len(places) if places else None
+    mean = math.fsum(xs) / len(xs) if xs else None
     line = f'<line class="mean" x1="{mean:.1f}" x2="{mean:.1f}" y1="{y - 15}" y2="{y + 15}"/>' if mean else ""
     return f'<text x="{_LEFT - 12}" y="{y + 4}" text-anchor="end">{escape(name)}</text>{dots}{line}'

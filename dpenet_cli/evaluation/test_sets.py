@@ -31,12 +31,12 @@ class BenchmarkSet:
     """One test set.
 
     Attributes:
-        name: as dpenet calls it.
-        title: as its users call it, with the paper that introduced it.
-        pairs: in the usual test set.
+        name: name of the set in dpenet.
+        title: name among its users, with the paper that introduced it.
+        pairs: number of pairs in the usual test set.
         folders: names that its folder goes by, in lower case without punctuation.
-        where: where it is to be had.
-        layouts: how it lies in circulation.
+        source: place where it is to be had.
+        layouts: layouts that it lies in, in circulation.
         traps: what makes numbers on it incomparable.
     """
 
@@ -44,7 +44,7 @@ class BenchmarkSet:
     title: str
     pairs: int
     folders: tuple[str, ...]
-    where: str
+    source: str
     layouts: str
     traps: tuple[str, ...] = ()
 
@@ -157,6 +157,9 @@ BENCHMARK_SETS = {
 }
 """The sets that ``--dataset`` knows, by name."""
 
+DEMO = "demo"
+"""The name that stands for no set of the field but for pairs made on the spot (`dpenet_cli.evaluation.demo`)."""
+
 ALIASES = {"test100": "rain800"}
 """Other names of the same sets."""
 
@@ -171,7 +174,7 @@ def find_test_set(name: str) -> BenchmarkSet:
     try:
         return BENCHMARK_SETS[ALIASES.get(key, key)]
     except KeyError:
-        names = ", ".join([*BENCHMARK_SETS, *ALIASES, "demo"])
+        names = ", ".join([*BENCHMARK_SETS, *ALIASES, DEMO])
         step = f"Use one of {names}; or give any pairs with --input and --target."
         raise DatasetError(f"dataset {name!r}", "no set has that name", step) from None
 
@@ -188,13 +191,13 @@ def data_roots(data_root: Path | None = None) -> list[Path]:
         return roots
 
 
-def open_test_set(known: BenchmarkSet, data_root: Path | None = None, *, partial: bool = False) -> Dataset:
+def open_test_set(test_set: BenchmarkSet, data_root: Path | None = None, *, partial: bool = False) -> Dataset:
     """Find a set on this machine and pair it.
 
     Args:
-        known: which set.
-        data_root: searched first, see `data_roots`.
-        partial: pairs may be missing, and pictures may lack a partner; else both are errors.
+        test_set: set to find.
+        data_root: folder that is searched first, see `data_roots`.
+        partial: whether pairs may be missing and pictures lack a partner, instead of both being errors.
 
     Raises:
         DatasetError: the set is not there (the error tells where it was looked for, where to get it and how to lay it
@@ -202,33 +205,34 @@ def open_test_set(known: BenchmarkSet, data_root: Path | None = None, *, partial
     """
     roots = data_roots(data_root)
     for root in roots:
-        found = list(dict.fromkeys(_folders(root, known)))
+        found = list(dict.fromkeys(_folders(root, test_set)))
         if len(found) > 1:
             some = " and ".join(map(str, found[:2]))
             why = f"two folders could be it, {some}"
-            raise DatasetError(known.name, why, "Name the folder above the one that you mean with --data-root.")
+            raise DatasetError(test_set.name, why, "Name the folder above the one that you mean with --data-root.")
         if found:
-            return _complete(known, open_dataset(found[0], partial=partial), partial=partial)
+            return _complete(test_set, open_dataset(found[0], partial=partial), partial=partial)
     looked = ", ".join(str(root) for root in roots)
-    why = f"it is not on this machine; looked for a folder named {known.folders[0]} or so under {looked}"
-    step = f"Get it from {known.where}; lay it out as {known.layouts}; and name the folder above with --data-root."
-    raise DatasetError(known.title, why, step)
+    why = f"it is not on this machine; looked for a folder named {test_set.folders[0]} or so under {looked}"
+    step = f"Get it from {test_set.source}; lay it out as {test_set.layouts}; "
+    step += "and name the folder above with --data-root."
+    raise DatasetError(test_set.title, why, step)
 
 
-def _complete(known: BenchmarkSet, dataset: Dataset, *, partial: bool) -> Dataset:
+def _complete(test_set: BenchmarkSet, dataset: Dataset, *, partial: bool) -> Dataset:
     if not dataset.pairs:
-        raise DatasetError(str(dataset.folder), "its pictures have no partners", f"Lay it out as {known.layouts}.")
-    if len(dataset.pairs) != known.pairs and not partial:
-        traps = "".join(f" ({trap})" for trap in known.traps)
-        why = f"it holds {len(dataset.pairs)} pairs where {known.title} has {known.pairs}{traps}"
+        raise DatasetError(str(dataset.folder), "its pictures have no partners", f"Lay it out as {test_set.layouts}.")
+    if len(dataset.pairs) != test_set.pairs and not partial:
+        traps = "".join(f" ({trap})" for trap in test_set.traps)
+        why = f"it holds {len(dataset.pairs)} pairs where {test_set.title} has {test_set.pairs}{traps}"
         raise DatasetError(str(dataset.folder), why, "Complete it, or add --allow-partial: the numbers then say so.")
     return dataset
 
 
-def _folders(root: Path, known: BenchmarkSet) -> Iterator[Path]:
+def _folders(root: Path, test_set: BenchmarkSet) -> Iterator[Path]:
     """Folders below `root` that go by one of the set's names, or what holds the test pictures within them."""
     for folder in _walk(root, _DEPTH):
-        if re.sub(r"[^a-z0-9]", "", folder.name.lower()) in known.folders:
+        if re.sub(r"[^a-z0-9]", "", folder.name.lower()) in test_set.folders:
             inside = [folder / name for name in _TEST_FOLDERS if (folder / name).is_dir()]
             yield inside[-1] if not _holds_pairs(folder) and len(inside) > 1 else folder
 

@@ -34,9 +34,9 @@ class WeightsCard:
     """What a weights file says of itself, beside its tensors.
 
     Attributes:
-        name: the name under which the weights are known.
-        licence: the terms under which they may be used.
-        provenance: how they were trained: data, command, steps, seed, hardware.
+        name: name under which the weights are known.
+        licence: terms under which they may be used.
+        provenance: record of their training: data, command, steps, seed, hardware.
         scores: measured scores, ``{set: {"protocol": ..., "psnr": dB, "ssim": 0..1, ...}}``.
     """
 
@@ -135,9 +135,9 @@ def save_model(model: DPENet, path: Path, card: WeightsCard) -> None:
     """Write the weights as safetensors that describe themselves; whole or not at all.
 
     Args:
-        model: the network, on any device.
-        path: the file, replaced if it exists; its folder must be there.
-        card: what the file is to say of itself.
+        model: network to write, on any device.
+        path: file to write, usually ``.safetensors``.
+        card: what the file says of itself.
 
     Raises:
         OSError: the file could not be written.
@@ -168,10 +168,13 @@ def _infer_config(path: Path, state: dict[str, Tensor]) -> DPENetConfig:
     if stem is None or stem.ndim != 4:
         some = ", ".join(sorted(state)[:3]) or "nothing"
         raise damaged(path, f"it is not a DPENet (it has no input convolution; it holds {some} …)")
+    # Blocks are counted by the highest number: gaps are found as missing tensors later. Four digits at most: int()
+    # refuses thousands of them, with an error of its own.
     counts = []
-    for part in ("r2net.ddrb", "drnet.erpab"):
-        numbers = {int(m.group(1)) for key in state if (m := re.match(rf"{re.escape(part)}\.(\d{{1,4}})\.", key))}
+    for blocks in ("r2net.ddrb", "drnet.erpab"):
+        numbers = {int(m.group(1)) for key in state if (m := re.match(rf"{re.escape(blocks)}\.(\d{{1,4}})\.", key))}
         counts.append(max(numbers, default=-1) + 1)
+    # Before the network is built: its values take no memory yet, but a million blocks do, and minutes.
     config = DPENetConfig(stem.shape[0], *counts)
     if not 1 <= config.channels <= MAX_CHANNELS or not 1 <= min(counts) <= max(counts) <= MAX_BLOCKS:
         raise damaged(path, f"it claims {config}")
@@ -185,6 +188,7 @@ def _check_tensors(path: Path, state: dict[str, Tensor], model: DPENet) -> None:
         WeightsError: one of them is not what it must be.
     """
     expected = {key: value.shape for key, value in model.state_dict().items()}
+    # Strict both ways: a tensor too few is another network, one too many is one that we do not know how to run.
     if missing := sorted(expected.keys() - state.keys()):
         raise damaged(path, f"{len(missing)} tensors are missing, {missing[0]} first")
     if extra := sorted(state.keys() - expected.keys()):
@@ -192,10 +196,12 @@ def _check_tensors(path: Path, state: dict[str, Tensor], model: DPENet) -> None:
     for key, tensor in state.items():
         if tensor.shape != expected[key]:
             raise damaged(path, f"{key} has shape {tuple(tensor.shape)} instead of {tuple(expected[key])}")
+        # Integers and complex numbers would be converted without a word; sparse tensors fail later and elsewhere.
         if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
             raise damaged(path, f"{key} is {tensor.dtype}, {tensor.layout} instead of dense fp32, fp16 or bf16")
-        # a pickle may claim a tensor of a billion values that all lie at one address
+        # A few values repeated by a stride of 0: less than the network has, however large they look.
         if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise damaged(path, f"{key} claims more values than the file holds")
+        # One NaN spreads over whole pictures, without an error.
         if not torch.isfinite(tensor).all():
             raise damaged(path, f"{key} holds values that are not finite")

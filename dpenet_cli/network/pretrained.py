@@ -30,21 +30,28 @@ TERMS = "no licence given by the authors: ask them before you pass the file on o
 FILE_BYTES = 2_624_791
 """The size of each of the five files."""
 
-SILENCE, DEADLINE = 30.0, 900.0
+STALL_TIMEOUT, DEADLINE = 30.0, 900.0
 """Seconds without a byte after which a download is given up, and seconds for all of it."""
 
 _CHUNK = 64 * 1024
 
 DownloadProgress = Callable[[int, int], None]
-"""Called with the bytes that are here and the bytes that are to come in all."""
+"""Called with the number of bytes that have come, and of those that the file has."""
 
 
 class MeasuredScore(NamedTuple):
-    """What weights score on the test set that they were trained for: fp32, protocol ``y-uint8``, measured here."""
+    """What weights score on the test set that they were trained for: fp32, protocol ``y-uint8``, measured with dpenet.
+
+    Attributes:
+        dataset: name of the test set.
+        pairs: number of its pairs that were there.
+        psnr: mean PSNR in dB.
+        ssim: mean SSIM, 0..1.
+    """
 
     dataset: str
     pairs: int
-    psnr: float  # dB
+    psnr: float
     ssim: float
 
 
@@ -53,11 +60,11 @@ class PretrainedWeights:
     """One file of the authors'.
 
     Attributes:
-        name: what dpenet calls it.
-        file: what the authors call it.
+        name: name of the weights in dpenet.
+        file: name of the authors' file.
         sha256: SHA-256 of the file, in hexadecimal.
-        trained_on: the set whose training pictures they were made from.
-        score: on that set's test pictures, or None where we have not measured it.
+        trained_on: set whose training pictures they were made from.
+        score: score on that set's test pictures, or None where we have not measured it.
     """
 
     name: str
@@ -136,7 +143,7 @@ def pull(
     weights: PretrainedWeights,
     progress: DownloadProgress | None = None,
     *,
-    silence: float = SILENCE,
+    stall_timeout: float = STALL_TIMEOUT,
     deadline: float = DEADLINE,
 ) -> Path:
     """Download one file into the user's cache, through the proxies that the environment names.
@@ -145,13 +152,13 @@ def pull(
     such file. One that is there already and right is not downloaded again.
 
     Args:
-        weights: the file to fetch.
-        progress: called as bytes arrive.
-        silence: seconds without a byte after which to give up.
+        weights: weights to fetch.
+        progress: told as bytes arrive.
+        stall_timeout: seconds without a byte after which to give up.
         deadline: seconds for the whole file.
 
     Returns:
-        The path of the file.
+        The file in the cache.
 
     Raises:
         DownloadError: no connection, an answer that is an error, a cut or slow connection, a wrong checksum.
@@ -159,7 +166,7 @@ def pull(
     """
     if check(weights):
         return weights.path
-    data = _fetch(weights, progress or _silent, silence, time.monotonic() + deadline)
+    data = _fetch(weights, progress or _no_progress, stall_timeout, time.monotonic() + deadline)
     if len(data) < FILE_BYTES:
         why = f"the connection was cut after {len(data):,} of {FILE_BYTES:,} bytes"
         raise DownloadError(weights.address, why, "Try again.")
@@ -181,19 +188,22 @@ def check(weights: PretrainedWeights) -> bool:
         return False
 
 
-def _fetch(weights: PretrainedWeights, progress: DownloadProgress, silence: float, end: float) -> bytes:
+def _fetch(weights: PretrainedWeights, progress: DownloadProgress, stall_timeout: float, end: float) -> bytes:
     """Read what the server sends, at most one byte more than there should be."""
     address = weights.address
+    # The mirror's address is the user's: urllib would open file:// and others as well.
     if not address.startswith(("https://", "http://")):
         raise DownloadError(address, "it is not a web address", f"Set {MIRROR_VARIABLE} to https://… or unset it.")
     data = bytearray()
     try:
         request = urllib.request.Request(address, headers={"User-Agent": "dpenet"})  # noqa: S310 - checked above
         opener = urllib.request.build_opener()  # a new one: it reads the proxies from the environment as it is made
-        with opener.open(request, timeout=silence) as response:
+        with opener.open(request, timeout=stall_timeout) as response:
+            # No more than one byte too many: a server that never stops would fill the memory.
             while len(data) <= FILE_BYTES and (part := response.read1(_CHUNK)):
                 data += part
                 progress(len(data), FILE_BYTES)
+                # The socket's timeout is for silence: a byte a second keeps it waiting for ever.
                 if time.monotonic() > end:
                     raise TimeoutError("it took too long")  # noqa: TRY301 - a silent server ends in the same place
     except urllib.error.HTTPError as error:
@@ -203,10 +213,10 @@ def _fetch(weights: PretrainedWeights, progress: DownloadProgress, silence: floa
         why = f"the server is too slow ({len(data):,} of {FILE_BYTES:,} bytes came)"
         raise DownloadError(address, why, "Try again later, or from another network.") from error
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(getattr(error, "reason", None), TimeoutError):
+        if isinstance(getattr(error, "reason", None), TimeoutError):  # while connecting, urllib wraps it
             raise DownloadError(address, "the server does not answer", "Try again later.") from error
         if data:
-            return bytes(data)  # cut: the caller says so
+            return bytes(data)  # the connection was cut: the caller sees it by the length
         raise DownloadError(address, f"it cannot be reached ({_reason(error)})", _offline(weights)) from error
     return bytes(data)
 
@@ -222,5 +232,5 @@ def _offline(weights: PretrainedWeights) -> str:
     )
 
 
-def _silent(done: int, total: int) -> None:
+def _no_progress(done: int, total: int) -> None:
     pass

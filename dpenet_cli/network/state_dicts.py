@@ -6,6 +6,12 @@ Two kinds of file are read:
 - the published ``.pth`` and a user's own of that kind: a zip made by ``torch.save`` that holds a state dict, under the
   published key names or the module's own. Its pickle is read opcode by opcode first and refused if it names anything
   but tensors; then ``torch.load(weights_only=True)`` reads it. Nothing in it is ever executed.
+
+What a hostile file may try, and what stops it: to be so large that reading it fills the memory (`MAX_FILE_BYTES`); to
+unpack to more than it is (the members' sizes in `_check_zip`); to keep the opcode reader busy (`_MAX_PICKLE_BYTES`);
+to run code when it is unpickled (`_names_in_pickle` and the list of names, then ``weights_only``); to be another kind
+than its suffix says (`file_kind` looks at bytes); to hide one tensor behind another's name (`_with_module_keys`). What
+the tensors themselves may claim is checked where the network is built (`dpenet_cli.network.checkpoints`).
 """
 
 import io
@@ -21,7 +27,7 @@ from torch import Tensor
 from dpenet_cli.errors import WeightsError
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Largest weights file that is read: a hundred times the paper's network."""
+"""Largest weights file that is read, and the most that its members may unpack to: a hundred networks of the paper."""
 
 _MAX_PICKLE_BYTES = 2 * 2**20
 """Largest pickle that is looked at, opcode by opcode; a network of the largest configuration has 300 kB."""
@@ -39,7 +45,8 @@ _PICKLE_NAMES = frozenset(
         *(("torch", f"{kind}Storage") for kind in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Bool")),
     }
 )
-"""All that a state dict of tensors needs to name."""
+"""All that a state dict of tensors needs to name, as (module, name). A list of what is allowed, not of what is harmful:
+nobody knows all of that."""
 
 
 def file_kind(path: Path) -> str:
@@ -54,7 +61,7 @@ def file_kind(path: Path) -> str:
             head = file.read(9)
     except OSError as error:
         raise damaged(path, error.strerror or str(error)) from error
-    if size > MAX_FILE_BYTES:
+    if size > MAX_FILE_BYTES:  # a sparse file costs its maker nothing, and would fill the memory
         raise damaged(path, f"{size:,} bytes, when a DPENet takes 3 million or so")
     if head.startswith(b"PK\x03\x04"):
         return "zip"
@@ -94,12 +101,15 @@ def _read_pth(path: Path) -> dict[str, Tensor]:
     try:
         data = path.read_bytes()
         _check_zip(path, data)
+        # The bytes that were looked at are the bytes that are loaded: the file may be another by now. And weights_only
+        # is the second lock: alone, it has been picked (CVE-2025-32434, CVE-2026-24747).
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except Exception as error:  # torch raises many types on hostile bytes; all of them mean this
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise damaged(path, reason) from error
+    # A whole training checkpoint, or one tensor alone, loads as well and is no state dict.
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise damaged(path, "it holds something other than a state dict of tensors")
     return state
@@ -109,13 +119,17 @@ def _check_zip(path: Path, data: bytes) -> None:
     """Look at member sizes and at what the pickle names before any of it is loaded."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
+        # A zip bomb: a few kilobytes that unpack to gigabytes, in one member or in many.
         if sum(member.file_size for member in members) > MAX_FILE_BYTES:
             raise damaged(path, "its members unpack to an absurd size")
+        # A second pickle could be the one that torch.load picks, while the first one is looked at here.
         pickles = [member for member in members if member.filename.endswith(".pkl")]
         if len(pickles) != 1 or not pickles[0].filename.endswith("data.pkl"):
             raise damaged(path, "it is a zip, but not one made by torch.save")
+        # Millions of opcodes would keep the loop over them, which is Python's, busy for minutes.
         if pickles[0].file_size > _MAX_PICKLE_BYTES:
             raise damaged(path, "its pickle has an absurd size")
+        # Code: unpickling calls what a pickle names, os.system too.
         foreign = sorted(_names_in_pickle(archive.read(pickles[0])) - _PICKLE_NAMES)
     if foreign:
         module, name = foreign[0]
@@ -126,10 +140,12 @@ def _names_in_pickle(data: bytes) -> set[tuple[str, str]]:
     """Every (module, name) that a pickle would import. Reads opcodes; builds nothing."""
     names: set[tuple[str, str]] = set()
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name == "GLOBAL":
+        if opcode.name == "GLOBAL":  # the names stand in the opcode itself
             module, _, name = str(argument).partition(" ")
             names.add((module, name))
-        elif opcode.name in {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}:  # torch.save writes none of these
+        # The other ways to name something: from strings put together on the stack, which only running the pickle would
+        # tell, as a class to make, or by number in a registry. torch.save writes none of them, so that each is foreign.
+        elif opcode.name in {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}:
             names.add(("pickle", opcode.name))
     return names
 
@@ -165,6 +181,7 @@ def _module_key(key: str) -> str:
 
 def _with_module_keys(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     renamed = {_module_key(key): value for key, value in state.items()}
+    # One under the published name and one under ours: which of them counts would hang on their order in the file.
     if len(renamed) < len(state):
         raise damaged(path, "it holds the same tensor under two names")
     return renamed

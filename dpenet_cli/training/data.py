@@ -10,7 +10,7 @@ import torch
 
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.evaluation.datasets import Layout, Pair, Side, open_dataset, read_pair, read_picture, split_backgrounds
+from dpenet_cli.evaluation.datasets import Layout, Pair, Side, open_dataset, read_picture, split_backgrounds
 from dpenet_cli.evaluation.leakage import BackgroundIndex
 from dpenet_cli.synthesis.rain import Rain, draw_parameters, draw_rain
 from dpenet_cli.training.options import PAIRS, TrainOptions
@@ -101,7 +101,7 @@ def _read(folders: Sequence[str], clean_side: str | None) -> list[TrainingPictur
 
 def _example(source: Pair | Path) -> TrainingPicture:
     if isinstance(source, Pair):
-        rainy, clean = read_pair(source)
+        rainy, clean = source.load()
         return TrainingPicture(str(source.rainy), source.background, clean, rainy)
     return TrainingPicture(str(source), str(source), read_picture(source), None)
 

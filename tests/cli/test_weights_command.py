@@ -123,7 +123,7 @@ def test_pull_checks_then_names_and_does_not_fetch_twice(server, weights, monkey
 def test_what_goes_wrong_is_told_and_nothing_is_kept(server, weights, monkeypatch, tmp_path, kind, why):
     monkeypatch.setenv(MIRROR_VARIABLE, f"{server.address}/{kind}")
     with pytest.raises(DownloadError, match=why) as caught:
-        pull(weights, silence=0.5, deadline=0.6)
+        pull(weights, stall_timeout=0.5, deadline=0.6)
     assert f"{server.address}/{kind}/Test.pth" in str(caught.value)
     assert kept(tmp_path) == []
 

@@ -517,8 +517,8 @@ def test_pairs_are_told_by_name_or_not_at_all(
         found = pair_folders(folder / "input", folder / "target", partial=partial)
     except DatasetError:
         return
-    assert {pair.rainy.stem for pair in found.pairs} | {path.stem for path in found.alone} >= rainy
-    assert not found.alone or partial
+    assert {pair.rainy.stem for pair in found.pairs} | {path.stem for path in found.unpaired} >= rainy
+    assert not found.unpaired or partial
     for pair in found.pairs:
         key = shared_part(pair.rainy.stem)
         assert shared_part(pair.clean.stem) in {key, key.rpartition("_")[0] if key[-1].isdigit() else key}, pair

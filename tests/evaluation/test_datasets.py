@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import textured
+from conftest import store, textured
 from pictures import camera_jpeg, deep_png, photo, saved, tiff, wide_profile
 from PIL import Image, ImageOps
 
@@ -17,7 +17,6 @@ from dpenet_cli.evaluation.datasets import (
     Side,
     holds_set,
     open_dataset,
-    read_pair,
     read_picture,
     split_backgrounds,
 )
@@ -25,9 +24,8 @@ from dpenet_cli.evaluation.datasets import (
 DATA = os.environ.get("DPENET_TEST_DATA")
 
 
-def store(path: Path, picture: np.ndarray | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8) if picture is None else picture).save(path)
+def store_blank(path: Path) -> None:
+    store(path, np.zeros((8, 8, 3), np.uint8))
 
 
 def names(folder: Path) -> list[tuple[str, str]]:
@@ -36,16 +34,16 @@ def names(folder: Path) -> list[tuple[str, str]]:
 
 def test_two_folders_pair_by_name_whatever_the_suffix(tmp_path: Path) -> None:
     for name in ("input/b.png", "input/a.png", "target/a.jpg", "target/b.jpg"):
-        store(tmp_path / name)
+        store_blank(tmp_path / name)
     assert names(tmp_path) == [("a.png", "a.jpg"), ("b.png", "b.jpg")]
     assert open_dataset(tmp_path).layout is Layout.FOLDERS
 
 
 def test_several_rains_share_a_background(tmp_path: Path) -> None:
     for name in ("rainy_image/901_1.jpg", "rainy_image/901_2.jpg", "rainy_image/90_1.jpg"):
-        store(tmp_path / name)
-    store(tmp_path / "ground_truth/901.jpg")
-    store(tmp_path / "ground_truth/90.jpg")
+        store_blank(tmp_path / name)
+    store_blank(tmp_path / "ground_truth/901.jpg")
+    store_blank(tmp_path / "ground_truth/90.jpg")
     assert names(tmp_path) == [("901_1.jpg", "901.jpg"), ("901_2.jpg", "901.jpg"), ("90_1.jpg", "90.jpg")]
     assert len({pair.background for pair in open_dataset(tmp_path).pairs}) == 2
 
@@ -53,8 +51,8 @@ def test_several_rains_share_a_background(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["rainy/", ""])
 def test_norain_pairs_with_rain(tmp_path: Path, folder: str) -> None:
     for number in ("001", "010"):
-        store(tmp_path / f"{folder}rain-{number}.png")
-        store(tmp_path / f"norain-{number}.png")
+        store_blank(tmp_path / f"{folder}rain-{number}.png")
+        store_blank(tmp_path / f"norain-{number}.png")
     assert names(tmp_path) == [("rain-001.png", "norain-001.png"), ("rain-010.png", "norain-010.png")]
 
 
@@ -65,13 +63,13 @@ def test_side_by_side_pictures_are_told_from_others(tmp_path: Path, clean_side: 
         clean = textured(number, 64, 80)
         streaks = (rng.random((64, 80, 1)) > 0.9) * 90
         rainy = (clean + streaks).clip(0, 255).astype(np.uint8)
-        both = [clean, rainy] if clean_side is Side.LEFT else [rainy, clean]
-        store(tmp_path / "both" / f"{number}.png", np.hstack(both))
+        halves = [clean, rainy] if clean_side is Side.LEFT else [rainy, clean]
+        store(tmp_path / "both" / f"{number}.png", np.hstack(halves))
         store(tmp_path / "plain" / f"{number}.png", np.hstack([clean, textured(number + 50, 64, 80)]))
     found = open_dataset(tmp_path / "both")
     assert found.layout is Layout.SIDE_BY_SIDE
     assert {pair.clean_side for pair in found.pairs} == {clean_side}
-    rainy, clean = read_pair(found.pairs[3])
+    rainy, clean = found.pairs[3].load()
     assert np.array_equal(clean, textured(3, 64, 80))
     assert rainy.mean() > clean.mean()
     assert open_dataset(tmp_path / "plain").layout is Layout.CLEAN
@@ -79,14 +77,14 @@ def test_side_by_side_pictures_are_told_from_others(tmp_path: Path, clean_side: 
 
 def test_pictures_without_partner_are_named(tmp_path: Path) -> None:
     for name in ("input/a.png", "input/lonely.png", "target/a.png", "target/left.png"):
-        store(tmp_path / name)
+        store_blank(tmp_path / name)
     with pytest.raises(DatasetError, match=r"2 pictures have no partner.*lonely\.png.*left\.png"):
         open_dataset(tmp_path)
 
 
 def test_two_ground_truths_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("input/a.png", "target/a.png", "target/a.jpg"):
-        store(tmp_path / name)
+        store_blank(tmp_path / name)
     with pytest.raises(DatasetError, match="both be the ground truth"):
         open_dataset(tmp_path)
 
@@ -100,10 +98,10 @@ def test_what_is_no_set_says_what_lies_there(tmp_path: Path) -> None:
 
 
 def test_unequal_sizes_and_damaged_files_are_errors(tmp_path: Path) -> None:
-    store(tmp_path / "input/a.png")
+    store_blank(tmp_path / "input/a.png")
     store(tmp_path / "target/a.png", np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(DatasetError, match="8×8 against 9×8"):
-        read_pair(open_dataset(tmp_path).pairs[0])
+        open_dataset(tmp_path).pairs[0].load()
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="cannot be read"):
         read_picture(tmp_path / "bad.png")
@@ -160,17 +158,17 @@ def test_pictures_are_turned_upright_and_their_colours_left_alone(tmp_path: Path
 
 
 def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
-    store(tmp_path / "a.png")
-    store(tmp_path / "b.ppm")
+    store_blank(tmp_path / "a.png")
+    store_blank(tmp_path / "b.ppm")
     with pytest.raises(DatasetError, match=r"b\.ppm: it cannot be read: its content is not a picture in a format"):
         open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(("rainy", "clean"), list(itertools.product(RAINY_FOLDERS, CLEAN_FOLDERS)))
 def test_a_set_is_known_by_the_names_that_pair(tmp_path: Path, rainy: str, clean: str) -> None:
-    store(tmp_path / f"set/{rainy}/a.tif")
+    store_blank(tmp_path / f"set/{rainy}/a.tif")
     assert not holds_set(tmp_path / "set")
-    store(tmp_path / f"set/{clean}/a.tif")
+    store_blank(tmp_path / f"set/{clean}/a.tif")
     assert names(tmp_path / "set") == [("a.tif", "a.tif")]
     assert holds_set(tmp_path / "set")
     assert not holds_set(tmp_path)

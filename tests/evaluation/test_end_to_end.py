@@ -18,57 +18,57 @@ ENGINE = EngineOptions("cpu", Precision.FP32)
 
 
 @pytest.fixture
-def shelf(tmp_path, monkeypatch):
+def temporary_folder(tmp_path, monkeypatch):
     """Where temporary files go meanwhile."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
-def test_photographs_go_from_file_to_file(tiny_weights, shelf):
-    published, ours = end_to_end.photographs(EndToEndOptions(str(tiny_weights), ENGINE, Size(96, 64), 3))
-    assert (published.ratio, ours.ratio) == (1.0, pytest.approx(published.seconds / ours.seconds))
-    assert (published.pieces, ours.pieces) == (1, 3)
-    for journey in (published, ours):
-        assert set(journey.parts) == {"network", "decoding alone", "encoding alone"}
-        assert 0 < journey.parts["network"] <= journey.seconds
-        assert journey.busy > 0
-    assert list(shelf.iterdir()) == []
+def test_photographs_go_from_file_to_file(tiny_weights, temporary_folder):
+    reference, ours = end_to_end.time_photographs(EndToEndOptions(str(tiny_weights), ENGINE, Size(96, 64), 3))
+    assert (reference.ratio, ours.ratio) == (1.0, pytest.approx(reference.seconds / ours.seconds))
+    assert (reference.pictures, ours.pictures) == (1, 3)
+    for timing in (reference, ours):
+        assert set(timing.parts) == {"network", "decoding alone", "encoding alone"}
+        assert 0 < timing.parts["network"] <= timing.seconds
+        assert timing.cpu_share > 0
+    assert list(temporary_folder.iterdir()) == []
 
 
-def test_the_published_network_is_scaled_by_the_pixels(tiny_weights, shelf, monkeypatch):
-    monkeypatch.setattr(end_to_end, "_PART", 16)
+def test_the_network_of_the_reference_is_scaled_by_the_pixels(tiny_weights, temporary_folder, monkeypatch):
+    monkeypatch.setattr(end_to_end, "_CROP", 16)
     monkeypatch.setattr(end_to_end, "_seconds", lambda work: (work(), 0.5)[1])
-    published, _ = end_to_end.photographs(EndToEndOptions(str(tiny_weights), ENGINE, Size(64, 32), 1))
-    assert published.parts["network"] == 0.5 * 64 * 32 / 16**2
-    assert published.seconds == pytest.approx(published.parts["network"] + 1.0)
-    assert "16×16" in published.way
+    reference, _ = end_to_end.time_photographs(EndToEndOptions(str(tiny_weights), ENGINE, Size(64, 32), 1))
+    assert reference.parts["network"] == 0.5 * 64 * 32 / 16**2
+    assert reference.seconds == pytest.approx(reference.parts["network"] + 1.0)
+    assert "16×16" in reference.method
 
 
-def test_a_film_goes_from_file_to_file(tiny_weights, shelf):
-    (journey,) = end_to_end.film(EndToEndOptions(str(tiny_weights), ENGINE, Size(96, 64), 7))
+def test_a_video_goes_from_file_to_file(tiny_weights, temporary_folder):
+    (timing,) = end_to_end.time_video(EndToEndOptions(str(tiny_weights), ENGINE, Size(96, 64), 7))
     parts = {"looking at every frame", "network", "waiting for frames", "waiting for the encoder"}
-    assert set(journey.parts) == parts
-    assert sum(journey.parts.values()) <= journey.seconds  # the rest is putting the file together
-    assert min(journey.parts.values()) >= 0
-    assert journey.ratio is None
-    assert list(shelf.iterdir()) == []
+    assert set(timing.parts) == parts
+    assert sum(timing.parts.values()) <= timing.seconds  # the rest is putting the file together
+    assert min(timing.parts.values()) >= 0
+    assert timing.ratio is None
+    assert list(temporary_folder.iterdir()) == []
 
 
-def test_a_failure_is_raised(tiny_weights, shelf, monkeypatch):
+def test_a_failure_is_raised(tiny_weights, temporary_folder, monkeypatch):
     whole = end_to_end.pictures.run
 
-    def unreadable(pairs, clean, options):
-        pairs[0].source.write_bytes(b"no picture")
-        return whole(pairs, clean, options)
+    def unreadable(jobs, clean, options):
+        jobs[0].source.write_bytes(b"no picture")
+        return whole(jobs, clean, options)
 
     monkeypatch.setattr(end_to_end.pictures, "run", unreadable)
     with pytest.raises(DpenetError):
-        list(end_to_end.photographs(EndToEndOptions(str(tiny_weights), ENGINE, Size(40, 30), 1)))
-    assert list(shelf.iterdir()) == []
+        list(end_to_end.time_photographs(EndToEndOptions(str(tiny_weights), ENGINE, Size(40, 30), 1)))
+    assert list(temporary_folder.iterdir()) == []
 
 
 def test_made_pictures_have_any_size_and_a_grain():
-    picture = end_to_end._made(Size(301, 97))
+    picture = end_to_end._synthetic_picture(Size(301, 97))
     assert (picture.shape, picture.dtype) == ((97, 301, 3), np.uint8)
     assert np.diff(picture[:, :20].astype(int), axis=1).std() > 2
 

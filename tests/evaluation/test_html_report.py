@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import dpenet, make_set, textured
 
-from dpenet_cli.evaluation.benchmark import BenchmarkResult, BestAndWorst, Item, PairSet, score_set
-from dpenet_cli.evaluation.html_report import build_page
+from dpenet_cli.evaluation.benchmark import Method, score_sets
+from dpenet_cli.evaluation.html_report import ShownImages, build_page
 from dpenet_cli.evaluation.metrics import PROTOCOL
+from dpenet_cli.evaluation.pair_sets import BenchmarkPair, PairSet
 from dpenet_cli.evaluation.strip_plot import Row, strip_plot
 
 CHROMIUM = next(
@@ -20,23 +21,20 @@ CHROMIUM = next(
 )
 
 
-def items(count):
-    def read(number):
+def pairs(count):
+    def load(number):
         clean = textured(number, 40, 48)
         return (clean // 2 if number else clean.copy()), clean
 
-    return tuple(Item(f"<b>{number}</b>", lambda number=number: read(number)) for number in range(count))
+    return tuple(BenchmarkPair(f"<b>{number}</b>", lambda number=number: load(number)) for number in range(count))
 
 
 def page(given=False, count=5):
-    test_set = PairSet("rain100l", items(count), 100, ("<script>bad.png: no partner",))
-    gallery = BestAndWorst(2)
-    scored = []
-    for example in score_set(test_set, None if given else lambda rainy: rainy + np.uint8(1), PROTOCOL):
-        gallery.add(example)
-        scored.append(example.scored)
-    result = BenchmarkResult(test_set, "mine & yours", PROTOCOL, tuple(scored))
-    return build_page([result], {("rain100l", "mine & yours"): gallery}, "cpu, fp32")
+    test_set = PairSet("rain100l", pairs(count), 100, ("<script>bad.png: no partner",))
+    method = Method("mine & yours", None if given else lambda rainy: rainy + np.uint8(1))
+    shown = ShownImages()
+    results = score_sets([test_set], [method], PROTOCOL, on_scored=[shown])
+    return build_page(results, shown.by_set_and_method, "cpu, fp32")
 
 
 def test_the_page_holds_everything_and_loads_nothing():

@@ -8,7 +8,7 @@ from conftest import scene
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dpenet_cli.evaluation.datasets import open_dataset, read_pair, read_picture
+from dpenet_cli.evaluation.datasets import open_dataset, read_picture
 from dpenet_cli.evaluation.leakage import BackgroundIndex
 
 DATA = os.environ.get("DPENET_TEST_DATA")
@@ -57,9 +57,9 @@ def test_other_pictures_are_not_found() -> None:
 def test_genuine_sets() -> None:
     root = Path(str(DATA))
     pairs = open_dataset(root / "eval/rain100l").pairs
-    index = BackgroundIndex([read_pair(pair)[1] for pair in pairs])
+    index = BackgroundIndex([pair.load()[1] for pair in pairs])
     for number, pair in enumerate(pairs):
-        match = index.find(read_pair(pair)[0])
+        match = index.find(pair.load()[0])
         assert match is not None, pair.name
         assert match.test == number
     strangers = open_dataset(root / "train/clean/bsds").clean[::20]

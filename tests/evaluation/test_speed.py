@@ -1,4 +1,4 @@
-"""Timing: the published way first, ratios to it, useful operations, medians of turns."""
+"""Timing: the reference first, ratios to it, useful operations, medians of turns."""
 
 import json
 import subprocess
@@ -10,8 +10,8 @@ from conftest import TINY, dpenet, lively_model
 
 from dpenet_cli.errors import OptionError
 from dpenet_cli.evaluation import speed
-from dpenet_cli.evaluation.benchmark import network_of
-from dpenet_cli.evaluation.speed import PUBLISHED_WAY, Size, SpeedOptions, parse_size, time_ways
+from dpenet_cli.evaluation.methods import network_cost
+from dpenet_cli.evaluation.speed import REFERENCE, Size, SpeedOptions, TimedMethod, parse_size, time_methods
 from dpenet_cli.inference import select
 from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.options import Precision
@@ -20,58 +20,60 @@ from dpenet_cli.system.devices import cpu_has_bf16
 
 @pytest.fixture(autouse=True)
 def small_products(monkeypatch):
-    monkeypatch.setattr(speed, "_MATRIX", {"cpu": 128})
+    monkeypatch.setattr(speed, "_MATRIX_SIDES", {"cpu": 128})
 
 
-def test_every_way_of_this_machine_is_timed_against_the_published_one(tiny_weights):
+def test_every_method_of_this_machine_is_timed_against_the_reference(tiny_weights):
     sizes = (Size(40, 30), Size(32, 32))
-    timings = list(time_ways(SpeedOptions(str(tiny_weights), sizes, "cpu", repeats=3)))
+    timings = list(time_methods(SpeedOptions(str(tiny_weights), sizes, "cpu", repeats=3)))
     precisions = ["fp32"] + ["bf16"] * cpu_has_bf16()
     runtimes = ["cpu"] + ["cpu, OpenVINO"] * select.is_installed()
-    ways = [PUBLISHED_WAY, *(f"dpenet: {runtime}, {precision}" for runtime in runtimes for precision in precisions)]
-    assert [(timing.way, timing.size) for timing in timings] == [(way, size) for size in sizes for way in ways]
-    macs = network_of(lively_model(TINY)).macs_per_pixel
+    methods = [REFERENCE, *(f"dpenet: {runtime}, {precision}" for runtime in runtimes for precision in precisions)]
+    assert [(timing.method, timing.size) for timing in timings] == [
+        (method, size) for size in sizes for method in methods
+    ]
+    macs = network_cost(lively_model(TINY)).macs_per_pixel
     for timing in timings:
         pixels = timing.size.width * timing.size.height
         assert timing.gflops == pytest.approx(2 * macs * pixels / timing.seconds / 1e9)
         assert timing.megapixels_per_second == pytest.approx(pixels / timing.seconds / 1e6)
         assert timing.spread[0] <= timing.seconds <= timing.spread[1]
         assert timing.matrix_gflops > 0
-        published = next(t for t in timings if t.size == timing.size)
-        assert timing.ratio == pytest.approx(published.seconds / timing.seconds)
+        reference = next(t for t in timings if t.size == timing.size)
+        assert timing.ratio == pytest.approx(reference.seconds / timing.seconds)
 
 
 def test_a_gpu_is_also_given_frames_ahead(tiny_weights, monkeypatch):
     monkeypatch.setattr(Derainer, "on_gpu", True)
-    timings = list(time_ways(SpeedOptions(str(tiny_weights), (Size(16, 12),), "cpu", repeats=1)))
-    films = [timing.way for timing in timings if timing.way.endswith(", frames of a video")]
-    assert films == [f"{timing.way}, frames of a video" for timing in timings[1::2]]
+    timings = list(time_methods(SpeedOptions(str(tiny_weights), (Size(16, 12),), "cpu", repeats=1)))
+    videos = [timing.method for timing in timings if timing.method.endswith(", frames of a video")]
+    assert videos == [f"{timing.method}, frames of a video" for timing in timings[1::2]]
 
 
 def test_each_frame_counts_once(monkeypatch):
     ticks = iter(range(100))
     monkeypatch.setattr(speed.time, "perf_counter", lambda: 8.0 * next(ticks))
-    ways = [speed.TimedMethod("one", Precision.FP32, list), speed.TimedMethod("film", Precision.FP32, list, pictures=4)]
-    assert speed._take_turns(ways, 2) == {"one": [8.0, 8.0], "film": [2.0, 2.0]}
+    methods = [TimedMethod("one", Precision.FP32, list), TimedMethod("video", Precision.FP32, list, pictures=4)]
+    assert speed._take_turns(methods, 2) == {"one": [8.0, 8.0], "video": [2.0, 2.0]}
 
 
-def test_ways_take_turns_and_the_median_counts():
+def test_methods_take_turns_and_the_median_counts():
     order = []
-    ways = [speed.TimedMethod(name, Precision.FP32, lambda name=name: order.append(name)) for name in "ab"]
-    seconds = speed._take_turns(ways, 3)
+    methods = [TimedMethod(name, Precision.FP32, lambda name=name: order.append(name)) for name in "ab"]
+    seconds = speed._take_turns(methods, 3)
     assert order == list("ababab")
     assert {name: len(runs) for name, runs in seconds.items()} == {"a": 3, "b": 3}
 
 
-def test_a_way_that_runs_out_of_memory_is_told_and_the_others_go_on(tiny_weights, monkeypatch):
+def test_a_method_that_runs_out_of_memory_is_told_and_the_others_go_on(tiny_weights, monkeypatch):
     def hungry(weights, picture, device):
         def run():
             raise torch.OutOfMemoryError("no memory left")
 
-        return speed.TimedMethod(PUBLISHED_WAY, Precision.FP32, run)
+        return TimedMethod(REFERENCE, Precision.FP32, run)
 
-    monkeypatch.setattr(speed, "published_way", hungry)
-    first, *others = time_ways(SpeedOptions(str(tiny_weights), (Size(32, 32),), "cpu", repeats=1))
+    monkeypatch.setattr(speed, "reference_method", hungry)
+    first, *others = time_methods(SpeedOptions(str(tiny_weights), (Size(32, 32),), "cpu", repeats=1))
     assert (first.seconds, first.problem) == (None, "no memory left")
     assert others
     assert all(timing.seconds and timing.ratio is None for timing in others)
@@ -106,6 +108,7 @@ def test_the_command_times(tiny_weights):
     run = dpenet("benchmark", "--speed", "--size", "48x32", "--repeat", "1", "--weights", tiny_weights, "--json")
     fields = json.loads(run.stdout)
     assert fields["timings"][0]["ratio"] == 1.0
+    assert fields["timings"][0]["way"] == fields["timings"][0]["method"] == REFERENCE
     assert "PyTorch" in fields["device"]
     wrong = dpenet("benchmark", "--speed", "--dataset", "demo")
     assert (wrong.returncode, "scores none" in wrong.stderr) == (2, True)

@@ -192,6 +192,20 @@ def test_a_pickle_that_would_take_minutes_to_look_at_is_refused(tmp_path):
     refused(tmp_path / "bomb.pth", "its pickle has an absurd size")
 
 
+def test_a_sparse_file_of_any_size_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "sparse.pth").open("wb") as file:
+        file.write(b"PK\x03\x04")
+        file.truncate(state_dicts.MAX_FILE_BYTES + 1)
+    refused(tmp_path / "sparse.pth", "when a DPENet takes")
+
+
+def test_a_second_pickle_is_refused(tmp_path, model):
+    torch.save(model.state_dict(), tmp_path / "two.pth")
+    with zipfile.ZipFile(tmp_path / "two.pth", "a") as archive:
+        archive.writestr("other/data.pkl", pickle.dumps({}))
+    refused(tmp_path / "two.pth", "not one made by torch.save")
+
+
 def test_safetensors_that_lie_are_refused(tmp_path, model):
     save_model(model, tmp_path / "good.safetensors", WeightsCard())
     good = (tmp_path / "good.safetensors").read_bytes()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpenet_cli.evaluation.datasets import open_dataset, read_pair
+from dpenet_cli.evaluation.datasets import open_dataset
 from dpenet_cli.synthesis.rain import KINDS, MAX_LAYERS, Rain, draw_depth, draw_parameters, draw_rain, draw_streaks
 
 DATA = os.environ.get("DPENET_TEST_DATA")
@@ -101,7 +101,7 @@ def test_layers_are_as_strong_as_those_of_the_sets(
 def test_drawn_layers_lie_among_the_set_s_own(name: str, kind: Rain) -> None:
     own = []
     for pair in open_dataset(Path(str(DATA)) / "eval" / name).pairs:
-        rainy, clean = (picture.astype(float) for picture in read_pair(pair))
+        rainy, clean = (picture.astype(float) for picture in pair.load())
         dark = clean.max(axis=2) < 100  # elsewhere the sum was cut at white
         layer = (rainy - clean)[..., 1][dark]
         own.append([layer.mean(), np.quantile(layer, 0.9), (layer > 3).mean()])
