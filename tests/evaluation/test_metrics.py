@@ -119,7 +119,11 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("rain100h", "rain800", "rain1400")]
+"""Half a minute each and more; one of the four tells whether the engine or the metrics have changed."""
+
+
+@pytest.mark.parametrize("name", ["rain100l", *LONG])
 def test_published_weights_score_as_known(data, name):
     """And, on hardware that has bf16, that bf16 stays close."""
     checkpoint, inputs, targets, psnr, ssim, ssim_tolerance = PUBLISHED[name]
@@ -159,17 +163,17 @@ class Rounded:
         return block(rows, self)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", ["rain100l", *LONG])
 def test_reduced_precision_scores_as_fp32(data, name):
     checkpoint, inputs, targets, *_ = PUBLISHED[name]
     model = load_model(data / f"published/{checkpoint}.pth")
     psnr = {}
     for rainy, clean in pairs_of(data, name, inputs, targets)[::9]:
         x = torch.from_numpy(rainy.copy()).permute(2, 0, 1)[None].float() / 255
-        for flow in (WHOLE, Rounded(torch.float16), Rounded(torch.bfloat16)):
+        for schedule in (WHOLE, Rounded(torch.float16), Rounded(torch.bfloat16)):
             with torch.inference_mode():
-                restored = model(x, flow).restored[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
-            psnr.setdefault(getattr(flow, "_dtype", None), []).append(score(restored, clean).psnr)
+                restored = model(x, schedule).restored[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+            psnr.setdefault(getattr(schedule, "_dtype", None), []).append(score(restored, clean).psnr)
     exact, half, brain = (np.mean(values) for values in psnr.values())
     assert abs(half - exact) <= 0.02
     assert abs(brain - exact) <= 0.15  # one picture in three may lose as much; whole sets lose .03 at most, see above
