@@ -11,6 +11,9 @@ Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 Pixels8: TypeAlias = NDArray[np.uint8]
 """H×W×3, RGB, uint8 (0..255): what sets of pairs, metrics and training work on."""
 
+HDR_TRANSFERS = frozenset({16, 18})
+"""Transfer characteristics of ITU-T H.273 that are high dynamic range: PQ and HLG."""
+
 
 def to_8_bits(pixels: NDArray[np.uint8 | np.uint16]) -> Pixels8:
     """Round to 8 bits: 65535 = 255 · 257. What is 8 bits already comes back as it is.

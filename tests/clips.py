@@ -11,7 +11,8 @@ import pytest
 
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.video.deraining import clean_video, prepare
+from dpenet_cli.video.deraining import clean_video
+from dpenet_cli.video.video_task import prepare
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25"]
 SOUND = ["-f", "lavfi", "-i", "sine=r=16000"]
@@ -64,9 +65,9 @@ def unchanged(frames):
 
 def clean(source: Path, target: Path, network=unchanged, **options: object):
     """Clean a video with a network of one line."""
-    work = prepare(Job(source, target), VideoOptions(**options))
-    clean_video(work, network, "a test")
-    return work
+    task = prepare(Job(source, target), VideoOptions(**options))
+    clean_video(task, network, "a test")
+    return task
 
 
 def change(before: Path, after: Path) -> np.ndarray:

@@ -17,6 +17,7 @@ from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for
 from dpenet_cli.options import ImageFormat
 from dpenet_cli.system.atomic import name_too_long
 from dpenet_cli.system.outputs import Job, Output, check_outputs, file_key
+from dpenet_cli.video.containers import FALLBACK_SUFFIX, MUXERS, VIDEO_SUFFIXES
 
 OWN_SUFFIX = "-derained"
 """Added to a name whose output stands beside its input."""
@@ -26,15 +27,6 @@ PREVIEW_SUFFIX = "-preview"
 
 COMPARE_SUFFIX = "-compare.jpg"
 """Added to the stem of an output for its before/after picture."""
-
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".wmv", ".asf"}
-    | {".flv", ".ogv", ".mxf", ".3gp", ".3g2", ".dv", ".ivf"}
-)
-"""What files in a folder are taken for videos."""
-
-_VIDEO_KEPT = {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
-"""Videos whose output has the same ending; the others become Matroska, which holds whatever they held."""
 
 _FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
 
@@ -171,7 +163,7 @@ def _plan(
 
 
 def _video_name(path: Path) -> str:
-    return path.name if path.suffix.lower() in _VIDEO_KEPT else path.stem + ".mkv"
+    return path.name if path.suffix.lower() in MUXERS else path.stem + FALLBACK_SUFFIX
 
 
 def _is_file_name(output: Path, named: Sequence[Path], medium: _Medium) -> bool:

@@ -13,8 +13,8 @@ from dpenet_cli.system.outputs import Job
 
 if TYPE_CHECKING:
     from dpenet_cli.inference.multi_gpu import Engine
-    from dpenet_cli.video.deraining import VideoTask
     from dpenet_cli.video.estimate import Estimate
+    from dpenet_cli.video.video_task import VideoTask
 
 
 class VideoBatch:
@@ -51,13 +51,14 @@ class VideoBatch:
     def _one(self, job: Job, *, dry: bool) -> Outcome:
         """Clean one video; whatever is wrong with it is its own."""
         source, target = str(job.source), str(job.target)
-        from dpenet_cli.video.deraining import clean_video, damage, prepare
+        from dpenet_cli.video.deraining import clean_video
         from dpenet_cli.video.estimate import estimate
-        from dpenet_cli.video.segments import remove_remains
+        from dpenet_cli.video.video_task import damage, prepare
+        from dpenet_cli.video.work_folder import remove_stored_work
 
         if not self._options.overwrite and self._options.preview is None and is_done(job):
             if not dry:
-                remove_remains(job.target)
+                remove_stored_work(job.target)
             return Outcome(source, target, Status.SKIPPED)
         started = time.perf_counter()
         try:
@@ -130,7 +131,7 @@ def _outlook(work: "VideoTask", expected: "Estimate") -> str:
     done = work.frames - expected.frames
     frames = f"{work.frames} frames" + (f", {done} of them done" if done else "")
     finish = time.strftime("%H:%M", time.localtime(time.time() + expected.seconds))
-    pace = f", {expected.seconds_a_frame:.2f} s each: done by about {finish}" if expected.frames else ""
+    pace = f", {expected.seconds_per_frame:.2f} s each: done by about {finish}" if expected.frames else ""
     return (
         f"{work.job.source}: {frames}{pace}; "
         f"needs up to {expected.bytes_needed / 1e6:.1f} MB of the {expected.bytes_free / 1e9:.1f} GB that are free"
@@ -138,6 +139,6 @@ def _outlook(work: "VideoTask", expected: "Estimate") -> str:
 
 
 def _size(work: "VideoTask") -> tuple[int, int]:
-    strand = work.strands[0]
-    width, height = strand.footage.width, strand.footage.height
-    return (height, width) if strand.turn.sideways else (width, height)
+    plan = work.plans[0]
+    width, height = plan.stream.width, plan.stream.height
+    return (height, width) if plan.orientation.sideways else (width, height)

@@ -30,8 +30,9 @@ from dpenet_cli.system.cores import usable_cores
 from dpenet_cli.system.devices import resolve_device
 from dpenet_cli.system.memory import peak_bytes, reset_peak
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.video.deraining import clean_video, prepare
+from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
+from dpenet_cli.video.video_task import prepare
 
 _CROP = 1024
 """Side, in pixels, of the part of a photograph that the reference's network is timed on."""

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dpenet_cli.arrays import HDR_TRANSFERS
 from dpenet_cli.errors import ImageReadError, ImageRefused
 from dpenet_cli.images import av1
 
@@ -117,7 +118,6 @@ def _box(data: bytes, kind: bytes, at: int = 0) -> bytes:
     return b""
 
 
-_PQ, _HLG = 16, 18  # transfer characteristics of ITU-T H.273
 _SRGB_PRIMARIES = (1, 2)
 
 
@@ -127,7 +127,7 @@ def colour_notices(primaries: int, transfer: int, icc: bytes | None, what: str) 
     Raises:
         ImageRefused: an HDR transfer, whose values mean other brightnesses everywhere else.
     """
-    if transfer in (_PQ, _HLG):
+    if transfer in HDR_TRANSFERS:
         raise ImageRefused(
             what, "it is an HDR picture (PQ or HLG), and its brightness would come out wrong", "Export it as SDR."
         )

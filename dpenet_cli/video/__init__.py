@@ -2,11 +2,13 @@
 
 The files in reading order; each imports only from those above it:
 
+    containers       which are read, which are written, and what each can hold
+    codecs           who encodes each, and what it holds
     frames           the frame loop, without any codec
     safe_open        opening a file from a stranger, and nothing that it points to
-    hdr              mastering metadata
-    yuv              colour tags, matrices and pixel formats
-    mpegts           the packet counters of transport streams
+    hdr              HDR metadata: mastering display and light levels
+    colour           colour tags, matrices and pixel formats
+    mpegts           the continuity counters of transport streams
     discontinuities  recordings that were joined with cat
     scan             one pass over a file: every packet read, every frame decoded
     mp4_gps          logs that dashcams hide outside any stream
@@ -14,11 +16,12 @@ The files in reading order; each imports only from those above it:
     orientation      which way is up
     readers          frames through OpenCV or PyAV
     encoder          ffmpeg as a child process
-    segments         work that survives a crash
-    muxers           the containers that results are written in, and what each can carry
-    stream_copy      packets that are copied
+    work_folder      work that survives a crash
+    segments         frames encoded into it, a file each few seconds
+    stream_copy      streams that are copied and not re-encoded
     mux              the final file
     stream_plan      everything that is decided about one stream before the work
+    video_task       everything that is decided about one file before the work
     deraining        one video from its file to its clean file
     estimate         what a video will take
 """

@@ -14,33 +14,21 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
-from dpenet_cli.video.hdr import Mastering
-from dpenet_cli.video.safe_open import address
-
-_SOFTWARE = {
-    VideoCodec.H264: "libx264",
-    VideoCodec.HEVC: "libx265",
-    VideoCodec.AV1: "libsvtav1",
-    VideoCodec.FFV1: "ffv1",
-}
-_NVENC = {VideoCodec.H264: "h264_nvenc", VideoCodec.HEVC: "hevc_nvenc", VideoCodec.AV1: "av1_nvenc"}
-_OWN_PARAMETERS = {
-    VideoCodec.H264: "-x264-params",
-    VideoCodec.HEVC: "-x265-params",
-    VideoCodec.AV1: "-svtav1-params",
-}
-_DEFAULT_CRF = {VideoCodec.H264: 18, VideoCodec.HEVC: 18, VideoCodec.AV1: 24}
+from dpenet_cli.video.codecs import CODECS
+from dpenet_cli.video.hdr import HdrMetadata
+from dpenet_cli.video.safe_open import file_url
 
 _STDERR_LINES = 20
-"""Lines of ffmpeg's last words that are kept for its error."""
+"""The last lines of ffmpeg's stderr that are kept for its error."""
 
-_PATIENCE = 2.0
-"""Seconds that a process gets to end by itself once nobody wants it."""
+_STDERR_SECONDS = 2.0
+"""Seconds that the thread gets to read the rest of stderr once ffmpeg has ended."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +36,19 @@ class Encoding:
     """Everything that ffmpeg is told, apart from the file.
 
     Attributes:
-        codec: of the result.
+        codec: what the result is encoded with.
         hardware: by NVENC instead of the processor.
-        crf: quality scale, or None for the default.
-        preset: the encoder's own, or None.
+        crf: quality scale, or None for the codec's default here.
+        preset: the encoder's own name for speed against size, or None for its default.
         width, height: of the coded picture, in pixels.
         rate: frames a second, for the encoder's rate control; times are written by the muxer.
         deep: frames come as uint16, else uint8.
         half_level: half a level is added to uint8 frames: OpenCV rounds down, which would darken by one level.
-        pixel_format: that is encoded.
-        filters: ffmpeg's, from RGB to it.
-        aspect: width of a pixel over its height; 0 where it is not to be said.
-        limited: the stream is to say that its range is limited.
-        mastering: static HDR metadata that the stream is to carry, or None.
+        pixel_format: what is encoded, FFmpeg's name.
+        filters: ffmpeg's filters from RGB to that pixel format.
+        sample_aspect: width of a pixel over its height; 0 where the stream does not say it.
+        tag_limited: the stream is to say that its range is limited.
+        hdr_metadata: static HDR metadata that the stream is to carry, or None.
     """
 
     codec: VideoCodec
@@ -74,46 +62,50 @@ class Encoding:
     half_level: bool
     pixel_format: str
     filters: str
-    aspect: Fraction = Fraction(0)
-    limited: bool = False
-    mastering: Mastering | None = None
+    sample_aspect: Fraction = Fraction(0)
+    tag_limited: bool = False
+    hdr_metadata: HdrMetadata | None = None
 
     @property
     def encoder(self) -> str:
         """The encoder's name in ffmpeg."""
-        return (_NVENC if self.hardware else _SOFTWARE).get(self.codec, "nvenc")
+        facts = CODECS[self.codec]
+        return (facts.nvenc or "nvenc") if self.hardware else facts.software
 
     def arguments(self, target: Path) -> list[str]:
         """Ffmpeg's arguments, without the program."""
         raw = "rgb48le" if self.deep or self.half_level else "rgb24"
         rate = self.rate.limit_denominator(1_001_000)
         size = f"{self.width}x{self.height}"
-        given = ["-f", "rawvideo", "-pixel_format", raw, "-video_size", size, "-framerate", str(rate), "-i", "pipe:0"]
-        shape = f",setsar={self.aspect.numerator}/{self.aspect.denominator}:max=65535" if self.aspect else ""
-        return [
-            *("-hide_banner", "-nostats", "-loglevel", "warning", "-y", *given),
-            *("-vf", self.filters + shape, "-fps_mode", "passthrough", *self._codec_arguments()),
-            *("-f", "matroska", address(target)),
-        ]
+        program = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
+        source = ["-f", "rawvideo", "-pixel_format", raw, "-video_size", size, "-framerate", str(rate), "-i", "pipe:0"]
+        aspect = self.sample_aspect
+        shape = f",setsar={aspect.numerator}/{aspect.denominator}:max=65535" if aspect else ""
+        filters = ["-vf", self.filters + shape, "-fps_mode", "passthrough"]
+        return [*program, *source, *filters, *self._codec_arguments(), "-f", "matroska", file_url(target)]
 
     def _codec_arguments(self) -> list[str]:
-        crf = self.crf if self.crf is not None else _DEFAULT_CRF.get(self.codec)
+        facts = CODECS[self.codec]
+        crf = self.crf if self.crf is not None else facts.default_crf
         if self.hardware:
             chosen = ["-c:v", self.encoder, "-rc", "vbr", "-cq", str(crf), "-b:v", "0"]
         elif self.codec is VideoCodec.FFV1:
             chosen = ["-c:v", "ffv1", "-level", "3", "-slicecrc", "1"]
         else:
             chosen = ["-c:v", self.encoder, "-crf", str(crf)]
+            # x265 logs by itself, whatever ffmpeg's level is: its banner would stand among the words of an error.
             own = ["log-level=error"] if self.codec is VideoCodec.HEVC else []
-            own += self.mastering.parameters(self.codec) if self.mastering else []
-            chosen += [_OWN_PARAMETERS[self.codec], ":".join(own)] if own else []
-        if self.limited and self.codec is VideoCodec.H264:  # unsaid by x264 where it is the only tag
+            own += self.hdr_metadata.encoder_parameters(self.codec) if self.hdr_metadata else []
+            if own and facts.parameters_option:
+                chosen += [facts.parameters_option, ":".join(own)]
+        if self.tag_limited and self.codec is VideoCodec.H264:  # unsaid by x264 where it is the only tag
             chosen += ["-bsf:v", "h264_metadata=video_full_range_flag=0"]
         return chosen + (["-preset", self.preset] if self.preset else [])
 
     def raw(self, image: Pixels) -> bytes:
-        """One frame as ffmpeg reads it."""
+        """One frame, H×W×3, as ffmpeg reads it: rows of RGB, of 8 bits or of 16 little-endian ones."""
         if self.half_level:
+            # Times 257 takes 8 bits to 16; half a level is then 128, and must not push white over the peak.
             image = np.minimum(image.astype(np.uint32) * 257 + 128, 65535).astype("<u2")
         elif self.deep:
             image = image.astype("<u2", copy=False)
@@ -126,8 +118,6 @@ def find_ffmpeg() -> str:
     Raises:
         VideoWriteError: there is none.
     """
-    import imageio_ffmpeg
-
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
@@ -137,14 +127,14 @@ def find_ffmpeg() -> str:
 
 def cannot_encode(encoding: Encoding) -> str | None:
     """Why this encoder does not work here, found by encoding one black frame of the real size; None if it does."""
-    return _tried(find_ffmpeg(), encoding)
+    return _trial_error(find_ffmpeg(), encoding)
 
 
 @lru_cache(maxsize=64)  # a folder of clips from one camera is one trial
-def _tried(_ffmpeg: str, encoding: Encoding) -> str | None:
-    if encoding.hardware and encoding.codec not in _NVENC:
+def _trial_error(_ffmpeg: str, encoding: Encoding) -> str | None:
+    if encoding.hardware and CODECS[encoding.codec].nvenc is None:
         return f"there is none for {encoding.codec}"
-    if encoding.hardware and encoding.mastering:
+    if encoding.hardware and encoding.hdr_metadata:
         return "it is not told about mastering displays"
     black = np.zeros((encoding.height, encoding.width, 3), np.uint16 if encoding.deep else np.uint8)
     try:
@@ -187,9 +177,9 @@ class EncoderProcess:
         except OSError as error:
             step = "Set IMAGEIO_FFMPEG_EXE to a working ffmpeg."
             raise VideoWriteError(command[0], f"it does not start ({error.strerror})", step) from error
-        self._words: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._listener = threading.Thread(target=self._listen, name="ffmpeg's stderr", daemon=True)
-        self._listener.start()
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._stderr_thread = threading.Thread(target=self._read_stderr, name="ffmpeg's stderr", daemon=True)
+        self._stderr_thread.start()
 
     def write(self, image: Pixels) -> None:
         """Encode one frame, H×W×3 RGB of the encoding's size and depth."""
@@ -213,7 +203,7 @@ class EncoderProcess:
         with contextlib.suppress(OSError):  # the exit code tells
             stdin.close()
         code = self._process.wait()
-        self._listener.join(_PATIENCE)
+        self._stderr_thread.join(_STDERR_SECONDS)
         if code != 0:
             by = signal.strsignal(-code) if code < 0 else None
             raise self._failure(f"was ended by the system ({by})" if by else f"ended with exit code {code}")
@@ -225,16 +215,17 @@ class EncoderProcess:
             if self._process.stdin is not None:
                 self._process.stdin.close()
         self._process.wait()
-        self._listener.join(_PATIENCE)
+        self._stderr_thread.join(_STDERR_SECONDS)
 
-    def _listen(self) -> None:
+    def _read_stderr(self) -> None:
+        # Read as it comes: a full pipe would stop ffmpeg. Addresses in memory say nothing to anybody.
         assert self._process.stderr is not None
         with self._process.stderr as stream:
             for line in stream:
-                self._words.append(re.sub(r" @ 0x[0-9a-f]+", "", line.decode(errors="replace").strip()))
+                self._stderr.append(re.sub(r" @ 0x[0-9a-f]+", "", line.decode(errors="replace").strip()))
 
     def _failure(self, what: str) -> VideoWriteError:
-        words = " / ".join(self._words) or "it said nothing"
+        words = " / ".join(self._stderr) or "it said nothing"
         step = "Check the free space and the options of the encoding; the same command goes on from here."
         return VideoWriteError(f"ffmpeg ({self._target.name})", f"it {what}: {words}", step)
 

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
-from dpenet_cli.video.deraining import CleanStream, VideoTask, identity, source
-from dpenet_cli.video.segments import WorkFolder
+from dpenet_cli.video.frames import CleanStream
 from dpenet_cli.video.stream_plan import StreamPlan
+from dpenet_cli.video.video_task import VideoTask, identity
+from dpenet_cli.video.work_folder import WorkFolder
 
-_TRIED_FRAMES, _MOST_FRAMES, _TRIED_SECONDS = 2, 64, 2.0
-"""Frames on which the network's pace is measured, behind the first: so many at least, and at most; and for how long."""
+_MIN_FRAMES, _MAX_FRAMES, _SECONDS = 2, 64, 2.0
+"""Frames on which the network's speed is measured, behind the first: so many at least, and at most; and for how long.
+"""
+
+_BITS_PER_PIXEL = {VideoCodec.FFV1: 10.0}
+"""Of an encoded frame, by experience, where it is not half a bit, as for CRF 18."""
 
 
 @dataclass(frozen=True)
@@ -21,59 +26,61 @@ class Estimate:
     """What a video will take.
 
     Attributes:
-        seconds_a_frame: measured, of the network.
-        frames: that are still to be cleaned.
-        seconds: for them.
+        seconds_per_frame: time that the network takes, measured.
+        frames: how many are still to be cleaned.
+        seconds: time for all of them.
         bytes_needed: on the output's disk while working: the segments that are not there yet, and the file that is made
             of all of them.
         bytes_free: there now, and what unfinished work gives back.
     """
 
-    seconds_a_frame: float
+    seconds_per_frame: float
     frames: int
     seconds: float
     bytes_needed: int
     bytes_free: int
 
 
-def estimate(work: VideoTask, clean: CleanStream, engine: str) -> Estimate:
+def estimate(task: VideoTask, clean: CleanStream, engine: str) -> Estimate:
     """Clean the first frames of each stream that has some left, and throw them away. Arguments as `clean_video`'s.
 
     Raises:
         VideoWriteError: the disk does not have the space.
         DpenetError: reading or cleaning failed.
     """
-    seconds, left, needed = 0.0, 0, work.seen[0]
-    place = WorkFolder(work.job.target, identity(work, engine))
-    for strand in work.strands:
-        done, held = place.promised(strand.footage.index)
-        remaining = max(strand.frames - done, 0)
-        needed += held + 2 * _guess_bytes(strand, remaining)
+    # The result holds what is copied too, which is not more than the source.
+    seconds, left, needed = 0.0, 0, task.source_state[0]
+    folder = WorkFolder(task.job.target, identity(task, engine))
+    for plan in task.plans:
+        done, held = folder.recorded(plan.stream.index)
+        remaining = max(plan.frames - done, 0)
+        # Segments that are there are needed once more, in the result; those that are not, twice.
+        needed += held + 2 * _expected_bytes(plan, remaining)
         if not remaining:
             continue
-        wanted = range(strand.first, min(strand.first + 1 + _MOST_FRAMES, strand.stop))
-        each = _pace(clean, (frame.image for frame in source(work, strand, wanted)))
+        wanted = range(plan.first, min(plan.first + 1 + _MAX_FRAMES, plan.stop))
+        each = _seconds_per_frame(clean, (frame.image for frame in task.reader(plan, wanted)))
         seconds, left = seconds + each * remaining, left + remaining
-    folder = next(folder for folder in work.job.target.absolute().parents if folder.exists())
-    free = shutil.disk_usage(folder).free + place.left_over()
+    disk = next(parent for parent in task.job.target.absolute().parents if parent.exists())
+    free = shutil.disk_usage(disk).free + folder.replaceable_bytes()
     if free < needed:
         why = f"about {needed / 1e6:.1f} MB are needed while working, and {free / 1e6:.1f} MB are free"
-        raise VideoWriteError(str(work.job.target), why, "Free some space, or name another output with -o.")
+        raise VideoWriteError(str(task.job.target), why, "Free some space, or name another output with -o.")
     return Estimate(seconds / max(left, 1), left, seconds, needed, free)
 
 
-def _pace(clean: CleanStream, frames: Iterable[Pixels]) -> float:
-    """Seconds a frame; the first takes longer than those that follow, and counts only if it is the only one."""
+def _seconds_per_frame(clean: CleanStream, frames: Iterable[Pixels]) -> float:
+    """The first frame takes longer than those that follow, and counts only if it is the only one."""
     times = [time.perf_counter()]
     for _ in clean(frames):
         times.append(time.perf_counter())
-        if len(times) > 1 + _TRIED_FRAMES and times[-1] - times[1] >= _TRIED_SECONDS:
+        if len(times) > 1 + _MIN_FRAMES and times[-1] - times[1] >= _SECONDS:
             break
     first = min(1, len(times) - 2)
     return (times[-1] - times[first]) / (len(times) - 1 - first)
 
 
-def _guess_bytes(strand: StreamPlan, frames: int) -> int:
-    """The size of so many frames by experience: half a bit a pixel for CRF 18, ten for lossless."""
-    bits = 10.0 if strand.encoding.codec is VideoCodec.FFV1 else 0.5
-    return int(strand.encoding.width * strand.encoding.height * frames * bits / 8)
+def _expected_bytes(plan: StreamPlan, frames: int) -> int:
+    """The size of so many encoded frames, by experience."""
+    bits = _BITS_PER_PIXEL.get(plan.encoding.codec, 0.5)
+    return int(plan.encoding.width * plan.encoding.height * frames * bits / 8)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, Self
 
 from dpenet_cli.arrays import Pixels
 
-DEPTH = 4
+QUEUE_FRAMES = 4
 """Frames that wait before the network, and as many behind it: enough to overlap, a few megabytes each."""
 
 _POLL = 0.1
@@ -27,6 +27,10 @@ class Frame(NamedTuple):
 
     image: Pixels
     pts: Fraction
+
+
+CleanStream = Callable[[Iterable[Pixels]], Iterator[Pixels]]
+"""As many images out as in, in order; such as `Derainer.stream`."""
 
 
 class FrameSource(Protocol):
@@ -48,19 +52,19 @@ class FrameSink(Protocol):
 
 def pump(
     source: FrameSource | Iterable[Frame],
-    clean: Callable[[Iterable[Pixels]], Iterator[Pixels]],
+    clean: CleanStream,
     sink: FrameSink,
     written: Callable[[Frame], None] | None = None,
 ) -> int:
     """Carry every frame from the source through `clean` into the sink, and finish it.
 
     The source is read on one thread and the sink written on another while `clean` works on this one. Each frame keeps
-    its time. At most `DEPTH` frames wait on either side, so memory does not grow with the length of the video.
+    its time. At most `QUEUE_FRAMES` frames wait on either side, so memory does not grow with the length of the video.
 
     Args:
         source: frames in order.
-        clean: as many images out as in, in order; such as `Derainer.stream`.
-        sink: not finished if anything fails.
+        clean: the network.
+        sink: takes the clean frames; it is not finished if anything fails.
         written: told, on the sink's thread, of each frame that the sink has taken.
 
     Returns:
@@ -71,32 +75,33 @@ def pump(
     """
     count = 0
     times: deque[Fraction] = deque()
-    with _Ahead(source) as frames, _Behind(sink, written) as behind:
+    with _ReadAhead(source) as frames, _WriteBehind(sink, written) as writer:
 
         def images() -> Iterator[Pixels]:
             for frame in frames:
                 times.append(frame.pts)
                 yield frame.image
 
+        # Images go in without their times and come out in the same order: the oldest time is that of the next one.
         for image in clean(images()):
-            behind.put(Frame(image, times.popleft()))
+            writer.put(Frame(image, times.popleft()))
             count += 1
-        behind.finish()
+        writer.finish()
     return count
 
 
-class _Ahead:
-    """Reads a source on a thread, `DEPTH` frames ahead."""
+class _ReadAhead:
+    """Reads a source on a thread, `QUEUE_FRAMES` frames ahead."""
 
     def __init__(self, source: FrameSource | Iterable[Frame]) -> None:
         self._source = source
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(DEPTH)
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(QUEUE_FRAMES)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="read frames", daemon=True)
 
     def __enter__(self) -> Iterator[Frame]:
         self._thread.start()
-        return self._take()
+        return self._frames()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -104,7 +109,7 @@ class _Ahead:
         self._stop.set()
         self._thread.join()
 
-    def _take(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[Frame]:
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -120,6 +125,7 @@ class _Ahead:
             self._offer(error)
 
     def _offer(self, item: Frame | BaseException | None) -> bool:
+        """Queue an item once there is room; False if nobody wants it any more."""
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=_POLL)
@@ -129,13 +135,13 @@ class _Ahead:
         return False
 
 
-class _Behind:
-    """Writes a sink on a thread, at most `DEPTH` frames behind."""
+class _WriteBehind:
+    """Writes a sink on a thread, at most `QUEUE_FRAMES` frames behind."""
 
     def __init__(self, sink: FrameSink, written: Callable[[Frame], None] | None) -> None:
         self._sink = sink
         self._written = written
-        self._queue: queue.Queue[Frame | None] = queue.Queue(DEPTH)
+        self._queue: queue.Queue[Frame | None] = queue.Queue(QUEUE_FRAMES)
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="write frames", daemon=True)

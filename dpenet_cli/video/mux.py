@@ -8,151 +8,156 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
-from dpenet_cli.video.muxers import add_copy, muxer
+from dpenet_cli.video.colour import ColourTags
+from dpenet_cli.video.containers import is_mp4, muxer
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.safe_open import open_input, reason
-from dpenet_cli.video.scan import Matrix, real_video
-from dpenet_cli.video.stream_copy import Timed, Window, copied_packets, is_cover
-from dpenet_cli.video.yuv import ColourTags
+from dpenet_cli.video.scan import DisplayMatrix, video_streams
+from dpenet_cli.video.stream_copy import TimedPacket, Window, add_copy, copied_packets, is_attached_picture
 
-_PLAIN_KEYS = {
-    *("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "title", "artist", "album"),
-    *("date", "comment", "genre", "copyright", "description", "track", "composer", "location", "location-eng"),
-    *("album_artist", "synopsis", "lyrics", "show", "episode_id", "network", "media_type", "grouping", "make", "model"),
-}
+_FILE_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "duration"}
+"""Metadata that describe the source's file and not its content: they are not copied."""
+
+_MP4_KEYS = (
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "make", "model", "media_type"}
+    | {"title", "artist", "album", "album_artist", "composer", "track", "date", "genre", "grouping", "lyrics"}
+    | {"comment", "copyright", "description", "synopsis", "show", "episode_id", "network", "location", "location-eng"}
+)
 """Metadata that MP4 has a place for; others need QuickTime's free-form keys."""
-
-_LEFT_OUT = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "duration"}
-"""Metadata that describe the source's file and not its content."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class EncodedStream:
     """One clean stream, ready to be muxed.
 
     Attributes:
-        footage: what it was.
+        source: the stream that it was made of.
         segments: its files, in order.
-        first, stop: the frames that they hold.
-        codec: of the segments.
+        first, stop: the numbers of the source's frames that they hold.
+        codec: what the segments are encoded with.
         colour: tags to write.
-        aspect: width of a pixel over its height, or 0.
-        matrix: display matrix to write, or None.
+        sample_aspect: width of a pixel over its height, or 0.
+        display_matrix: the matrix to write, or None.
     """
 
-    footage: VideoStream
+    source: VideoStream
     segments: tuple[Path, ...]
     first: int
     stop: int
     codec: VideoCodec
     colour: ColourTags
-    aspect: Fraction
-    matrix: Matrix | None
+    sample_aspect: Fraction
+    display_matrix: DisplayMatrix | None
 
 
 def assemble(
-    movie: MediaInfo, pieces: tuple[Piece, ...], carried: frozenset[int], window: Window, target: Path
+    media: MediaInfo, encoded: tuple[EncodedStream, ...], copied: frozenset[int], window: Window, target: Path
 ) -> None:
     """Write a file of the clean streams and the copied ones, in the source's order of streams.
 
     Args:
-        movie: the source.
-        pieces: the clean streams.
-        carried: indexes of streams that are copied.
+        media: the source.
+        encoded: the clean streams.
+        copied: indexes of streams that are copied.
         window: the part that is taken.
         target: is written as it goes; the caller renames it.
 
     Raises:
         VideoWriteError: the muxer or the disk refused.
     """
-    import av
-
-    by_index = {piece.footage.index: piece for piece in pieces}
+    by_index = {stream.source.index: stream for stream in encoded}
     in_matroska = muxer(target) == "matroska"
     try:
-        with open_input(movie.path) as source, av.open(str(target), "w", **_options(source, target)) as output:
+        with open_input(media.path) as source, av.open(str(target), "w", **_muxer_options(source, target)) as output:
+            # Every stream is declared before the first packet: the header is written with it.
             outputs: dict[int, Any] = {}
             for stream in source.streams:
                 if stream.index in by_index:
-                    outputs[stream.index] = _add_clean(output, by_index[stream.index], stream, target)
-                elif stream.index in carried and not (in_matroska and is_cover(stream)):
+                    outputs[stream.index] = _add_encoded(output, by_index[stream.index], stream, target)
+                elif stream.index in copied and not (in_matroska and is_attached_picture(stream)):
                     outputs[stream.index] = add_copy(output, stream)
             if in_matroska:  # which keeps pictures as attachments
-                for name, kind, data in _covers(movie, carried):
+                for name, kind, data in _attached_pictures(media, copied):
                     output.add_attachment(name, kind, data)
-            _describe(source, output, window)
-            flows = [_clean_packets(piece, window.shift, outputs[piece.footage.index]) for piece in pieces]
-            copied = {index: stream for index, stream in outputs.items() if index not in by_index}
-            flows.append(copied_packets(source, movie, copied, window))
-            for _, _, packet in heapq.merge(*flows, key=lambda item: item[:2]):
+            _copy_metadata(source, output, window)
+            # One sequence of packets a clean stream, and one of all that is copied, each in the order of its times.
+            # Merged by time they are interleaved as players need them, without being held in memory.
+            packets = [_encoded_packets(stream, window.shift, outputs[stream.source.index]) for stream in encoded]
+            copies = {index: stream for index, stream in outputs.items() if index not in by_index}
+            packets.append(copied_packets(source, media, copies, window))
+            for _, _, packet in heapq.merge(*packets, key=lambda item: item[:2]):
                 output.mux_one(packet)
     except (av.FFmpegError, OSError, ValueError) as error:
         step = "Check the free space; the cleaned frames are kept, and the same command goes on from here."
         raise VideoWriteError(str(target), f"it cannot be put together ({reason(error)})", step) from error
 
 
-def _options(source: Any, target: Path) -> dict[str, Any]:
-    name = muxer(target)
-    if name in {"mp4", "mov"}:
-        flags = "+faststart" + ("+use_metadata_tags" if set(source.metadata) - _PLAIN_KEYS else "")
-        return {"format": name, "container_options": {"movflags": flags}}
-    return {"format": name}
+def _muxer_options(source: Any, target: Path) -> dict[str, Any]:
+    if is_mp4(target):
+        # The index goes in front, so that a player can begin before it has the whole file.
+        flags = "+faststart" + ("+use_metadata_tags" if set(source.metadata) - _MP4_KEYS else "")
+        return {"format": muxer(target), "container_options": {"movflags": flags}}
+    return {"format": muxer(target)}
 
 
-def _add_clean(output: Any, piece: Piece, original: Any, target: Path) -> Any:
+def _add_encoded(output: Any, encoded: EncodedStream, original: Any, target: Path) -> Any:
     """A stream with the encoder's parameters and the source's tags."""
-    with open_input(piece.segments[0]) as encoded:
-        stream = output.add_stream_from_template(encoded.streams.video[0], opaque=True)
+    # All segments have one header (`_check_same_header`): the first one's is that of the stream.
+    with open_input(encoded.segments[0]) as segment:
+        stream = output.add_stream_from_template(segment.streams.video[0], opaque=True)
     context = stream.codec_context
-    if piece.aspect:
-        context.sample_aspect_ratio = piece.aspect  # AV1 does not hold it, and Matroska's segments round it
-    context.color_range = piece.colour.range
-    context.colorspace = piece.colour.matrix
-    context.color_primaries = piece.colour.primaries
-    context.color_trc = piece.colour.transfer
-    if piece.codec is VideoCodec.HEVC and muxer(target) in {"mp4", "mov"}:
+    if encoded.sample_aspect:
+        context.sample_aspect_ratio = encoded.sample_aspect  # AV1 does not hold it, and Matroska's segments round it
+    context.color_range = encoded.colour.range
+    context.colorspace = encoded.colour.matrix
+    context.color_primaries = encoded.colour.primaries
+    context.color_trc = encoded.colour.transfer
+    if encoded.codec is VideoCodec.HEVC and is_mp4(target):
         context.codec_tag = "hvc1"  # Apple's players insist
-    stream.time_base = piece.footage.time_base
+    stream.time_base = encoded.source.time_base
     stream.disposition = original.disposition
-    kept = {key: value for key, value in original.metadata.items() if not _of_the_file(key)}
-    stream.metadata.update(kept)
-    if piece.matrix is not None:
-        stream.set_display_matrix(piece.matrix)
+    stream.metadata.update({key: value for key, value in original.metadata.items() if not _is_of_the_file(key)})
+    if encoded.display_matrix is not None:
+        stream.set_display_matrix(encoded.display_matrix)
     return stream
 
 
-def _covers(movie: MediaInfo, carried: frozenset[int]) -> list[tuple[str, str, bytes]]:
-    """Name, kind and content of each cover picture."""
-    found = []
-    with open_input(movie.path) as source:
-        streams = [stream for stream in source.streams if stream.index in carried and is_cover(stream)]
+def _attached_pictures(media: MediaInfo, copied: frozenset[int]) -> list[tuple[str, str, bytes]]:
+    """File name, MIME type and content of each cover picture."""
+    pictures = []
+    with open_input(media.path) as source:
+        streams = [stream for stream in source.streams if stream.index in copied and is_attached_picture(stream)]
         for stream in streams:
             codec = stream.codec_context.name
-            ending = {"mjpeg": "jpeg"}.get(codec, codec)
-            name = stream.metadata.get("filename", f"cover.{ending.replace('jpeg', 'jpg')}")
-            kind = stream.metadata.get("mimetype", f"image/{ending}")
+            subtype = {"mjpeg": "jpeg"}.get(codec, codec)
+            name = stream.metadata.get("filename", f"cover.{subtype.replace('jpeg', 'jpg')}")
+            kind = stream.metadata.get("mimetype", f"image/{subtype}")
             packet = next((packet for packet in source.demux(stream) if packet.size), None)
             if packet is not None:
-                found.append((name, kind, bytes(packet)))
-            source.seek(0)
-    return found
+                pictures.append((name, kind, bytes(packet)))
+            source.seek(0)  # the next picture may lie before this one
+    return pictures
 
 
-def _of_the_file(key: str) -> bool:
-    return key.lower() in _LEFT_OUT or key.upper().startswith(("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION"))
+def _is_of_the_file(key: str) -> bool:
+    """Whether a stream's metadata tells of the file that it was in: its bit rate, its length, mkvmerge's counts."""
+    return key.lower() in _FILE_KEYS or key.upper().startswith(("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION"))
 
 
-def _describe(source: Any, output: Any, window: Window) -> None:
-    """Global metadata and chapters."""
-    output.metadata.update({key: value for key, value in source.metadata.items() if key.lower() not in _LEFT_OUT})
+def _copy_metadata(source: Any, output: Any, window: Window) -> None:
+    """Global metadata, and the chapters of the part that is taken."""
+    output.metadata.update({key: value for key, value in source.metadata.items() if key.lower() not in _FILE_KEYS})
     chapters = []
     for chapter in source.chapters():
         unit = chapter["time_base"]
         start, end = chapter["start"] * unit, chapter["end"] * unit
         if (window.end is not None and start >= window.end) or (window.start is not None and end <= window.start):
             continue
+        # One that begins before the part, or ends behind it, is cut to it.
         start, end = max(start, window.shift), end if window.end is None else min(end, window.end)
         bounds = {"start": round((start - window.shift) / unit), "end": round((end - window.shift) / unit)}
         chapters.append(chapter | bounds)
@@ -160,33 +165,35 @@ def _describe(source: Any, output: Any, window: Window) -> None:
         output.set_chapters(chapters)
 
 
-def _clean_packets(piece: Piece, shift: Fraction, output: Any) -> Iterator[Timed]:
+def _encoded_packets(encoded: EncodedStream, shift: Fraction, output: Any) -> Iterator[TimedPacket]:
     """The segments' packets, each with the time of its frame.
 
     An encoder hands packets over in the order in which they are decoded; the rank of a packet's own time among those of
     its segment is the number of its frame. The time of decoding is that of the frame so many places earlier that it
     never lies behind the time of showing.
     """
-    footage = piece.footage
-    moved = round(shift / footage.time_base)
-    orders = [_order(path) for path in piece.segments]
-    _check_alike(piece.segments)
-    late = max((place - rank for ranks in orders for place, rank in enumerate(ranks)), default=0)
-    first = piece.first
-    for path, ranks in zip(piece.segments, orders, strict=True):
+    source = encoded.source
+    moved = round(shift / source.time_base)
+    ranks_of = [_display_ranks(path) for path in encoded.segments]
+    _check_same_header(encoded.segments)
+    # With B-frames a packet stands further back than its frame is shown, by at most so many places. dts must rise from
+    # packet to packet and not pass pts, so all of them are taken from that many frames earlier.
+    delay = max((place - rank for ranks in ranks_of for place, rank in enumerate(ranks)), default=0)
+    first = encoded.first  # number of the source's frame with which a segment begins
+    for path, ranks in zip(encoded.segments, ranks_of, strict=True):
         with open_input(path) as container:
-            for place, packet in enumerate(_full(container)):
+            for place, packet in enumerate(_packets(container)):
                 frame = first + ranks[place]
-                packet.time_base = footage.time_base
-                packet.pts = footage.ticks[frame] - moved
-                packet.dts = _decoded_at(footage, first + place - late, piece.first) - moved
-                packet.duration = footage.duration_ticks(frame)
+                packet.time_base = source.time_base
+                packet.pts = source.ticks[frame] - moved
+                packet.dts = _decoding_tick(source, first + place - delay, encoded.first) - moved
+                packet.duration = source.duration_ticks(frame)
                 packet.stream = output
-                yield packet.dts * footage.time_base, output.index, packet
+                yield packet.dts * source.time_base, output.index, packet
         first += len(ranks)
 
 
-def _check_alike(segments: tuple[Path, ...]) -> None:
+def _check_same_header(segments: tuple[Path, ...]) -> None:
     """One stream has one header: segments of another encoder would not decode behind it."""
     headers = set()
     for path in segments:
@@ -197,67 +204,77 @@ def _check_alike(segments: tuple[Path, ...]) -> None:
         raise VideoWriteError(str(segments[0].parent), "its segments come from different encoders", step)
 
 
-def _full(container: Any) -> Iterator[Any]:
+def _packets(container: Any) -> Iterator[Any]:
+    """A segment's packets, without the empty one at the end."""
     return (packet for packet in container.demux(video=0) if packet.size)
 
 
-def _order(path: Path) -> list[int]:
-    """For each packet of a segment, the number of its frame in it."""
+def _display_ranks(path: Path) -> list[int]:
+    """For each packet of a segment, in its order, the number of its frame in it."""
     with open_input(path) as container:
-        times = [packet.pts for packet in _full(container)]
+        times = [packet.pts for packet in _packets(container)]
     ranks = {time: rank for rank, time in enumerate(sorted(times))}
     if len(ranks) != len(times):
         raise VideoWriteError(str(path), "two of its frames have one time", "Run the command again with --overwrite.")
     return [ranks[time] for time in times]
 
 
-def _decoded_at(footage: VideoStream, frame: int, first: int) -> int:
+def _decoding_tick(stream: VideoStream, frame: int, first: int) -> int:
+    """When a frame is shown; for those before the first, which there are not, as if they had come at an even rate."""
     if frame >= first:
-        return footage.ticks[frame]
-    step = max(round(1 / (footage.rate * footage.time_base)), 1)
-    return footage.ticks[first] - (first - frame) * step
+        return stream.ticks[frame]
+    step = max(round(1 / (stream.rate * stream.time_base)), 1)
+    return stream.ticks[first] - (first - frame) * step
 
 
-def verify(movie: MediaInfo, pieces: tuple[Piece, ...], carried: frozenset[int], window: Window, target: Path) -> None:
+def verify(
+    media: MediaInfo, encoded: tuple[EncodedStream, ...], copied: frozenset[int], window: Window, target: Path
+) -> None:
     """Open the result again: the right streams, and every frame at its time, to a tick of the result.
+
+    Args:
+        media: the source.
+        encoded: the clean streams.
+        copied: indexes of streams that are copied.
+        window: the part that is taken.
+        target: the result.
 
     Raises:
         VideoWriteError: it is not what it should be.
     """
-    import av
-
     step = "Please report it; the cleaned frames are kept beside the output."
+    kept = {stream.source.index for stream in encoded} | copied
     try:
         with open_input(target) as container:
-            kept = {piece.footage.index for piece in pieces} | carried
-            wanted_kinds, found_kinds = _kinds(movie, kept), [stream.type for stream in container.streams]
-            missing = Counter(wanted_kinds) - Counter(found_kinds)
+            missing = Counter(_kinds(media, kept)) - Counter(stream.type for stream in container.streams)
             if missing:
                 why = f"it lacks {', '.join(f'{count} {kind} stream(s)' for kind, count in missing.items())}"
                 raise VideoWriteError(str(target), why, step)
-            videos = real_video(container)
-            times: dict[int, list[Fraction]] = {stream.index: [] for stream in videos}
-            for packet in container.demux(videos):
+            found = video_streams(container)
+            times: dict[int, list[Fraction]] = {stream.index: [] for stream in found}
+            for packet in container.demux(found):
                 if packet.size and packet.pts is not None:
                     times[packet.stream.index].append(packet.pts * packet.time_base)
-            units = {stream.index: stream.time_base for stream in videos}
+            ticks = {stream.index: stream.time_base for stream in found}
     except av.FFmpegError as error:
         raise VideoWriteError(str(target), f"it cannot be opened again ({reason(error)})", step) from error
-    real = [footage.index for footage in movie.footage]
-    for piece in pieces:
-        place = sorted(times)[[index for index in real if index in kept].index(piece.footage.index)]
-        wanted = [piece.footage.time(frame) - window.shift for frame in range(piece.first, piece.stop)]
-        got = sorted(times[place])
+    # The result has the source's order of streams, without those that were left out.
+    order = [stream.index for stream in media.streams if stream.index in kept]
+    for stream in encoded:
+        index = sorted(times)[order.index(stream.source.index)]
+        wanted = [stream.source.time(frame) - window.shift for frame in range(stream.first, stream.stop)]
+        got = sorted(times[index])
         if len(got) != len(wanted):
-            why = f"stream {place} holds {len(got)} frames instead of {len(wanted)}"
+            why = f"stream {index} holds {len(got)} frames instead of {len(wanted)}"
             raise VideoWriteError(str(target), why, step)
         # A container that cannot begin before 0 moves everything by the same time; players show no difference.
         moved = got[0] - wanted[0]
         worst = max(abs(here - there - moved) for here, there in zip(got, wanted, strict=True))
-        if worst > (units[place] or 0):
+        if worst > (ticks[index] or 0):
             raise VideoWriteError(str(target), f"a frame is {float(worst):.4f} s from its time", step)
 
 
-def _kinds(movie: MediaInfo, indexes: Collection[int]) -> list[str]:
-    kinds = {index: kind for index, kind, _ in movie.others} | {footage.index: "video" for footage in movie.footage}
+def _kinds(media: MediaInfo, indexes: Collection[int]) -> list[str]:
+    """What kinds of streams these are; data streams are not counted, since muxers write some of them anew."""
+    kinds = {index: kind for index, kind, _ in media.others} | {stream.index: "video" for stream in media.streams}
     return [kinds[index] for index in indexes if kinds[index] != "data"]

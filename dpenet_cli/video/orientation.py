@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dpenet_cli.arrays import Pixels
-from dpenet_cli.video.scan import Matrix
+from dpenet_cli.video.scan import DisplayMatrix
 
 
 class Orientation(NamedTuple):
@@ -31,18 +31,22 @@ class Orientation(NamedTuple):
         return np.ascontiguousarray(image[:, ::-1] if self.mirrored else image)
 
 
-def orientation(matrix: Matrix | None) -> Orientation | None:
+def orientation_of(matrix: DisplayMatrix | None) -> Orientation | None:
     """The orientation that a display matrix asks for; None if it is no quarter turn.
 
     A point (x, y) of the coded picture goes to (a·x + c·y, b·x + d·y); y runs down.
+
+    Args:
+        matrix: as the file has it; None is upright.
     """
     if matrix is None:
         return Orientation()
     a, b, _, c, d = (int(np.sign(value)) if abs(value) > 100 else 0 for value in matrix[:5])
+    # The eight ways a picture can lie: by quarters, and each of these mirrored.
     for mirrored in (False, True):
         for quarters, turn in enumerate(((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))):
             ta, tb, tc, td = turn
-            # mirroring first: x becomes -x, so the first column of the turn changes its sign
+            # Mirroring first: x becomes -x, so the first column of the turn changes its sign.
             if (a, b, c, d) == ((-ta, -tb, tc, td) if mirrored else turn):
                 return Orientation(mirrored, quarters)
     return None

@@ -11,13 +11,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.discontinuities import AS_IT_IS, Timeline, find_timeline
-from dpenet_cli.video.hdr import Mastering
-from dpenet_cli.video.mp4_gps import loose_boxes
-from dpenet_cli.video.mpegts import Counters, count_packets
+from dpenet_cli.video.colour import ColourTags
+from dpenet_cli.video.discontinuities import OWN_CLOCK, Timeline, find_timeline
+from dpenet_cli.video.hdr import HdrMetadata
+from dpenet_cli.video.mp4_gps import find_gps_boxes
+from dpenet_cli.video.mpegts import Continuity, check_continuity
 from dpenet_cli.video.safe_open import reading
-from dpenet_cli.video.scan import Matrix, Scan, scan_file
-from dpenet_cli.video.yuv import ColourTags
+from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, scan_file
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -25,25 +25,25 @@ _MISSING_TAIL = Fraction(1)
 
 @dataclass(frozen=True)
 class VideoStream:
-    """One real video stream.
+    """One stream of moving pictures.
 
     Attributes:
-        index: of the stream in its file.
+        index: its number in the file.
         codec: libavcodec's name.
         width, height: of the coded picture, in pixels, before any rotation.
         pixel_format: of the first frame, FFmpeg's name.
         colour: its tags.
-        mastering: static HDR metadata, or None.
-        beside: what its frames carry beside their pixels, by PyAV's names for the kinds.
+        hdr_metadata: static HDR metadata, or None.
+        side_data: what its frames carry beside their pixels, by PyAV's names for the kinds.
         sample_aspect: width of a pixel over its height; 0 where untagged.
-        matrix: the display matrix, or None.
+        display_matrix: how players turn it, or None.
         time_base: seconds a tick.
         rate: frames a second: exact where the frames are evenly spaced, else the average.
         ticks: when each frame is shown, rising.
-        last_duration: of the last frame, in ticks.
+        last_duration: how long the last frame is shown, in ticks.
         interlaced: whether most frames are pairs of fields.
-        steady: whether size and pixel format never change.
-        damage: times in seconds near which something could not be decoded.
+        constant_format: whether size and pixel format never change.
+        errors: times in seconds near which something could not be decoded.
     """
 
     index: int
@@ -52,17 +52,17 @@ class VideoStream:
     height: int
     pixel_format: str
     colour: ColourTags
-    mastering: Mastering | None
-    beside: frozenset[str]
+    hdr_metadata: HdrMetadata | None
+    side_data: frozenset[str]
     sample_aspect: Fraction
-    matrix: Matrix | None
+    display_matrix: DisplayMatrix | None
     time_base: Fraction
     rate: Fraction
     ticks: "array[int]"
     last_duration: int
     interlaced: bool
-    steady: bool
-    damage: tuple[Fraction, ...]
+    constant_format: bool
+    errors: tuple[Fraction, ...]
 
     def time(self, frame: int) -> Fraction:
         """When a frame is shown, in seconds."""
@@ -81,27 +81,27 @@ class MediaInfo:
     Attributes:
         path: where it is.
         container: libavformat's name for its kind.
-        footage: the real video streams, in order; cover pictures are not among them.
-        others: (index, type, codec) of every other stream.
-        boxes: names of boxes outside any stream, such as dashcams' GPS logs.
+        streams: the streams of moving pictures, in order; cover pictures are not among them.
+        others: every other stream.
+        gps_boxes: names of boxes outside any stream that hold a dashcam's GPS log.
         cut_off: seconds that the header promises and that are not there; 0 where all is.
-        gaps: places where packets of a transport stream are missing.
+        gaps: how many places there are where packets of a transport stream are missing.
         timeline: how the file's own times became those that are told here.
     """
 
     path: Path
     container: str
-    footage: tuple[VideoStream, ...]
-    others: tuple[tuple[int, str, str], ...]
-    boxes: tuple[str, ...]
+    streams: tuple[VideoStream, ...]
+    others: tuple[OtherStream, ...]
+    gps_boxes: tuple[str, ...]
     cut_off: Fraction = Fraction(0)
     gaps: int = 0
-    timeline: Timeline = AS_IT_IS
+    timeline: Timeline = OWN_CLOCK
 
     @property
     def damaged(self) -> bool:
         """Whether something could not be decoded."""
-        return bool(self.cut_off or self.gaps) or any(footage.damage for footage in self.footage)
+        return bool(self.cut_off or self.gaps) or any(stream.errors for stream in self.streams)
 
 
 def probe(path: Path) -> MediaInfo:
@@ -111,58 +111,58 @@ def probe(path: Path) -> MediaInfo:
         VideoReadError: it is empty, no video, holds no moving picture, or none that decodes.
     """
     with reading(path):
-        counters = count_packets(path) if path.is_file() else Counters()
-    timeline = find_timeline(path, counters)
+        continuity = check_continuity(path) if path.is_file() else Continuity()
+    timeline = find_timeline(path, continuity)
     scan = scan_file(path, timeline, strict=True)
-    if scan.broken:
+    if any(stream.errors for stream in scan.streams.values()):
         # A strict decoder also drops frames that the real one repairs: see what really comes out.
-        lenient = scan_file(path, timeline, strict=False)
-        for index, times in scan.broken.items():
-            lenient.broken[index] = sorted({*lenient.broken.get(index, ()), *times})
-        scan = lenient
-    joints = timeline.joints
-    gaps = sum(not any(joint.lies_between(item.before, item.at) for joint in joints) for item in counters.breaks)
-    return _movie(path, scan, gaps, timeline)
+        strict, scan = scan, scan_file(path, timeline, strict=False)
+        for index, stream in strict.streams.items():
+            if stream.errors:
+                scan.streams[index].errors = sorted({*scan.streams[index].errors, *stream.errors})
+    # Where recordings were joined the counters break too, and nothing is missing.
+    gaps = sum(
+        not any(item.lies_between(gap.before, gap.at) for item in timeline.discontinuities) for gap in continuity.breaks
+    )
+    return _media_info(path, scan, gaps, timeline)
 
 
-def _movie(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaInfo:
-    footage = []
-    for index, track in scan.tracks.items():
-        if track.first is None:
-            continue
-        stream = scan.streams[index]
-        width, height, pixel_format = track.first
-        footage.append(
-            VideoStream(
-                index=index,
-                codec=stream["codec"],
-                width=width,
-                height=height,
-                pixel_format=pixel_format,
-                colour=track.colour,
-                mastering=track.mastering,
-                beside=frozenset(track.beside),
-                sample_aspect=stream["aspect"],
-                matrix=track.matrix,
-                time_base=stream["time_base"],
-                rate=_rate(track.ticks, stream["time_base"], stream["rate"]),
-                ticks=track.ticks,
-                last_duration=max(track.last_duration, 1),
-                interlaced=track.interlaced * 2 > len(track.ticks),
-                steady=track.steady,
-                damage=tuple(scan.broken.get(index, ())),
-            )
-        )
-    if not footage:
+def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaInfo:
+    streams = tuple(_video_stream(index, stream) for index, stream in scan.streams.items() if stream.first_format)
+    if not streams:
         why = "none of its pictures can be decoded"
         raise VideoReadError(str(path), why, "Copy it again from where it came; it is damaged, or only begun.")
-    short = scan.promised - scan.reached
-    cut_off = short if short > max(_MISSING_TAIL, scan.promised / 50) else Fraction(0)
-    others = [item for item in scan.others if item[0] not in scan.tracks]
+    short = scan.stated_end - scan.end
+    cut_off = short if short > max(_MISSING_TAIL, scan.stated_end / 50) else Fraction(0)
+    if timeline.discontinuities:
+        cut_off = Fraction(0)  # the header knows of the first recording alone
     with reading(path):
-        boxes = loose_boxes(path)
-    cut_off = Fraction(0) if timeline.joints else cut_off  # the header knows of the first recording alone
-    return MediaInfo(path, scan.container, tuple(footage), tuple(others), boxes, cut_off, gaps, timeline)
+        gps_boxes = find_gps_boxes(path)
+    return MediaInfo(path, scan.container, streams, tuple(scan.others), gps_boxes, cut_off, gaps, timeline)
+
+
+def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
+    assert scanned.first_format is not None
+    width, height, pixel_format = scanned.first_format
+    return VideoStream(
+        index=index,
+        codec=scanned.codec,
+        width=width,
+        height=height,
+        pixel_format=pixel_format,
+        colour=scanned.colour,
+        hdr_metadata=scanned.hdr_metadata,
+        side_data=frozenset(scanned.side_data),
+        sample_aspect=scanned.sample_aspect,
+        display_matrix=scanned.display_matrix,
+        time_base=scanned.time_base,
+        rate=_rate(scanned.ticks, scanned.time_base, scanned.rate),
+        ticks=scanned.ticks,
+        last_duration=max(scanned.last_duration, 1),
+        interlaced=scanned.interlaced * 2 > len(scanned.ticks),
+        constant_format=scanned.constant_format,
+        errors=tuple(scanned.errors),
+    )
 
 
 def _rate(ticks: "array[int]", time_base: Fraction, stated: Fraction) -> Fraction:
@@ -170,4 +170,4 @@ def _rate(ticks: "array[int]", time_base: Fraction, stated: Fraction) -> Fractio
     steps = {later - earlier for earlier, later in itertools.pairwise(ticks)}
     if len(steps) == 1:
         return 1 / (steps.pop() * time_base)
-    return Fraction(stated)
+    return stated

@@ -12,37 +12,48 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import av
+import av.filter
+import cv2
 import numpy as np
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoReadError
+from dpenet_cli.video.colour import (
+    FULL,
+    LIMITED,
+    ColourTags,
+    PixelFormat,
+    is_full_range,
+    pixel_format_of,
+    swscale_number,
+)
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.orientation import Orientation
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.safe_open import has_utf8_name, open_capture, open_input
-from dpenet_cli.video.scan import real_video
-from dpenet_cli.video.yuv import ColourTags, PixelFormat, is_full, pixel_format_of, swscale_number
+from dpenet_cli.video.scan import video_streams
 
 log = logging.getLogger(__name__)
 
-_LOOKED_AT = 60
+_COMPARED_FRAMES = 60
 """Frames in which a colour is looked for that tells two matrices apart."""
 
-_FITS, _TELLS_APART = 0.4, 0.15
+_MAX_DISTANCE, _MIN_MARGIN = 0.4, 0.15
 """Mean levels: how near OpenCV's picture is to ours under the right matrix, and how much nearer than under the next."""
 
-_BICUBIC, _EXACT = 4, 4 | 0x2000 | 0x4000 | 0x40000
-"""swscale flags: as OpenCV has them; and with full chroma interpolation and accurate rounding."""
+_AS_OPENCV, _ACCURATE = 4, 4 | 0x2000 | 0x4000 | 0x40000
+"""swscale flags: bicubic, as OpenCV has it; and with full chroma interpolation and accurate rounding."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadPlan:
     """How one stream is read.
 
     Attributes:
         through_opencv: by OpenCV's capture, else by PyAV.
         coefficients: the matrix that makes RGB of it, and that the encoder undoes.
-        full: whether its levels run from 0.
+        full_range: whether its levels run from 0.
         deep: frames are uint16, else uint8.
         colour: the tags that the result gets: the source's, except where RGB becomes YCbCr.
         why: the reason for PyAV, for those who ask.
@@ -50,76 +61,81 @@ class Reading:
 
     through_opencv: bool
     coefficients: str
-    full: bool
+    full_range: bool
     deep: bool
     colour: ColourTags
     why: str = ""
 
 
-def choose(movie: MediaInfo, footage: VideoStream, *, deinterlace: bool) -> Reading:
-    """Decide how to read a stream: OpenCV, unless it would lose something."""
-    pixels = pixel_format_of(footage.pixel_format)
-    colour = footage.colour
-    full = is_full(colour, pixels)
+def plan_reading(media: MediaInfo, stream: VideoStream, *, deinterlace: bool) -> ReadPlan:
+    """Decide how to read a stream: through OpenCV, unless that would lose something."""
+    pixels = pixel_format_of(stream.pixel_format)
+    colour = stream.colour
+    full_range = is_full_range(colour, pixels)
     if pixels.chroma == "rgb":
         # What every player assumes of YCbCr that was made from RGB: BT.709, limited range, and tagged as such.
-        colour, full = ColourTags(1, 1, colour.primaries, colour.transfer), False
-    why = _lost_by_opencv(movie, footage, pixels, deinterlace=deinterlace)
-    coefficients = None if why else _opencv_coefficients(movie, footage, colour, full=full)
+        colour, full_range = ColourTags(LIMITED, 1, colour.primaries, colour.transfer), False
+    why = _lost_by_opencv(media, stream, pixels, deinterlace=deinterlace)
+    coefficients = None if why else _opencv_coefficients(media, stream, colour, full_range=full_range)
     if coefficients is None:
         why = why or "OpenCV's colours, sizes or frames are not those of the file"
-        return Reading(False, colour.coefficients, full, pixels.bits > 8, colour, why)
-    return Reading(True, coefficients, full, False, colour)
+        return ReadPlan(False, colour.coefficients, full_range, pixels.bits > 8, colour, why)
+    return ReadPlan(True, coefficients, full_range, False, colour)
 
 
-def _lost_by_opencv(movie: MediaInfo, footage: VideoStream, pixels: PixelFormat, *, deinterlace: bool) -> str:
+def _lost_by_opencv(media: MediaInfo, stream: VideoStream, pixels: PixelFormat, *, deinterlace: bool) -> str:
     reasons = {
         f"{pixels.bits} bits": pixels.bits > 8,
         f"chroma {pixels.chroma}": pixels.chroma != "420",
-        "a size or pixel format that changes": not footage.steady,
-        "damage": movie.damaged,
-        "recordings joined": bool(movie.timeline.joints),
-        "deinterlacing": deinterlace and footage.interlaced,
-        "a name that is not UTF-8": not has_utf8_name(movie.path),
+        "a size or pixel format that changes": not stream.constant_format,
+        "damage": media.damaged,
+        "recordings joined": bool(media.timeline.discontinuities),
+        "deinterlacing": deinterlace and stream.interlaced,
+        "a name that is not UTF-8": not has_utf8_name(media.path),
     }
     return ", ".join(reason for reason, given in reasons.items() if given)
 
 
-def _opencv_coefficients(movie: MediaInfo, footage: VideoStream, colour: ColourTags, *, full: bool) -> str | None:
+def _opencv_coefficients(media: MediaInfo, stream: VideoStream, colour: ColourTags, *, full_range: bool) -> str | None:
     """The matrix that OpenCV's frames were made with, None if it is none that we know, or cannot be told."""
+    # OpenCV either does as the tags say, or takes swscale's default, which is BT.601.
     candidates = sorted({colour.coefficients, "bt601"})
-    ours = PyavReader(footage, Reading(False, "bt601", full, False, colour))
-    capture = open_capture(movie.path)
+    ours = PyavReader(stream, ReadPlan(False, "bt601", full_range, False, colour))
+    capture = open_capture(media.path)
     try:
-        for frame, _ in zip(ours.decoded(movie), range(_LOOKED_AT), strict=False):
-            read, theirs = capture.read()
-            if not read or theirs.shape[:2] != (footage.height, footage.width):
+        for frame, _ in zip(ours.decoded(media), range(_COMPARED_FRAMES), strict=False):
+            read, theirs = capture.read()  # H×W×3 BGR
+            if not read or theirs.shape[:2] != (stream.height, stream.width):
                 return None
-            far = {
-                name: _distance(theirs, _rgb(frame, name, "rgb24", full=full, flags=_BICUBIC)) for name in candidates
-            }
-            best, *rest = sorted(far, key=far.__getitem__)
-            if far[best] > _FITS:
+            distances = {}
+            for name in candidates:
+                converted = _to_rgb(frame, name, "rgb24", full_range=full_range, flags=_AS_OPENCV)
+                distances[name] = _distance(theirs, converted)
+            best, *rest = sorted(distances, key=distances.__getitem__)
+            if distances[best] > _MAX_DISTANCE:
                 return None
-            if all(far[other] - far[best] > _TELLS_APART for other in rest):
+            # A grey frame fits every matrix: only one with colours decides, and the next frame is looked at.
+            if all(distances[other] - distances[best] > _MIN_MARGIN for other in rest):
                 return best
     finally:
         capture.release()
     return None
 
 
-def _distance(theirs: Pixels, ours: Pixels) -> float:
-    return float(np.abs(theirs[:, :, ::-1].astype(np.int16) - ours).mean())
+def _distance(bgr: Pixels, rgb: Pixels) -> float:
+    """Mean absolute difference, in levels."""
+    return float(np.abs(bgr[:, :, ::-1].astype(np.int16) - rgb).mean())
 
 
-def _rgb(frame: Any, coefficients: str, pixel_format: str, *, full: bool, flags: int) -> Pixels:
+def _to_rgb(frame: Any, coefficients: str, pixel_format: str, *, full_range: bool, flags: int) -> Pixels:
+    """A decoded frame as H×W×3 RGB, uint8 for rgb24 and uint16 for rgb48le."""
     number = swscale_number(coefficients)
     converted = frame.reformat(
         format=pixel_format,
         src_colorspace=number,
         dst_colorspace=number,
-        src_color_range=2 if full else 1,
-        dst_color_range=2,
+        src_color_range=FULL if full_range else LIMITED,
+        dst_color_range=FULL,
         interpolation=flags,
     )
     pixels: Pixels = converted.to_ndarray()
@@ -130,22 +146,20 @@ class PyavReader:
     """The second reader: any depth and chroma, sizes that change, damage, fields.
 
     Args:
-        footage: the stream.
-        reading: how.
+        stream: what is read.
+        plan: how it is turned to RGB.
         deinterlace: make frames of fields.
     """
 
-    def __init__(self, footage: VideoStream, reading: Reading, *, deinterlace: bool = False) -> None:
-        self._footage = footage
-        self._reading = reading
+    def __init__(self, stream: VideoStream, plan: ReadPlan, *, deinterlace: bool = False) -> None:
+        self._stream = stream
+        self._plan = plan
         self._deinterlace = deinterlace
 
-    def decoded(self, movie: MediaInfo) -> Iterator[Any]:
+    def decoded(self, media: MediaInfo) -> Iterator[Any]:
         """Every frame of the stream as PyAV has it, from the first on."""
-        import av
-
-        with open_input(movie.path) as container:
-            (stream,) = (stream for stream in real_video(container) if stream.index == self._footage.index)
+        with open_input(media.path) as container:
+            (stream,) = (stream for stream in video_streams(container) if stream.index == self._stream.index)
             stream.thread_type = "AUTO"
             packets = container.demux(stream)
             while True:
@@ -158,50 +172,46 @@ class PyavReader:
                 with contextlib.suppress(av.FFmpegError):  # `probe` has told
                     yield from packet.decode()
 
-    def images(self, movie: MediaInfo, first: int) -> Iterator[Pixels]:
+    def images(self, media: MediaInfo, first: int) -> Iterator[Pixels]:
         """Frames as coded (not turned), H×W×3 RGB, from frame number `first` on."""
-        footage, reading = self._footage, self._reading
-        frames = self.decoded(movie)
+        stream, plan = self._stream, self._plan
+        frames = self.decoded(media)
         if self._deinterlace:
-            frames = _whole_frames(frames)
+            frames = _deinterlaced(frames)
         for number, frame in enumerate(frames):
+            # Decoding from the first frame on, not from a key frame: frame numbers are then those of the scan.
             if number < first:
                 continue
-            if (frame.width, frame.height) != (footage.width, footage.height):
-                frame = frame.reformat(footage.width, footage.height, frame.format.name)  # noqa: PLW2901
-            pixel_format = "rgb48le" if reading.deep else "rgb24"
-            yield _rgb(frame, reading.coefficients, pixel_format, full=reading.full, flags=_EXACT)
+            if (frame.width, frame.height) != (stream.width, stream.height):
+                frame = frame.reformat(stream.width, stream.height, frame.format.name)  # noqa: PLW2901
+            pixel_format = "rgb48le" if plan.deep else "rgb24"
+            yield _to_rgb(frame, plan.coefficients, pixel_format, full_range=plan.full_range, flags=_ACCURATE)
 
 
-def _whole_frames(frames: Iterator[Any]) -> Iterator[Any]:
+def _deinterlaced(frames: Iterator[Any]) -> Iterator[Any]:
     """One frame a pair of fields, through ffmpeg's bwdif."""
-    import av.filter
-
     graph: Any = None
-    for frame in frames:
+    for count, frame in enumerate(frames):
         if graph is None:
             graph = av.filter.Graph()
             source = graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1, 1000)
             )
-            fields = graph.add("bwdif", "mode=send_frame:parity=auto:deint=all")
+            bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=all")
             sink = graph.add("buffersink")
-            source.link_to(fields)
-            fields.link_to(sink)
+            source.link_to(bwdif)
+            bwdif.link_to(sink)
             graph.configure()
-            count = 0
         frame.pts, frame.time_base = count, Fraction(1, 1000)  # frame numbers: our own clock tells the time
-        count += 1
         graph.push(frame)
-        yield from _pulled(graph)
+        yield from _ready_frames(graph)
     if graph is not None:
-        graph.push(None)
-        yield from _pulled(graph)
+        graph.push(None)  # bwdif holds one frame back until it has seen the next
+        yield from _ready_frames(graph)
 
 
-def _pulled(graph: Any) -> Iterator[Any]:
-    import av
-
+def _ready_frames(graph: Any) -> Iterator[Any]:
+    """What a filter graph gives before it wants more input."""
     while True:
         try:
             yield graph.pull()
@@ -209,79 +219,80 @@ def _pulled(graph: Any) -> Iterator[Any]:
             return
 
 
-class Frames:
+class VideoReader:
     """A stream's frames from one number to another, upright, each with its own time: a `FrameSource`.
 
     Args:
-        movie: the file.
-        footage: the stream.
-        reading: from `choose`.
-        turn: the stream's orientation.
+        media: the file.
+        stream: which of its streams.
+        plan: from `plan_reading`.
+        orientation: turns the coded picture upright.
         wanted: numbers of the frames, without a gap.
         deinterlace: make frames of fields.
     """
 
     def __init__(
         self,
-        movie: MediaInfo,
-        footage: VideoStream,
-        reading: Reading,
-        turn: Orientation,
+        media: MediaInfo,
+        stream: VideoStream,
+        plan: ReadPlan,
+        orientation: Orientation,
         wanted: range,
         *,
         deinterlace: bool = False,
     ) -> None:
-        self._movie = movie
-        self._footage = footage
-        self._reading = reading
-        self._turn = turn
+        self._media = media
+        self._stream = stream
+        self._plan = plan
+        self._orientation = orientation
         self._first, self._stop = wanted.start, wanted.stop
-        self._deinterlace = deinterlace and footage.interlaced
+        self._deinterlace = deinterlace and stream.interlaced
 
     def __iter__(self) -> Iterator[Frame]:
         number = self._first
         for image in self._images():
             if number == self._stop:
                 return
-            yield Frame(self._turn.upright(image), self._footage.time(number))
+            yield Frame(self._orientation.upright(image), self._stream.time(number))
             number += 1
         if number < self._stop:
             why = f"reading stopped at frame {number} of {self._stop}, which could be decoded before"
-            raise VideoReadError(str(self._movie.path), why, "Check the disk that it is on, and run the command again.")
+            raise VideoReadError(str(self._media.path), why, "Check the disk that it is on, and run the command again.")
 
     def _images(self) -> Iterator[Pixels]:
         """OpenCV's frames as long as their times are the file's; PyAV's from there on."""
         number = self._first
-        if self._reading.through_opencv:
-            for image in self._captured():
+        if self._plan.through_opencv:
+            for image in self._opencv_images():
                 yield image
                 number += 1
             if number >= self._stop:
                 return
             log.info("OpenCV lost its place at frame %d: PyAV goes on", number)
-        reader = PyavReader(self._footage, self._reading, deinterlace=self._deinterlace)
-        yield from reader.images(self._movie, number)
+        reader = PyavReader(self._stream, self._plan, deinterlace=self._deinterlace)
+        yield from reader.images(self._media, number)
 
-    def _captured(self) -> Iterator[Pixels]:
-        import cv2
-
-        footage = self._footage
-        capture = open_capture(self._movie.path)
-        tolerance = max(float(footage.time_base) * 1000, 1.0)  # milliseconds: one tick
+    def _opencv_images(self) -> Iterator[Pixels]:
+        """Frames as coded, H×W×3 RGB, from the first that is wanted; ends early where OpenCV skips or repeats one."""
+        stream = self._stream
+        capture = open_capture(self._media.path)
+        tolerance = max(float(stream.time_base) * 1000, 1.0)  # milliseconds: one tick
         try:
             beginning = None
+            # Every frame is grabbed, and only those that are wanted are converted: seeking is not exact in OpenCV.
             for number in range(self._stop):
                 if not capture.grab():
                     return
+                # Its clock may begin elsewhere; from one frame to another it must run as the file's does.
                 position = capture.get(cv2.CAP_PROP_POS_MSEC)
                 beginning = position if beginning is None else beginning
-                expected = float(footage.time(number) - footage.time(0)) * 1000
+                expected = float(stream.time(number) - stream.time(0)) * 1000
                 if abs(position - beginning - expected) > tolerance:
                     return
                 if number < self._first:
                     continue
-                decoded, image = capture.retrieve()
-                if not decoded or image.shape[:2] != (footage.height, footage.width):
+                decoded, image = capture.retrieve()  # H×W×3 BGR
+                if not decoded or image.shape[:2] != (stream.height, stream.width):
                     return
                 yield image[:, :, ::-1]
         finally:

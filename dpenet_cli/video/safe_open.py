@@ -9,36 +9,30 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import av
+import cv2
+from av.container import InputContainer
 
 from dpenet_cli.errors import VideoReadError
-
-if TYPE_CHECKING:
-    import av.container
-
-DEMUXERS = (
-    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2"),
-    *("matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "live_flv", "ogg", "mxf", "ivf", "dv"),
-)
-"""The demuxers that are let in, by libavformat's names."""
+from dpenet_cli.video.containers import DEMUXERS
 
 _NEXT_STEP = "Check that it is a whole video file; MP4, MOV, MKV, WebM, AVI, TS, MPG, WMV, FLV, OGG and MXF are read."
 
-_environment = threading.Lock()
+_environment_lock = threading.Lock()
 
 
-def open_input(path: Path) -> "av.container.InputContainer":
+def open_input(path: Path) -> InputContainer:
     """Open a local file with PyAV.
 
     Raises:
         VideoReadError: it cannot be opened, or its content is not one of the containers that are let in.
     """
-    import av
-
     try:
         if path.stat().st_size == 0:
             raise VideoReadError(str(path), "the file is empty", "Copy it again from where it came.")
-        return av.open(address(path), options=_options(), metadata_errors="replace")
+        return av.open(file_url(path), options=_options(), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         why = f"it cannot be opened as a video ({reason(error)})"
         raise VideoReadError(str(path), why, _NEXT_STEP) from error
@@ -67,14 +61,12 @@ def open_capture(path: Path) -> Any:
     Returns:
         A ``cv2.VideoCapture``; whether it is open must be asked.
     """
-    import cv2
-
-    with _environment:  # OpenCV takes these from the environment alone
+    with _environment_lock:  # OpenCV takes these from the environment alone
         name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
         before = os.environ.get(name)
         os.environ[name] = "|".join(f"{key};{value}" for key, value in _options().items())
         try:
-            capture = cv2.VideoCapture(os.fsencode(address(path)).decode("utf-8"), cv2.CAP_FFMPEG)
+            capture = cv2.VideoCapture(os.fsencode(file_url(path)).decode("utf-8"), cv2.CAP_FFMPEG)
         finally:
             if before is None:
                 del os.environ[name]
@@ -87,14 +79,14 @@ def open_capture(path: Path) -> Any:
 def has_utf8_name(path: Path) -> bool:
     """Whether the bytes of a path are UTF-8. OpenCV 5.0 ends the whole process where they are not."""
     try:
-        os.fsencode(address(path)).decode("utf-8")
+        os.fsencode(file_url(path)).decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True
 
 
-def address(path: Path) -> str:
-    """A path as libavformat's ``file:`` protocol, whatever it looks like."""
+def file_url(path: Path) -> str:
+    """A path as an address of libavformat's ``file:`` protocol, whatever it looks like."""
     return f"file:{path.absolute()}"
 
 

@@ -6,53 +6,77 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+import av
 import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream as AvVideoStream
 
 from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.discontinuities import Clock, Timeline
-from dpenet_cli.video.hdr import Mastering, mastering
+from dpenet_cli.video.colour import ColourTags
+from dpenet_cli.video.discontinuities import Retimer, Timeline
+from dpenet_cli.video.hdr import HdrMetadata, hdr_metadata_of
 from dpenet_cli.video.safe_open import open_input
-from dpenet_cli.video.yuv import ColourTags
 
-if TYPE_CHECKING:
-    import av.container
-    from av.video.stream import VideoStream
-
-Matrix = tuple[int, int, int, int, int, int, int, int, int]
+DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 """A display matrix as MP4 has it: a, b, u, c, d, v, x, y, w in 16.16 and 2.30 fixed point."""
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0)
 """The part of a display matrix that turns or mirrors, where it does neither."""
 
-_LOOKED_AT = 50
-"""Frames of a stream that are asked what they carry beside their pixels."""
+_SIDE_DATA_FRAMES = 50
+"""Frames of a stream, from the first on, that are asked what they carry beside their pixels."""
 
 
 @dataclass
-class Track:
-    """What the frames of one stream said.
+class ScannedStream:
+    """What the header says of one stream, and what its frames did.
 
     Attributes:
-        ticks: when each is shown, rising.
-        last_duration: of the last frame, in ticks; 0 while unknown.
-        interlaced: how many are pairs of fields.
-        first: (width, height, pixel format) of the first frame; None before it.
-        steady: whether the others are the same.
-        matrix, colour, mastering: of the first frame.
-        beside: names of what the first frames carry beside their pixels.
+        codec: libavcodec's name.
+        time_base: seconds a tick.
+        rate: frames a second, as the header has it.
+        sample_aspect: width of a pixel over its height; 0 where untagged.
+        ticks: when each frame is shown, rising.
+        last_duration: how long the last frame is shown, in ticks; 0 while unknown.
+        interlaced: how many frames are pairs of fields.
+        first_format: (width, height, pixel format) of the first frame; None before it.
+        constant_format: whether the others are the same.
+        display_matrix, colour, hdr_metadata: of the first frame.
+        side_data: names of what the first frames carry beside their pixels.
+        errors: times in seconds near which something could not be decoded.
     """
 
+    codec: str
+    time_base: Fraction
+    rate: Fraction
+    sample_aspect: Fraction
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
     last_duration: int = 0
     interlaced: int = 0
-    first: Any = None
-    steady: bool = True
-    matrix: Matrix | None = None
+    first_format: tuple[int, int, str] | None = None
+    constant_format: bool = True
+    display_matrix: DisplayMatrix | None = None
     colour: ColourTags = field(default_factory=ColourTags)
-    mastering: Mastering | None = None
-    beside: set[str] = field(default_factory=set)
+    hdr_metadata: HdrMetadata | None = None
+    side_data: set[str] = field(default_factory=set)
+    errors: list[Fraction] = field(default_factory=list)
+
+
+class OtherStream(NamedTuple):
+    """A stream that is not decoded: sound, subtitles, data, attachments, cover pictures.
+
+    Attributes:
+        stream_index: its number in the file.
+        kind: libavformat's name for its type, such as ``audio``.
+        codec: libavcodec's name.
+    """
+
+    stream_index: int
+    kind: str
+    codec: str
 
 
 @dataclass
@@ -61,20 +85,16 @@ class Scan:
 
     Attributes:
         container: libavformat's name for its kind.
-        tracks: by the index of each real video stream.
-        streams: what its header says of each of them.
-        others: (index, type, codec) of the other streams.
-        broken: times in seconds near which something could not be decoded.
-        promised, reached: when the file ends by its header, and when its last packet does, in seconds.
+        streams: the streams of moving pictures, by their index.
+        others: the other streams.
+        stated_end, end: when the file ends by its header, and when its last packet does, in seconds.
     """
 
-    container: str = ""
-    tracks: dict[int, Track] = field(default_factory=dict)
-    streams: dict[int, dict[str, Any]] = field(default_factory=dict)
-    others: list[tuple[int, str, str]] = field(default_factory=list)
-    broken: dict[int, list[Fraction]] = field(default_factory=dict)
-    promised: Fraction = Fraction(0)
-    reached: Fraction = Fraction(0)
+    container: str
+    streams: dict[int, ScannedStream] = field(default_factory=dict)
+    others: list[OtherStream] = field(default_factory=list)
+    stated_end: Fraction = Fraction(0)
+    end: Fraction = Fraction(0)
 
 
 def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
@@ -88,14 +108,9 @@ def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
     Raises:
         VideoReadError: it cannot be opened, or holds no moving picture.
     """
-    import av
-
-    scan = Scan()
-    broken: dict[int, list[Fraction]] = defaultdict(list)
     with open_input(path) as container:
-        videos = real_video(container)
-        scan.container = container.format.name
-        _describe(container, videos, scan, timeline)
+        videos = video_streams(container)
+        scan = _read_headers(container, videos, timeline)
         if not videos:
             why = "it holds no moving picture" + (", only sound" if container.streams.audio else "")
             raise VideoReadError(str(path), why, "Name a video.")
@@ -104,127 +119,119 @@ def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
             if strict:
                 stream.codec_context.options = {"err_detect": "explode"}
         with contextlib.suppress(av.EOFError):
-            _walk(container, scan, broken, timeline)
-    scan.broken = dict(broken)
+            _decode_all(container, scan, timeline)
     return scan
 
 
-def _walk(
-    container: "av.container.InputContainer",
-    scan: Scan,
-    broken: dict[int, list[Fraction]],
-    timeline: Timeline,
-) -> None:
-    """Demux everything and decode the real video; errors become times.
+def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> None:
+    """Demux everything and decode the moving pictures; errors become times.
 
-    The counters of a transport stream do not fit across a joint, which is why its demuxer calls the packet before it
-    corrupt: that is no damage.
+    The counters of a transport stream do not fit across a discontinuity, which is why its demuxer calls the packet
+    before it corrupt: that is no damage.
     """
-    import av
-
     packets = container.demux()
-    last: dict[int, Fraction] = defaultdict(Fraction)
-    clock = Clock(timeline)
-    whole: set[tuple[int, int | None]] = set()
+    latest: dict[int, Fraction] = defaultdict(Fraction)  # for each stream: near which time an error would be
+    retimer = Retimer(timeline)
+    in_tails: set[tuple[int, int | None]] = set()  # (stream, pts) of packets right before a discontinuity
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError:
-            for index in scan.tracks:
-                broken[index].append(last[index])
+            # The container itself cannot be read any more: every stream ends here.
+            for index, stream in scan.streams.items():
+                stream.errors.append(latest[index])
             return
         if packet is None:
             return
-        clock.set(packet)
+        retimer.retime(packet)
         index = packet.stream.index
         when = packet.pts if packet.pts is not None else packet.dts
         if when is not None and packet.time_base:
-            last[index] = when * packet.time_base
-            if packet.stream.type in {"video", "audio"}:
-                scan.reached = max(scan.reached, last[index] + (packet.duration or 0) * packet.time_base)
-        if index not in scan.tracks:
+            latest[index] = when * packet.time_base
+            if packet.stream.type in {"video", "audio"}:  # subtitles and data may lie anywhere, and say nothing
+                scan.end = max(scan.end, latest[index] + (packet.duration or 0) * packet.time_base)
+        if index not in scan.streams:
             continue
-        if packet.pos is not None and any(joint.is_near(packet.pos) for joint in timeline.joints):
-            whole.add((index, packet.pts))
+        stream = scan.streams[index]
+        if packet.pos is not None and any(item.has_in_tail(packet.pos) for item in timeline.discontinuities):
+            in_tails.add((index, packet.pts))
         elif packet.is_corrupt:
-            broken[index].append(last[index])
+            stream.errors.append(latest[index])
         try:
             frames: Any = packet.decode()
         except av.FFmpegError:
-            broken[index].append(last[index])
+            stream.errors.append(latest[index])
             continue
         for frame in frames:
-            _note(scan.tracks[index], frame)
-            if frame.is_corrupt and (index, frame.pts) not in whole:
-                broken[index].append(last[index])
+            _add_frame(stream, frame)
+            # A frame comes out some packets after its own went in; it has inherited that one's mark of corruption.
+            if frame.is_corrupt and (index, frame.pts) not in in_tails:
+                stream.errors.append(latest[index])
 
 
-def _describe(
-    container: "av.container.InputContainer", videos: "list[VideoStream]", scan: Scan, timeline: Timeline
-) -> None:
+def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeline: Timeline) -> Scan:
+    scan = Scan(container.format.name)
     for stream in container.streams:
         if stream in videos:
-            scan.tracks[stream.index] = Track()
-        else:
-            name = stream.codec_context.name if stream.codec_context else getattr(stream, "name", None) or "unknown"
-            scan.others.append((stream.index, stream.type, name))
+            continue
+        name = stream.codec_context.name if stream.codec_context else getattr(stream, "name", None) or "unknown"
+        scan.others.append(OtherStream(stream.index, stream.type, name))
     if container.duration:
+        # In microseconds, counted from the first packet, whose own time may be later than 0.
         beginning = container.start_time or 0
-        scan.promised = Fraction(container.duration + max(beginning, 0), 1_000_000) + timeline.offset
-    for stream in videos:
-        aspect = stream.sample_aspect_ratio or Fraction(0)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        scan.streams[stream.index] = {
-            "codec": stream.codec_context.name,
-            "time_base": stream.time_base,
-            "rate": rate,
-            "aspect": aspect,
-        }
+        scan.stated_end = Fraction(container.duration + max(beginning, 0), 1_000_000) + timeline.offset
+    for video in videos:
+        scan.streams[video.index] = ScannedStream(
+            codec=video.codec_context.name,
+            time_base=Fraction(video.time_base or 0),
+            rate=Fraction(video.average_rate or video.guessed_rate or 25),
+            sample_aspect=Fraction(video.sample_aspect_ratio or 0),
+        )
+    return scan
 
 
-def _note(track: Track, frame: Any) -> None:
+def _add_frame(stream: ScannedStream, frame: Any) -> None:
     """Add one decoded frame to what is known."""
-    step = track.last_duration or 1
-    tick = frame.pts if frame.pts is not None else (track.ticks[-1] + step if track.ticks else 0)
-    if track.ticks and tick <= track.ticks[-1]:
-        tick = track.ticks[-1] + 1  # two frames at one time: the second is shown a tick later
+    ticks = stream.ticks
+    # A frame without a time follows the one before it, by as much as that did.
+    tick = frame.pts if frame.pts is not None else (ticks[-1] + (stream.last_duration or 1) if ticks else 0)
+    if ticks and tick <= ticks[-1]:
+        tick = ticks[-1] + 1  # two frames at one time: the second is shown a tick later
     if frame.duration:
-        track.last_duration = frame.duration
-    elif track.ticks:
-        track.last_duration = tick - track.ticks[-1]
-    track.ticks.append(tick)
-    track.interlaced += bool(frame.interlaced_frame)
-    beside = side_data(frame) if len(track.ticks) <= _LOOKED_AT else {}
-    track.beside.update(beside)
+        stream.last_duration = frame.duration
+    elif ticks:
+        stream.last_duration = tick - ticks[-1]
+    ticks.append(tick)
+    stream.interlaced += bool(frame.interlaced_frame)
+    side_data = side_data_of(frame) if len(ticks) <= _SIDE_DATA_FRAMES else {}
+    stream.side_data.update(side_data)
     shape = (frame.width, frame.height, frame.format.name)
-    if track.first is None:
-        track.first = shape
-        track.matrix = display_matrix(beside)
-        track.mastering = mastering(beside)
-        track.colour = ColourTags(
+    if stream.first_format is None:
+        stream.first_format = shape
+        stream.display_matrix = display_matrix(side_data)
+        stream.hdr_metadata = hdr_metadata_of(side_data)
+        stream.colour = ColourTags(
             int(frame.color_range), int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
         )
-    elif shape != track.first:
-        track.steady = False
+    elif shape != stream.first_format:
+        stream.constant_format = False
 
 
-def side_data(frame: Any) -> dict[str, bytes]:
+def side_data_of(frame: Any) -> dict[str, bytes]:
     """What a decoded frame carries beside its pixels, by PyAV's names for the kinds."""
     return {data.type.name: bytes(data) for data in frame.side_data.keys()}  # noqa: SIM118 - its keys are the data
 
 
-def display_matrix(beside: dict[str, bytes]) -> Matrix | None:
+def display_matrix(side_data: dict[str, bytes]) -> DisplayMatrix | None:
     """The display matrix that a decoded frame carries, None where there is none or it changes nothing."""
-    if "DISPLAYMATRIX" not in beside:
+    if "DISPLAYMATRIX" not in side_data:
         return None
-    a, b, u, c, d, v, x, y, w = (int(value) for value in np.frombuffer(beside["DISPLAYMATRIX"], np.int32)[:9])
+    a, b, u, c, d, v, x, y, w = (int(value) for value in np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)[:9])
     return None if (a, b, u, c, d, v) == _IDENTITY else (a, b, u, c, d, v, x, y, w)
 
 
-def real_video(container: "av.container.InputContainer") -> "list[VideoStream]":
+def video_streams(container: InputContainer) -> list[AvVideoStream]:
     """The moving pictures of a file: video streams that are no cover picture, and whose codec is known."""
-    from av.stream import Disposition
-
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     known = (stream for stream in container.streams.video if stream.codec_context is not None)
     return [stream for stream in known if not stream.disposition & still]

@@ -1,16 +1,25 @@
-"""Packets that are copied and not re-encoded: which belong to the wanted part, and when they are shown in it."""
+"""Streams that are copied and not re-encoded: which a container carries, which packets of them, and at what times."""
 
+import io
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
-from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.discontinuities import Clock
+import av
+
+from dpenet_cli.errors import VideoReadError, VideoRefused
+from dpenet_cli.video.containers import MUXERS, muxer
+from dpenet_cli.video.discontinuities import Retimer
+from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.probe import MediaInfo
 from dpenet_cli.video.safe_open import open_input, reason
 
-Timed = tuple[Fraction, int, Any]
+TimedPacket = tuple[Fraction, int, Any]
 """When a packet is to be written, the index of its stream in the output, and the packet."""
 
 _NO_TIME = Fraction(-1)
@@ -36,51 +45,134 @@ class Window:
         return self.start or Fraction(0)
 
 
-def is_cover(stream: Any) -> bool:
-    """Whether a stream is a still picture that stands for the file."""
+def is_attached_picture(stream: Any) -> bool:
+    """Whether a stream is a still picture that stands for the file, such as a cover."""
     return stream.type == "video" and bool(stream.disposition & stream.disposition.attached_pic)
 
 
-def first_key(movie: MediaInfo, index: int, window: Window) -> Fraction | None:
+def plan_stream_copies(media: MediaInfo, target: Path) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Which streams beside the moving pictures are copied, found by letting the muxer try each.
+
+    Args:
+        media: the source.
+        target: the output, whose name says the container.
+
+    Returns:
+        Indexes of the streams that are copied, and a notice for each data stream that cannot be.
+
+    Raises:
+        VideoRefused: sound, subtitles, an attachment or a picture cannot be carried.
+    """
+    copied, notices, refused = set(), [], []
+    with open_input(media.path) as source:
+        chapters = bool(source.chapters())
+        for index, kind, codec in media.others:
+            stream = source.streams[index]
+            if kind == "data" and ("timecode" in stream.metadata or (codec == "bin_data" and chapters)):
+                continue  # written anew by the muxer, from the time code in the metadata and from the chapters
+            if _fits(stream, muxer(target)):
+                copied.add(index)
+            elif kind in {"data", "unknown"}:
+                notices.append(f"data stream {index} ({codec}) does not fit into {target.suffix}; keep the original")
+            else:
+                refused.append(index)
+        if refused:
+            raise _cannot_carry(media, refused, source, target)
+    return frozenset(copied), tuple(notices)
+
+
+def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Path) -> VideoRefused:
+    """The error, with a container that works, if there is one."""
+    named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in media.others}
+    why = f"a {target.suffix} file cannot carry its {' and '.join(named[index] for index in refused)}"
+    everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
+    for suffix in (".mkv", ".mp4", ".mov"):
+        if all(_fits(stream, MUXERS[suffix]) for stream in everything):
+            return VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{suffix}")
+    converted = media.path.with_name(f"{media.path.stem}-converted.mkv")
+    command = shell_line(_conversion(media, refused, converted))
+    return VideoRefused(
+        str(media.path), why, f"Convert what no container here can carry, and clean the result: {command}"
+    )
+
+
+def shell_line(words: list[str]) -> str:
+    """A command as a person types it into this system's shell."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[str]:
+    """Ffmpeg's command that turns sound of these streams into FLAC, leaves out others of them, and copies the rest."""
+    # ffmpeg counts an option's streams by their kind: the third sound is a:2.
+    sound = [index for index, kind, _ in media.others if kind == "audio"]
+    choices = []
+    for index in refused:
+        choices += ["-map", f"-0:{index}"] if index not in sound else [f"-c:a:{sound.index(index)}", "flac"]
+    return [find_ffmpeg(), "-i", str(media.path), "-map", "0", "-dn", "-c", "copy", *choices, str(converted)]
+
+
+def _fits(template: Any, muxer_name: str) -> bool:
+    """Whether a header with this stream alone can be written."""
+    output = av.open(io.BytesIO(), "w", format=muxer_name)
+    try:
+        add_copy(output, template)
+        output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        output.close()
+    return True
+
+
+def add_copy(output: Any, template: Any) -> Any:
+    """Add a stream that is copied: codec parameters, disposition and metadata."""
+    stream = output.add_stream_from_template(template, opaque=True)
+    stream.disposition = template.disposition
+    stream.metadata.update(template.metadata)
+    return stream
+
+
+def first_keyframe(media: MediaInfo, index: int, window: Window) -> Fraction | None:
     """When a moving picture that is copied can begin: its first key frame in the window, in the source's seconds."""
-    with open_input(movie.path) as source:
-        clock = Clock(movie.timeline)
+    with open_input(media.path) as source:
+        retimer = Retimer(media.timeline)
         for packet in source.demux(source.streams[index]):
-            clock.set(packet)
+            retimer.retime(packet)
             if packet.is_keyframe and packet.pts is not None and window.holds(packet.pts * packet.time_base):
                 return Fraction(packet.pts * packet.time_base)
     return None
 
 
-def copied_packets(source: Any, movie: MediaInfo, outputs: dict[int, Any], window: Window) -> Iterator[Timed]:
+def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], window: Window) -> Iterator[TimedPacket]:
     """The source's own packets, in its own order, with the times that they have in the result.
 
     Args:
         source: the opened file.
-        movie: the same.
+        media: the same file, as it was probed.
         outputs: the stream of the output for each index of a stream that is copied.
-        window: what is wanted.
+        window: the part that is taken.
 
     Raises:
         VideoReadError: the source cannot be read any more.
     """
     if not outputs:
         return
-    clock = Clock(movie.timeline)
-    moving = {footage.index for footage in movie.footage} & outputs.keys()
-    begins = {index: first_key(movie, index, window) for index in moving if window.start is not None}
+    retimer = Retimer(media.timeline)
+    moving = {stream.index for stream in media.streams} & outputs.keys()
+    begins = {index: first_keyframe(media, index, window) for index in moving if window.start is not None}
     latest = _NO_TIME
-    for packet in _read(source, [source.streams[index] for index in outputs], movie):
+    for packet in _read(source, [source.streams[index] for index in outputs], media):
         if packet.size == 0:  # the end of a stream
             continue
-        clock.set(packet)
+        retimer.retime(packet)
         index = packet.stream.index
         ticks = packet.dts if packet.dts is not None else packet.pts
         if ticks is not None:
             when = ticks * packet.time_base
-            still = is_cover(packet.stream)  # which belongs to every part
+            still = is_attached_picture(packet.stream)  # which belongs to every part
             if index in begins:
-                # Pictures before the key frame need others to be decoded, which are not there.
+                # Pictures before the key frame need others to be decoded, which are not there. One that is
+                # decoded before the end and shown behind it stays: others that are shown earlier may be made from it.
                 begin = begins[index]
                 shown = packet.pts * packet.time_base if packet.pts is not None else when
                 wanted = begin is not None and shown >= begin and (window.end is None or when < window.end)
@@ -93,15 +185,15 @@ def copied_packets(source: Any, movie: MediaInfo, outputs: dict[int, Any], windo
             packet.pts = None if packet.pts is None else packet.pts - moved
             packet.dts = None if packet.dts is None else packet.dts - moved
         packet.stream = outputs[index]
+        # The merge with the clean streams needs times that never fall, and the source's own order must stay: a packet
+        # that lies late in the file, or has no time, is written as if it were of the latest one before it.
         yield latest, packet.stream.index, packet
 
 
-def _read(source: Any, streams: list[Any], movie: MediaInfo) -> Iterator[Any]:
+def _read(source: Any, streams: list[Any], media: MediaInfo) -> Iterator[Any]:
     """The packets of some streams; an error is the source's, whoever asks for them."""
-    import av
-
     try:
         yield from source.demux(streams)
     except av.FFmpegError as error:
         step = "Check the disk that it is on; the cleaned frames are kept, and the same command goes on from here."
-        raise VideoReadError(str(movie.path), f"it cannot be read to its end ({reason(error)})", step) from error
+        raise VideoReadError(str(media.path), f"it cannot be read to its end ({reason(error)})", step) from error

@@ -8,16 +8,24 @@ from pathlib import Path
 from dpenet_cli.errors import OptionError, VideoRefused
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.video.colour import (
+    FULL,
+    LIMITED,
+    UNTAGGED_RANGE,
+    PixelFormat,
+    output_pixel_format,
+    pixel_format_of,
+    rgb_to_yuv_filters,
+)
+from dpenet_cli.video.containers import codec_for, is_mp4, muxer
 from dpenet_cli.video.encoder import Encoding, cannot_encode
-from dpenet_cli.video.muxers import codec_for, keeps_matrix, muxer
-from dpenet_cli.video.orientation import Orientation, orientation
+from dpenet_cli.video.orientation import Orientation, orientation_of
 from dpenet_cli.video.probe import MediaInfo, VideoStream
-from dpenet_cli.video.readers import Reading, choose
-from dpenet_cli.video.scan import Matrix
+from dpenet_cli.video.readers import ReadPlan, plan_reading
+from dpenet_cli.video.scan import DisplayMatrix
 from dpenet_cli.video.segments import segment_frames
-from dpenet_cli.video.yuv import PixelFormat, output_format, pixel_format_of, to_yuv
 
-_BESIDE = {
+_UNCARRIED = {
     "A53_CC": "closed captions",
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
     "DOVI_RPU_BUFFER": "Dolby Vision metadata",
@@ -34,21 +42,21 @@ class StreamPlan:
     """What is to be done with one video stream.
 
     Attributes:
-        footage: the stream.
+        stream: which it is.
         reading: how its frames are read.
-        turn: from coded to upright.
-        coded: how frames are turned back before they are encoded.
-        matrix: the display matrix that the result gets, or None.
-        encoding: how they are encoded.
-        first, stop: the frames that are wanted.
+        orientation: turns its coded picture upright.
+        output_orientation: of the coded picture of the result; frames are turned back to it before they are encoded.
+        display_matrix: what the result tells its player about that, or None.
+        encoding: how frames are encoded.
+        first, stop: numbers of the frames that are wanted.
         length: frames in a segment.
     """
 
-    footage: VideoStream
-    reading: Reading
-    turn: Orientation
-    coded: Orientation
-    matrix: Matrix | None
+    stream: VideoStream
+    reading: ReadPlan
+    orientation: Orientation
+    output_orientation: Orientation
+    display_matrix: DisplayMatrix | None
     encoding: Encoding
     first: int
     stop: int
@@ -66,7 +74,7 @@ class StreamPlan:
 
 
 def plan_stream(
-    job: Job, movie: MediaInfo, footage: VideoStream, options: VideoOptions
+    job: Job, media: MediaInfo, stream: VideoStream, options: VideoOptions
 ) -> tuple[StreamPlan, tuple[str, ...]]:
     """Decide everything about one stream.
 
@@ -77,66 +85,76 @@ def plan_stream(
         VideoRefused: it could not be cleaned as asked without losing something, or not be encoded here.
         OptionError: no frame is wanted.
     """
-    _refuse(movie, footage, options)
-    turn = orientation(footage.matrix)
-    notices = [] if turn else [f"stream {footage.index} is turned by an odd angle: it is cleaned as it was filmed"]
-    turn = turn or Orientation()
-    stays = footage.matrix is None or (keeps_matrix(job.target) and options.preview is None)
-    reading = choose(movie, footage, deinterlace=options.deinterlace)
-    encoding = _encoding(job.target, footage, reading, options, sideways=turn.sideways and not stays)
-    if not footage.steady:
-        size = f"{footage.width}×{footage.height}"
+    _refuse(media, stream, options)
+    notices = []
+    orientation = orientation_of(stream.display_matrix)
+    if orientation is None:
+        notices.append(f"stream {stream.index} is turned by an odd angle: it is cleaned as it was filmed")
+        orientation = Orientation()
+    # The network sees it upright. Players respect a display matrix in MP4 and MOV, where the result is coded as the
+    # source was; elsewhere, and where two pictures stand side by side, the picture itself stays upright.
+    keep_matrix = stream.display_matrix is None or (is_mp4(job.target) and options.preview is None)
+    reading = plan_reading(media, stream, deinterlace=options.deinterlace)
+    sideways = orientation.sideways and not keep_matrix
+    encoding = _encoding(job.target, stream, reading, options, sideways=sideways)
+    if not stream.constant_format:
+        size = f"{stream.width}×{stream.height}"
         notices.append(
             f"its size or pixel format changes on the way: all of it becomes {size}, {encoding.pixel_format}"
         )
-    notices += _changes(pixel_format_of(footage.pixel_format), encoding)
-    notices += _not_carried(job.target, footage, encoding)
-    encoding, more = _with_encoder(job.target, encoding, options)
-    first, stop = _frames_wanted(movie, footage, options)
-    strand = StreamPlan(
-        footage=footage,
+    notices += _format_notices(pixel_format_of(stream.pixel_format), encoding)
+    notices += _metadata_notices(job.target, stream, encoding)
+    encoding, encoder_notices = _with_working_encoder(job.target, encoding, options)
+    first, stop = _frames_wanted(media, stream, options)
+    plan = StreamPlan(
+        stream=stream,
         reading=reading,
-        turn=turn,
-        coded=turn if stays else Orientation(),
-        matrix=footage.matrix if stays else None,
+        orientation=orientation,
+        output_orientation=orientation if keep_matrix else Orientation(),
+        display_matrix=stream.display_matrix if keep_matrix else None,
         encoding=encoding,
         first=first,
         stop=stop,
-        length=segment_frames(footage.rate, options.checkpoint),
+        length=segment_frames(stream.rate, options.checkpoint),
     )
-    return strand, (*notices, *more)
+    return plan, (*notices, *encoder_notices)
 
 
-def _refuse(movie: MediaInfo, footage: VideoStream, options: VideoOptions) -> None:
+def _refuse(media: MediaInfo, stream: VideoStream, options: VideoOptions) -> None:
     """What cannot be cleaned without losing something of it."""
-    what = str(movie.path)
-    if footage.colour.is_hdr and not options.hdr:
+    what = str(media.path)
+    if stream.colour.is_hdr and not options.hdr:
         step = "Give --hdr to clean it as it is coded and keep it HDR, or convert it to standard dynamic range first."
         raise VideoRefused(what, "it is HDR (PQ or HLG), which the network was never shown", step)
-    if not footage.colour.is_plain:
-        why = f"its colours are coded by a matrix (tag {footage.colour.matrix}) that is not known here"
+    if not stream.colour.has_known_matrix:
+        why = f"its colours are coded by a matrix (tag {stream.colour.matrix}) that is not known here"
         raise VideoRefused(what, why, "Convert it to BT.709 first.")
-    if pixel_format_of(footage.pixel_format).alpha:
+    if pixel_format_of(stream.pixel_format).has_alpha:
         raise VideoRefused(what, "it has transparency, which the result could not hold", "Remove it first.")
-    if footage.interlaced and not options.deinterlace:
+    if stream.interlaced and not options.deinterlace:
         step = "Give --deinterlace to make whole frames of the fields."
         raise VideoRefused(what, "it is interlaced: each picture is two, woven together", step)
 
 
 def _encoding(
-    target: Path, footage: VideoStream, reading: Reading, options: VideoOptions, *, sideways: bool
+    target: Path, stream: VideoStream, reading: ReadPlan, options: VideoOptions, *, sideways: bool
 ) -> Encoding:
-    pixels = pixel_format_of(footage.pixel_format)
+    pixels = pixel_format_of(stream.pixel_format)
     codec = codec_for(target, options.codec, pixels.bits)
-    width, height, aspect = footage.width, footage.height, footage.sample_aspect
+    width, height, aspect = stream.width, stream.height, stream.sample_aspect
     if sideways:
         width, height, aspect = height, width, 1 / aspect if aspect else aspect
     if options.preview is not None:
         width *= 2  # before and after
-    form = output_format(pixels, codec, width, height)
-    # ffv1 takes every level but no tag for full range: the muxer writes it.
-    tag_range = 1 if codec is VideoCodec.FFV1 else reading.colour.range or (2 if reading.full else 0)
-    filters = to_yuv(reading.colour, reading.coefficients, form, full=reading.full, tag_range=tag_range)
+    pixel_format = output_pixel_format(pixels, codec, width, height)
+    full_range = reading.full_range
+    if codec is VideoCodec.FFV1:
+        tag_range = LIMITED  # ffv1 takes every level but no tag for full range: the muxer writes it
+    else:
+        tag_range = reading.colour.range or (FULL if full_range else UNTAGGED_RANGE)
+    filters = rgb_to_yuv_filters(
+        reading.colour, reading.coefficients, pixel_format, full_range=full_range, tag_range=tag_range
+    )
     return Encoding(
         codec=codec,
         hardware=False,
@@ -144,26 +162,25 @@ def _encoding(
         preset=options.preset,
         width=width,
         height=height,
-        rate=footage.rate,
+        rate=stream.rate,
         deep=reading.deep,
         half_level=reading.through_opencv,
-        pixel_format=form,
+        pixel_format=pixel_format,
         filters=filters,
-        aspect=aspect,
-        limited=reading.colour.range == 1,
-        mastering=footage.mastering,
+        sample_aspect=aspect,
+        tag_limited=reading.colour.range == LIMITED,
+        hdr_metadata=stream.hdr_metadata,
     )
 
 
-def _changes(pixels: PixelFormat, encoding: Encoding) -> list[str]:
+def _format_notices(pixels: PixelFormat, encoding: Encoding) -> list[str]:
     """What the result cannot hold just as it was."""
-    codec, form = encoding.codec, encoding.pixel_format
-    held = pixel_format_of(form)
+    codec, held = encoding.codec, pixel_format_of(encoding.pixel_format)
     notices = []
     if encoding.width % 2 or encoding.height % 2:
-        notices.append(f"an odd size ({encoding.width}×{encoding.height}) is kept by {codec} in {form}")
+        notices.append(f"an odd size ({encoding.width}×{encoding.height}) is kept by {codec} in {held.name}")
     if pixels.chroma == "rgb":
-        notices.append(f"RGB pixels ({pixels.name}) become {form}, BT.709")
+        notices.append(f"RGB pixels ({pixels.name}) become {held.name}, BT.709")
     if held.bits < pixels.bits:
         notices.append(f"{pixels.bits} bits become {held.bits}: {codec} holds no more")
     if pixels.chroma in {"422", "444"} and held.chroma == "420":
@@ -171,32 +188,32 @@ def _changes(pixels: PixelFormat, encoding: Encoding) -> list[str]:
     return notices
 
 
-def _not_carried(target: Path, footage: VideoStream, encoding: Encoding) -> list[str]:
+def _metadata_notices(target: Path, stream: VideoStream, encoding: Encoding) -> list[str]:
     """What the source's frames carry beside their pixels, and the result's do not."""
-    lost = dict.fromkeys(what for kind, what in _BESIDE.items() if kind in footage.beside)
+    lost = dict.fromkeys(what for kind, what in _UNCARRIED.items() if kind in stream.side_data)
     notices = [f"{what} inside the picture's stream are not carried; keep the original" for what in lost]
-    if encoding.mastering and not encoding.mastering.parameters(encoding.codec):
+    if encoding.hdr_metadata and not encoding.hdr_metadata.encoder_parameters(encoding.codec):
         notices.append(f"{encoding.codec} holds no mastering display and light levels: they are not carried")
-    in_codec = encoding.codec in {VideoCodec.H264, VideoCodec.HEVC}
-    if encoding.aspect not in {0, 1} and muxer(target) in {"matroska", "webm"} and not in_codec:
-        shape = f"pixels of {encoding.aspect.numerator}:{encoding.aspect.denominator}"
+    aspect, in_codec = encoding.sample_aspect, encoding.codec in {VideoCodec.H264, VideoCodec.HEVC}
+    if aspect not in {0, 1} and muxer(target) in {"matroska", "webm"} and not in_codec:
+        shape = f"pixels of {aspect.numerator}:{aspect.denominator}"
         notices.append(
             f"{encoding.codec} in {target.suffix} shows {shape} as squares: use --codec h264, or an .mp4 file"
         )
     return notices
 
 
-def _with_encoder(target: Path, encoding: Encoding, options: VideoOptions) -> tuple[Encoding, tuple[str, ...]]:
+def _with_working_encoder(target: Path, encoding: Encoding, options: VideoOptions) -> tuple[Encoding, tuple[str, ...]]:
     """The wanted encoder if it encodes a frame here, else the other one; ``software`` has no other.
 
     Raises:
         VideoRefused: no encoder works.
     """
-    card = dataclasses.replace(encoding, hardware=True)
+    nvenc = dataclasses.replace(encoding, hardware=True)
     first, *others = {
         VideoEncoder.SOFTWARE: [encoding],
-        VideoEncoder.AUTO: [encoding, card],
-        VideoEncoder.NVENC: [card, encoding],
+        VideoEncoder.AUTO: [encoding, nvenc],
+        VideoEncoder.NVENC: [nvenc, encoding],
     }[options.encoder]
     failure = cannot_encode(first)
     if failure is None:
@@ -209,11 +226,12 @@ def _with_encoder(target: Path, encoding: Encoding, options: VideoOptions) -> tu
     raise VideoRefused(str(target), f"ffmpeg cannot encode it with {encoding.encoder} ({failure})", step)
 
 
-def _frames_wanted(movie: MediaInfo, footage: VideoStream, options: VideoOptions) -> tuple[int, int]:
-    unit = footage.time_base
-    first = 0 if options.start is None else bisect_left(footage.ticks, options.start / unit)
-    stop = len(footage.ticks) if options.end is None else bisect_left(footage.ticks, options.end / unit)
+def _frames_wanted(media: MediaInfo, stream: VideoStream, options: VideoOptions) -> tuple[int, int]:
+    """The first frame at or behind the start, and the first at or behind the end, which is not wanted any more."""
+    unit = stream.time_base
+    first = 0 if options.start is None else bisect_left(stream.ticks, options.start / unit)
+    stop = len(stream.ticks) if options.end is None else bisect_left(stream.ticks, options.end / unit)
     if first >= stop:
-        why = f"no frame of stream {footage.index} lies between --start and --end"
-        raise OptionError(str(movie.path), why, f"It lasts until {float(footage.time(-1)):.2f} s.")
+        why = f"no frame of stream {stream.index} lies between --start and --end"
+        raise OptionError(str(media.path), why, f"It lasts until {float(stream.time(-1)):.2f} s.")
     return first, stop

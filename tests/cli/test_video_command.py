@@ -16,7 +16,7 @@ from conftest import command, dpenet, lively_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dpenet_cli.video.deraining
+import dpenet_cli.video.video_task
 from dpenet_cli.batch.planning import Plan
 from dpenet_cli.cli.console import BatchReport, Exit
 from dpenet_cli.cli.video import _seconds
@@ -289,7 +289,7 @@ def test_a_video_that_memory_does_not_hold_is_told_and_the_others_go_on(tmp_path
     def full(job, options):
         raise MemoryError
 
-    monkeypatch.setattr(dpenet_cli.video.deraining, "prepare", full)
+    monkeypatch.setattr(dpenet_cli.video.video_task, "prepare", full)
     jobs = [Job(tmp_path / f"{name}.mp4", tmp_path / f"{name}-derained.mp4") for name in "ab"]
     report = BatchReport(2, noun="videos")
     code = VideoBatch(Plan(jobs), report, VideoOptions(), EngineOptions(), "general").run(dry=False)

@@ -26,8 +26,8 @@ from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
 from dpenet_cli.options import ImageFormat, SaveOptions, VideoOptions
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.video.deraining import VideoTask, prepare
-from dpenet_cli.video.segments import WorkFolder
+from dpenet_cli.video.video_task import VideoTask, prepare
+from dpenet_cli.video.work_folder import WorkFolder
 
 Entry = tuple[int, int, int, int]
 """Tag, kind, count, and the value or where it lies."""
@@ -434,11 +434,11 @@ def test_headers_that_lie(clips: dict[str, bytes], tmp_path: Path) -> None:
         result = look(patched(mp4, name.encode(), offset, huge), "mp4", tmp_path)
         if isinstance(result, VideoTask):  # what is counted counts, not what is claimed
             assert result.frames <= 10, name
-            assert (result.strands[0].footage.width, result.strands[0].footage.height) == (64, 48)
+            assert (result.plans[0].stream.width, result.plans[0].stream.height) == (64, 48)
     unknown = look(mp4.replace(b"avc1", b"zzz1"), "mp4", tmp_path)
     assert "no moving picture" in str(unknown)
     wide = look(patched(mp4, b"avc1", 24, b"\xff\xff\xff\xff"), "mp4", tmp_path)
-    assert isinstance(wide, VideoError) or wide.strands[0].footage.width == 64
+    assert isinstance(wide, VideoError) or wide.plans[0].stream.width == 64
 
 
 # manifests and names
@@ -473,7 +473,7 @@ def test_any_manifest_is_believed_in_nothing_that_is_not_there(tmp_path_factory,
     (folder / "b.mp4.part/manifest.json").write_bytes(content)
     (folder / "b.mp4.part/holiday.mkv").write_bytes(b"mine too")
     with place:
-        assert place.finished(0) == 0
+        assert place.finished_segments(0) == 0
         assert not place.resumed
     assert outside.read_bytes() == b"mine"
     assert (folder / "b.mp4.part/holiday.mkv").read_bytes() == b"mine too"

@@ -28,10 +28,11 @@ from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import VideoReadError, VideoWriteError
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.video.deraining import clean_video, prepare
+from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import estimate
 from dpenet_cli.video.probe import probe
 from dpenet_cli.video.stream_copy import Window, copied_packets
+from dpenet_cli.video.video_task import prepare
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts and looks at /proc")
 

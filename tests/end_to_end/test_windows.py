@@ -19,8 +19,8 @@ from dpenet_cli.errors import TrainingError, VideoWriteError
 from dpenet_cli.options import VideoCodec
 from dpenet_cli.training.checkpoint import RunFolder
 from dpenet_cli.video.encoder import EncoderProcess, Encoding, find_ffmpeg
-from dpenet_cli.video.muxers import shell_line
-from dpenet_cli.video.segments import WorkFolder
+from dpenet_cli.video.stream_copy import shell_line
+from dpenet_cli.video.work_folder import WorkFolder
 
 LIKE_WINDOWS = """
 import importlib, os, pkgutil, signal, sys, sysconfig, zoneinfo
@@ -143,8 +143,8 @@ def test_what_is_left_of_a_stored_video_is_gone(tmp_path, monkeypatch):
             unlink(path, **options)
 
         monkeypatch.setattr(Path, "unlink", only_closed)
-        (place.folder / "result.mp4").write_bytes(b"film")
-        place.store(place.folder / "result.mp4", tmp_path / "b.mp4")
+        (place.path / "result.mp4").write_bytes(b"film")
+        place.store(place.path / "result.mp4", tmp_path / "b.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
 
 

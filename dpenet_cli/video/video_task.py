@@ -1,0 +1,205 @@
+"""One video, before the work: everything that is decided about it, and what its result depends on."""
+
+import dataclasses
+import hashlib
+import json
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dpenet_cli.errors import OptionError, VideoReadError
+from dpenet_cli.options import VideoOptions
+from dpenet_cli.system.outputs import Job
+from dpenet_cli.video.encoder import find_ffmpeg
+from dpenet_cli.video.probe import MediaInfo, VideoStream, probe
+from dpenet_cli.video.readers import VideoReader
+from dpenet_cli.video.safe_open import reading
+from dpenet_cli.video.stream_copy import Window, first_keyframe, plan_stream_copies
+from dpenet_cli.video.stream_plan import StreamPlan, plan_stream
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """Everything that is to be done for one file, and what its user should know before.
+
+    Attributes:
+        job: source and target.
+        source_state: size, and time of the last change in nanoseconds, of the source before it was looked at.
+        media: what the source holds.
+        plans: for each stream that is cleaned.
+        copied: indexes of streams that are copied.
+        window: the part that is taken.
+        options: as given, with the part that a preview shows.
+        notices: what the user should know, as sentences without a full stop.
+        details: the same, for those who ask.
+    """
+
+    job: Job
+    source_state: tuple[int, int]
+    media: MediaInfo
+    plans: tuple[StreamPlan, ...]
+    copied: frozenset[int]
+    window: Window
+    options: VideoOptions
+    notices: tuple[str, ...]
+    details: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        """Frames to clean, over all streams."""
+        return sum(plan.frames for plan in self.plans)
+
+    def reader(self, plan: StreamPlan, wanted: range) -> VideoReader:
+        """The frames of one of its streams, by their numbers."""
+        deinterlace = self.options.deinterlace
+        return VideoReader(self.media, plan.stream, plan.reading, plan.orientation, wanted, deinterlace=deinterlace)
+
+
+def prepare(job: Job, options: VideoOptions) -> VideoTask:
+    """Decode the source once, decide everything, and refuse what would lose something.
+
+    Raises:
+        VideoReadError: the source is no video, or none that decodes.
+        VideoRefused: it could not be cleaned as asked without losing something.
+        OptionError: an option does not fit this video.
+    """
+    source_state = state_of(job.source)
+    media = probe(job.source)
+    streams = _streams_wanted(media, options.video_stream)
+    copied, notices = plan_stream_copies(media, job.target)
+    if options.preview is not None:
+        options = _middle(media, options, options.preview)
+        left: set[int] = set()  # a preview is a look at the stream that was chosen
+    else:
+        left = {stream.index for stream in media.streams} - {stream.index for stream in streams}
+    window = Window(options.start, options.end)
+    notices += _join_notices(media) + _copy_notices(media, left, window)
+    plans = []
+    details = []
+    for stream in streams:
+        plan, more = plan_stream(job, media, stream, options)
+        plans.append(plan)
+        notices += more
+        reader = "OpenCV" if plan.reading.through_opencv else f"PyAV, because of {plan.reading.why}"
+        details.append(f"stream {stream.index}: {len(stream.ticks)} frames, read through {reader}")
+    if media.gps_boxes:
+        what = ", ".join(f"'{name}'" for name in media.gps_boxes)
+        notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
+    return VideoTask(job, source_state, media, tuple(plans), copied | left, window, options, notices, tuple(details))
+
+
+def state_of(source: Path) -> tuple[int, int]:
+    """Size in bytes, and time of the last change in nanoseconds.
+
+    Raises:
+        VideoReadError: it cannot be reached.
+    """
+    with reading(source):
+        status = source.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _streams_wanted(media: MediaInfo, wanted: int | None) -> tuple[VideoStream, ...]:
+    if wanted is None:
+        return media.streams
+    if not 0 <= wanted < len(media.streams):
+        why = f"the video has {len(media.streams)} video stream(s), counted from 0"
+        raise OptionError(f"{media.path}, --video-stream {wanted}", why, "Give another number.")
+    return (media.streams[wanted],)
+
+
+def _join_notices(media: MediaInfo) -> tuple[str, ...]:
+    """Where other recordings begin, in seconds from the first picture."""
+    if not media.timeline.discontinuities:
+        return ()
+    first = media.streams[0].time(0)
+    times = [f"{float(recording.time - first):.1f} s" for recording in media.timeline.discontinuities]
+    at = ", ".join(times[:5]) + (" and more" if len(times) > 5 else "")
+    return (f"recordings were joined at {at}: each begins where the one before it ends",)
+
+
+def _copy_notices(media: MediaInfo, left: set[int], window: Window) -> tuple[str, ...]:
+    """Where copied video streams begin: at a key frame, since nothing of them is decoded.
+
+    Raises:
+        OptionError: there is none in the part that is wanted.
+    """
+    notices = []
+    for index in sorted(left) if window.start is not None else ():
+        begin = first_keyframe(media, index, window)
+        if begin is None:
+            why = f"stream {index} is to be copied, and has no key frame in the part that is wanted"
+            raise OptionError(f"{media.path}, --video-stream", why, "Clean all streams, or take a longer part.")
+        if begin > window.shift:
+            notices.append(f"stream {index} is copied from its first key frame on, at {float(begin):.2f} s")
+    return tuple(notices)
+
+
+def _middle(media: MediaInfo, options: VideoOptions, seconds: Fraction) -> VideoOptions:
+    """Options for so many seconds from the middle of the first stream, from a frame on."""
+    stream = media.streams[0]
+    middle = (stream.time(0) + stream.time(-1)) / 2
+    wanted = max(middle - seconds / 2, stream.time(0))
+    start = stream.time(min(bisect_left(stream.ticks, wanted / stream.time_base), len(stream.ticks) - 1))
+    return dataclasses.replace(options, start=start, end=start + seconds)
+
+
+def damage(task: VideoTask) -> VideoReadError | None:
+    """What of the source could not be decoded, as an error to report; None if nothing."""
+    media = task.media
+    if not media.damaged:
+        return None
+    places = sorted({(time, _frame_at(stream, time)) for stream in media.streams for time in stream.errors})
+    near = [f"frame {frame} ({float(time):.1f} s)" for time, frame in places]
+    told = [f"near {', '.join(near[:5])}{' and more' if len(near) > 5 else ''}"] if near else []
+    if media.gaps:
+        told.append(f"packets are missing at {media.gaps} places, or other files were joined there")
+    if media.cut_off:
+        told.append(f"its last {float(media.cut_off):.1f} s are missing")
+    why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {task.job.target}"
+    return VideoReadError(str(media.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
+
+
+def _frame_at(stream: VideoStream, time: Fraction) -> int:
+    """Number of the frame that is shown at a time, from 0."""
+    return max(bisect_right(stream.ticks, time / stream.time_base) - 1, 0)
+
+
+def identity(task: VideoTask, engine: str) -> dict[str, Any]:
+    """What the result depends on, as JSON values.
+
+    It is compared with what stands in the manifest of unfinished work, perhaps of an earlier version: its keys stay.
+
+    Args:
+        task: from `prepare`.
+        engine: what of the engine the result depends on.
+    """
+    encoder = Path(find_ffmpeg())
+    streams = [
+        {
+            "stream": plan.stream.index,
+            "frames": [plan.first, plan.stop, plan.length],
+            "times": hashlib.sha256(plan.stream.ticks.tobytes()).hexdigest(),
+            "ffmpeg": plan.encoding.arguments(Path("x.mkv"))[:-1],
+            "reading": {
+                "through_opencv": plan.reading.through_opencv,
+                "coefficients": plan.reading.coefficients,
+                "full": plan.reading.full_range,
+                "deep": plan.reading.deep,
+                "colour": plan.reading.colour,
+                "why": plan.reading.why,
+            },
+            "turns": [plan.orientation, plan.output_orientation],
+        }
+        for plan in task.plans
+    ]
+    known = {
+        "input": [str(task.job.source.absolute()), *task.source_state],
+        "engine": engine,
+        "encoder": [str(encoder), encoder.stat().st_size, encoder.stat().st_mtime_ns] if encoder.is_file() else [],
+        "strands": streams,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(known))  # tuples become lists, as they will when read again
+    return plain
