@@ -104,3 +104,20 @@ def make_set(folder: Path, count: int = 3) -> None:
         clean = store(folder / f"target/{number}.png", textured(number, 40, 48))
         noise = np.random.default_rng(number).normal(0, 5 + 5 * number, clean.shape)
         store(folder / f"input/{number}.png", (clean + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    """A folder of six clean pictures to train on."""
+    for seed in range(6):
+        store(tmp_path / f"photos/{seed}.png", scene(seed)[:120, :130])
+    return str(tmp_path / "photos")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> str:
+    """A folder of eight pairs to train on."""
+    for seed in range(10, 18):
+        clean = np.minimum(store(tmp_path / f"pairs/target/{seed}.png", scene(seed)[:60, :70]), 235)
+        store(tmp_path / f"pairs/input/{seed}.png", clean + 20)
+    return str(tmp_path / "pairs")

@@ -11,7 +11,7 @@ LIGHT = DPENetConfig(n_ddrb=5)
 """The paper's light variant."""
 
 
-def first_network(options: TrainOptions) -> DPENet:
+def initial_network(options: TrainOptions) -> DPENet:
     """Build the network of step 0: fp32, on the CPU, in training mode; fresh weights come from torch's own generator.
 
     Args:
@@ -25,11 +25,11 @@ def first_network(options: TrainOptions) -> DPENet:
         return DPENet(LIGHT) if options.light else DPENet()
     model = load_model(options.init)
     if options.light and model.config != LIGHT:
-        model = _thinned(model, options.init)
+        model = _every_second_block(model, options.init)
     return model.train().requires_grad_()
 
 
-def _thinned(model: DPENet, name: str) -> DPENet:
+def _every_second_block(model: DPENet, name: str) -> DPENet:
     """Keep every second DDRB, the first among them.
 
     A block adds to its input, so the blocks that stay still understand each other: of nine choices of five of the
