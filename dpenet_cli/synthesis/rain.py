@@ -41,8 +41,11 @@ def draw_rain(clean: Tensor, parameters: RainParameters, generator: torch.Genera
     """
     height, width = clean.shape[-2:]
 
-    def column(values: Tensor) -> Tensor:  # one value a picture, ready to meet K×C×H×W
-        return values.to(clean.device, non_blocking=True).view(-1, 1, 1, 1)
+    def moved(values: Tensor) -> Tensor:
+        return values.to(clean.device, non_blocking=True)
+
+    def column(values: Tensor) -> Tensor:  # one value a picture, K×1×1×1, ready to meet K×C×H×W
+        return moved(values).view(-1, 1, 1, 1)
 
     # 1. Streaks, added or screened: B + R·(1 − sB), which is B + R for s = 0 and 1 − (1 − B)(1 − R) for s = 1.
     rain = draw_streaks(parameters, height, width, generator)  # N×1×H×W
@@ -53,20 +56,18 @@ def draw_rain(clean: Tensor, parameters: RainParameters, generator: torch.Genera
     if len(veiled):
         depth = draw_depth(len(veiled), height, width, generator)  # K×1×H×W
         transmission = torch.exp(-column(parameters.scatter[veiled]) * depth)
-        airlight, there = column(parameters.airlight[veiled]), veiled.to(clean.device)
+        airlight, there = column(parameters.airlight[veiled]), moved(veiled)
         rainy[there] = airlight + (rainy[there] - airlight) * transmission
 
-    # 3. The camera: noise on the light it takes in, and then JPEG; each where it was drawn.
+    # 3. The camera, each part of it over the pictures that it was drawn for: noise on the light, then JPEG.
     noisy = (parameters.shot + parameters.read).nonzero().flatten()
     if len(noisy):
-        shot, read, there = (
-            values.to(clean.device) for values in (parameters.shot[noisy], parameters.read[noisy], noisy)
-        )
+        shot, read, there = moved(parameters.shot[noisy]), moved(parameters.read[noisy]), moved(noisy)
         rainy[there] = sensor_noise(rainy[there], shot, read, generator)
     coded = parameters.quality.nonzero().flatten()
     if len(coded):
-        there = coded.to(clean.device)
-        rainy[there] = jpeg(rainy[there], parameters.quality[coded].to(clean.device))
+        there = moved(coded)
+        rainy[there] = jpeg(rainy[there], moved(parameters.quality[coded]))
     return rainy
 
 
@@ -81,10 +82,10 @@ def draw_streaks(parameters: RainParameters, height: int, width: int, generator:
         for some, draw in ((there & of_drops, _draw_drops), (there & ~of_drops, _draw_noise)):
             pictures = some.nonzero().flatten()
             if len(pictures):
-                own = parameters.of_layer(layer, pictures, generator.device)
+                own = parameters.of_layer(layer, pictures, rain.device)
                 levels = draw(own, height, width, generator)  # K×1×H×W
                 strokes = ((levels - own.black) / own.white).clamp_(0.0, 1.0) * own.bright
-                rain.index_add_(0, pictures.to(generator.device), strokes)
+                rain.index_add_(0, pictures.to(rain.device, non_blocking=True), strokes)
     return rain.clamp_(max=1.0)
 
 

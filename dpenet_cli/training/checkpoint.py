@@ -21,7 +21,7 @@ class MovingAverage:
 
     Args:
         model: whose weights are averaged; fp32.
-        decay: share of the old average that a step keeps, in the long run.
+        decay: share of the old average in the new one, in the long run.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""Which pictures there are to learn from, and which to validate on: read, checked, and kept apart by background."""
+"""Which pictures there are to learn from, and which to validate on: read, and told apart by background."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -153,15 +153,15 @@ class BatchLoader:
         # 2. A pair's rainy half, cut at the same place.
         paired = (rainy >= 0).nonzero().flatten()
         if len(paired):
-            seen[paired.to(device)] = self.store.crops(rainy[paired], places[paired], options.crop)
+            seen[paired.to(device, non_blocking=True)] = self.store.crops(rainy[paired], places[paired], options.crop)
 
         # 3. Rain on the rest, unless it is to stay dry; rounded, as pictures come in 8 bits.
         drawn = torch.multinomial(self._kind_weights, len(clean), replacement=True, generator=drawing)
         kinds = [self._kinds[k] for k in drawn.tolist()]
-        wet = [i for i, own in enumerate(rainy.tolist()) if own < 0 and kinds[i] is not Rain.DRY]
-        if wet:
-            parameters = draw_parameters([kinds[i] for i in wet], drawing)
-            there = torch.tensor(wet).to(device)
+        rained_on = [i for i, own in enumerate(rainy.tolist()) if own < 0 and kinds[i] is not Rain.DRY]
+        if rained_on:
+            parameters = draw_parameters([kinds[i] for i in rained_on], drawing)
+            there = torch.tensor(rained_on).to(device, non_blocking=True)
             seen[there] = draw_rain(target[there], parameters, painting).mul_(255.0).round_().div_(255.0)
         return Batch(seen, target, names)
 

@@ -52,7 +52,7 @@ class TrainOptions:
         learning_rate: Adam's, at its highest.
         warmup: steps over which it rises to that, from nothing; at most a twentieth of the run.
         clip: largest norm of the gradient, 0 for no limit.
-        ema: decay of the moving average of the weights that is validated and kept, 0 for the weights themselves.
+        ema: decay of the moving average of the weights that is validated and written out, 0 for the weights themselves.
         symmetries: flip and turn crops.
         light: the network with five blocks instead of ten.
         init: weights to start from, by name or path; for a light network those of a whole one will do.
@@ -60,8 +60,8 @@ class TrainOptions:
         precision: fp32, or bf16 under autocast; auto is bf16 where the hardware has it.
         device: as for the other commands.
         compile: run the network through torch.compile; None does so on CUDA.
-        threads: CPU threads, or None for PyTorch's choice.
-        validation: backgrounds kept aside.
+        threads: CPU threads, or None for PyTorch's number.
+        validation: backgrounds set aside to validate on.
         evaluate_every: steps between evaluations; 0 makes 20 in a run.
         checkpoint_seconds: seconds between checkpoints, which is what a ``kill -9`` costs at most.
     """

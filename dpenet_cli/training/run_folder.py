@@ -54,8 +54,8 @@ class RunFolder:
         try:
             lock = hold(self.folder / ".lock")
         except BlockedError as error:
-            step = "Wait for it, or choose another folder."
-            raise TrainingError(str(self.folder), "another run is at work in it", step) from error
+            next_step = "Wait for it, or choose another folder."
+            raise TrainingError(str(self.folder), "another run is at work in it", next_step) from error
         try:
             remove_leftovers(self.folder)
             yield
@@ -92,7 +92,7 @@ class RunFolder:
         return TrainOptions.read(self._options)
 
     def write_options(self, options: TrainOptions) -> None:
-        """Keep the options."""
+        """Store the options."""
         write_whole(self._options, options.to_json().encode())
 
     def selection(self) -> DataSelection | None:
@@ -105,7 +105,7 @@ class RunFolder:
             raise TrainingError(str(self._selection), str(error), "Remove it to search again.") from error
 
     def write_selection(self, selection: DataSelection) -> None:
-        """Keep what was left out."""
+        """Store what was left out."""
         write_whole(self._selection, (json.dumps(dataclasses.asdict(selection), indent=1) + "\n").encode())
 
     def append(self, event: Event) -> None:
@@ -116,7 +116,7 @@ class RunFolder:
     def events(self) -> list[dict[str, Any]]:
         """The log; a line that a kill or a power cut left damaged is left out."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        found = []
+        found: list[dict[str, Any]] = []
         for line in text.splitlines():
             try:
                 event = json.loads(line)
@@ -128,5 +128,5 @@ class RunFolder:
 
     def drop_events_after(self, step: int) -> None:
         """Drop logged events beyond the checkpoint that the run goes on from: they are about to happen again."""
-        kept = [json.dumps(event) for event in self.events() if event["step"] <= step]
-        write_whole(self.log, "".join(line + "\n" for line in kept).encode())
+        lines = [json.dumps(event) + "\n" for event in self.events() if event["step"] <= step]
+        write_whole(self.log, "".join(lines).encode())

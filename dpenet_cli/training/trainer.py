@@ -181,7 +181,7 @@ class Trainer:
         throughput.restart(step)
 
     def _evaluate(self) -> None:
-        """Score the weights as a user would run them, and keep them."""
+        """Score the weights as a user would run them, and write them out."""
         position, folder = self.position, self._folder
         position.evaluated = position.step
         if not self._processes.first:

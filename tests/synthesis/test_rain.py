@@ -10,7 +10,7 @@ from dpenet_cli.synthesis.parameters import MAX_LAYERS, RANGES, Rain, draw_param
 from dpenet_cli.synthesis.rain import draw_depth, draw_rain, draw_streaks
 
 DATA = os.environ.get("DPENET_TEST_DATA")
-WET = [kind for kind in Rain if kind is not Rain.DRY]
+RAINY_KINDS = [kind for kind in Rain if kind is not Rain.DRY]
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -21,7 +21,7 @@ def layers(kind: Rain, count: int = 40, side: int = 128) -> torch.Tensor:
     return draw_streaks(draw_parameters([kind] * count, seeded(3)), side, side, seeded(4))
 
 
-@pytest.mark.parametrize("kind", WET)
+@pytest.mark.parametrize("kind", RAINY_KINDS)
 def test_the_same_seed_gives_the_same_rain_and_another_another(kind: Rain) -> None:
     clean = torch.rand(2, 3, 64, 80, generator=seeded(0))
     first, again, other = (

@@ -3,6 +3,7 @@ import pytest
 import torch
 from training_runs import CPU, small, training_pictures
 
+from dpenet_cli.synthesis.parameters import RainParameters
 from dpenet_cli.training.loader import BatchLoader, PixelStore
 from dpenet_cli.training.options import Recipe
 
@@ -50,14 +51,42 @@ def test_the_mixture_has_its_weights() -> None:
     assert float(dry) == pytest.approx(0.75, abs=0.1)
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_in_the_paper_s_recipe_each_picture_has_its_turn_once_an_epoch(world: int) -> None:
+def test_rain_is_drawn_for_those_crops_alone_that_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[torch.Tensor] = []
+
+    def spy(clean: torch.Tensor, parameters: RainParameters, generator: torch.Generator) -> torch.Tensor:
+        drawn.append(clean)
+        return torch.zeros_like(clean)
+
+    monkeypatch.setattr("dpenet_cli.training.loader.draw_rain", spy)
+    mix = {"pairs": 1.0, "dry": 1.0, "thin": 1.0}
+    batch = BatchLoader(training_pictures(3), small("x", batch=60, mix=mix), CPU).batch(0)
+    black = (batch.rainy == 0).flatten(1).all(dim=1)
+    dry = (batch.rainy == batch.clean).flatten(1).all(dim=1)
+    brighter = (batch.rainy > batch.clean).flatten(1).all(dim=1)  # the pairs
+    assert torch.equal(drawn[0], batch.clean[black])
+    assert (black.int() + dry.int() + brighter.int() == 1).all()
+    assert min(int(black.sum()), int(dry.sum()), int(brighter.sum())) > 5
+    for quiet in ({"pairs": 1.0}, {"dry": 1.0}):
+        BatchLoader(training_pictures(3), small("x", batch=8, mix=quiet), CPU).batch(0)
+    assert len(drawn) == 1
+
+
+def test_batches_are_of_8_bits_and_channels_last() -> None:
+    batch = BatchLoader(training_pictures(3), small("x", batch=16), CPU).batch(0)
+    for part in (batch.rainy, batch.clean):
+        assert part.is_contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(part * 255, (part * 255).round(), atol=1e-4)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_in_the_paper_s_recipe_each_picture_has_its_turn_once_an_epoch(world_size: int) -> None:
     options = small("x", recipe=Recipe.PAPER, batch=2, steps=0)
-    loaders = [BatchLoader(training_pictures(5), options, CPU, rank, world) for rank in range(world)]
+    loaders = [BatchLoader(training_pictures(5), options, CPU, rank, world_size) for rank in range(world_size)]
     epochs = []
     for epoch in range(2):
         steps = range(epoch * loaders[0].steps_per_epoch, (epoch + 1) * loaders[0].steps_per_epoch)
         epochs.append([name for step in steps for loader in loaders for name in loader.batch(step).names])
     assert sorted(epochs[0][:5]) == sorted(epochs[1][:5]) == ["0", "1", "2", "3", "4"]
     assert epochs[0] != epochs[1]
-    assert len(epochs[0]) == (5 if world == 1 else 8)
+    assert len(epochs[0]) == (5 if world_size == 1 else 8)
