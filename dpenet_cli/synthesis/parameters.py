@@ -210,7 +210,7 @@ def draw_parameters(kinds: Sequence[Rain], generator: torch.Generator) -> RainPa
     drawn = start + (end - start) * torch.rand(n, len(_FIELDS), m, generator=generator)  # N×F×M
     drawn = torch.where(logarithmic, drawn.exp(), drawn)
     value = {name: drawn[:, i] if name in _PER_LAYER else drawn[:, i, :1] for i, name in enumerate(_FIELDS)}
-    chance = torch.rand(n, 8, generator=generator)
+    chance = torch.rand(n, 8, generator=generator)  # one column for each thing that is decided once a picture
     turn = value["spread"] * (2.0 * torch.rand(n, m, generator=generator) - 1.0)  # N×M, either way
 
     first, last = low[:, _FIELDS.index("layers")], high[:, _FIELDS.index("layers")]  # N×1
@@ -222,7 +222,7 @@ def draw_parameters(kinds: Sequence[Rain], generator: torch.Generator) -> RainPa
         direction=torch.deg2rad(value["direction"] + turn),
         length=value["length"] * behind,
         width=value["width"] * behind,
-        softness=value["softness"] * behind.clamp(min=0.5),  # far ones are smaller, but never sharper than a lens
+        softness=value["softness"] * behind.clamp(min=0.5),  # shrinks with distance too, but to half at most
         cover=value["cover"],
         black=value["black"],
         white=value["white"],

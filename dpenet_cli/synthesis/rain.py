@@ -85,7 +85,7 @@ def draw_streaks(parameters: RainParameters, height: int, width: int, generator:
                 own = parameters.of_layer(layer, pictures, rain.device)
                 levels = draw(own, height, width, generator)  # K×1×H×W
                 strokes = ((levels - own.black) / own.white).clamp_(0.0, 1.0) * own.bright
-                rain.index_add_(0, pictures.to(rain.device, non_blocking=True), strokes)
+                rain[pictures.to(rain.device, non_blocking=True)] += strokes
     return rain.clamp_(max=1.0)
 
 

@@ -181,11 +181,8 @@ class BatchLoader:
             self._names[p] if is_pair else self._background_names[b]
             for is_pair, p, b in zip(from_pair.tolist(), pair.tolist(), background.tolist(), strict=True)
         ]
-        return (
-            torch.where(from_pair, self._clean[pair], background),
-            torch.where(from_pair, self._rainy[pair], -1),
-            names,
-        )
+        clean = torch.where(from_pair, self._clean[pair], background)
+        return clean, torch.where(from_pair, self._rainy[pair], -1), names
 
     def _in_turn(self, step: int) -> Tensor:
         """This process's share of a step of an epoch in which each picture comes once, in an order of its own."""

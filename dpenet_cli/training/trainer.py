@@ -125,7 +125,7 @@ class Trainer:
         if reason == "done" and position.evaluated != position.step:
             self._evaluate()
             self._save()
-        if reason != "done" and self._processes.first:  # whoever stops early wants to see what came of it
+        if reason != "done" and self._processes.first:  # there was no last evaluation that wrote them
             save_model(self._snapshot(), self._folder.last, self._card())
         self._report(Finished(position.step, reason, position.seconds))
         if self._processes.first:
