@@ -117,3 +117,20 @@ def data_root(tmp_path: Path) -> Path:
     """A folder of test sets with three pairs of one of them."""
     make_set(tmp_path / "sets/Rain_100L")
     return tmp_path / "sets"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    """A folder of six clean pictures to train on."""
+    for seed in range(6):
+        store(tmp_path / f"photos/{seed}.png", scene(seed)[:120, :130])
+    return str(tmp_path / "photos")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> str:
+    """A folder of eight pairs to train on."""
+    for seed in range(10, 18):
+        clean = np.minimum(store(tmp_path / f"pairs/target/{seed}.png", scene(seed)[:60, :70]), 235)
+        store(tmp_path / f"pairs/input/{seed}.png", clean + 20)
+    return str(tmp_path / "pairs")

@@ -15,6 +15,7 @@ from dpenet_cli.cli.console import Exit, duration, print_line
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import Precision
 from dpenet_cli.system.user_dirs import cache_folder
+from dpenet_cli.training import events
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import Recipe, TrainOptions
 
@@ -136,7 +137,7 @@ def train(
 
     For several devices: torchrun --nproc-per-node N -m dpenet_cli train …
     """
-    choices: dict[str, Any] = {
+    options: dict[str, Any] = {
         "exclude": tuple(str(folder) for folder in exclude) if exclude else None,
         "clean_side": clean_side,
         "mix": _parse_mix(mix) if mix is not None else None,
@@ -157,28 +158,26 @@ def train(
         "compile": compile_network,
         "threads": threads,
     }
-    _check(data, clean_side, max_minutes, resume=resume)
-    given = {name: value for name, value in choices.items() if value is not None}
+    _check_usage(data, max_minutes, resume=resume)
+    given = {name: value for name, value in options.items() if value is not None}
     with contextlib.suppress(OptionError):  # no home: then torch takes the folder for temporary files
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))  # read as torch is imported
 
-    from dpenet_cli.training.run import resume as go_on
-    from dpenet_cli.training.run import train as start
+    folders = tuple(str(folder) for folder in data or ())
+    whole = None if resume else TrainOptions.for_recipe(recipe, folders, **given)
+
+    from dpenet_cli.training import run  # with torch, which neither --help nor wrong usage needs
 
     with _Display(as_json=as_json) as display:
-        if resume:
-            reason = go_on(output, given, display.show, max_minutes=max_minutes)
+        if whole is None:
+            reason = run.resume(output, given, display.show, max_minutes=max_minutes)
         else:
-            folders = tuple(str(folder) for folder in data or ())
-            options = TrainOptions.for_recipe(recipe, folders, **given)
-            reason = start(output, options, display.show, max_minutes=max_minutes)
+            reason = run.train(output, whole, display.show, max_minutes=max_minutes)
     if reason == "interrupted":
         raise typer.Exit(Exit.INTERRUPTED)
 
 
-def _check(data: list[Path] | None, clean_side: str | None, max_minutes: float | None, *, resume: bool) -> None:
-    if clean_side not in {None, "left", "right"}:
-        raise OptionError(f"clean-side {clean_side}", "a picture has a left and a right half", "Use left or right.")
+def _check_usage(data: list[Path] | None, max_minutes: float | None, *, resume: bool) -> None:
     if max_minutes is not None and not 0 <= max_minutes < math.inf:  # NaN neither
         raise OptionError(f"max-minutes {max_minutes}", "it is a number of minutes, at least 0", "Give 30, say.")
     if not data and not resume:
@@ -221,61 +220,56 @@ class _Display:
         if self._json:
             if not self._console.quiet:
                 print_line(to_json(event))
-            return
-        kind = type(event).__name__.lower()
-        if kind == "progress":
-            self._progress(event._asdict())
-        elif kind != "saved":
-            self._console.print(_DESCRIBE[kind](event._asdict()), soft_wrap=True)
+        elif isinstance(event, events.Progress):
+            self._show_progress(event)
+        elif text := _describe(event):
+            self._console.print(text, soft_wrap=True)
 
-    def _progress(self, e: dict[str, Any]) -> None:
+    def _show_progress(self, event: events.Progress) -> None:
         text = (
-            f"loss {e['loss']:.4f} · {e['crops_per_second']:.1f} crops/s · waiting {e['waiting']:.1%} · "
-            f"rate {e['learning_rate']:.2g}"
+            f"loss {event.loss:.4f} · {event.crops_per_second:.1f} crops/s · waiting {event.waiting:.1%} · "
+            f"rate {event.learning_rate:.2g}"
         )
         if self._bar.disable:
-            left = duration(e["seconds_left"])
-            self._console.print(f"step {e['step']} of {e['steps']} · {text} · {left} left", soft_wrap=True)
+            left = duration(event.seconds_left)
+            self._console.print(f"step {event.step} of {event.steps} · {text} · {left} left", soft_wrap=True)
         else:
-            self._bar.update(self._task, completed=e["step"], total=e["steps"], description=text)
+            self._bar.update(self._task, completed=event.step, total=event.steps, description=text)
 
 
-def _prepared(e: dict[str, Any]) -> str:
+def _describe(event: Event) -> str:
+    """An event in words; nothing for those that say little to a person."""
+    match event:
+        case events.Preparing():
+            return f"{event.doing} …"
+        case events.Prepared():
+            return escape("\n".join(_prepared(event)))
+        case events.Evaluated():
+            best = ", the best so far" if event.best else ""
+            scores = f"{event.psnr:.2f} dB / {event.ssim:.4f} (input {event.input_psnr:.2f} dB)"
+            return f"step {event.step}: validation {scores}{best}; {duration(event.seconds)}"
+        case events.Skipped():
+            names = ", ".join(event.pictures[:3])
+            return escape(f"step {event.step} skipped: its loss is not a number ({names} …)")
+        case events.Finished():
+            return f"{event.reason} at step {event.step}, {duration(event.seconds)} of training"
+        case _:
+            return ""
+
+
+def _prepared(event: events.Prepared) -> list[str]:
     lines = [
-        f"{e['pairs']} pairs and {e['backgrounds']} backgrounds, {e['megapixels']:.0f} megapixels, read in "
-        f"{duration(e['seconds'])}; {e['validation']} pictures to validate on; {e['hardware']}",
+        f"{event.pairs} pairs and {event.backgrounds} backgrounds, {event.megapixels:.0f} megapixels, read in "
+        f"{duration(event.seconds)}; {event.validation} pictures to validate on; {event.hardware}",
     ]
-    reasons = {
-        "excluded": "left out, as they share a background with a test set",
-        "twins": "left out, as they share a background with a validation picture",
-        "too_small": "left out, as they are smaller than a crop",
+    left_out = {
+        "they share a background with a test set": event.excluded,
+        "they share a background with a validation picture": event.twins,
+        "they are smaller than a crop": event.too_small,
     }
-    for name, reason in reasons.items():
-        if e[name]:
-            lines.append(f"{len(e[name])} {reason}: {', '.join(Path(path).name for path in e[name])}")
-    if e["step"]:
-        lines.append(f"going on from step {e['step']}")
-    return escape("\n".join(lines))
-
-
-def _evaluated(e: dict[str, Any]) -> str:
-    best = ", the best so far" if e["best"] else ""
-    change = f"{e['psnr']:.2f} dB / {e['ssim']:.4f} (input {e['input_psnr']:.2f} dB)"
-    return f"step {e['step']}: validation {change}{best}; {duration(e['seconds'])}"
-
-
-def _skipped(e: dict[str, Any]) -> str:
-    return escape(f"step {e['step']} skipped: its loss is not a number ({', '.join(e['pictures'][:3])} …)")
-
-
-def _finished(e: dict[str, Any]) -> str:
-    return f"{e['reason']} at step {e['step']}, {duration(e['seconds'])} of training"
-
-
-_DESCRIBE = {
-    "preparing": lambda e: f"{e['doing']} …",
-    "prepared": _prepared,
-    "evaluated": _evaluated,
-    "skipped": _skipped,
-    "finished": _finished,
-}
+    for reason, names in left_out.items():
+        if names:
+            lines.append(f"{len(names)} left out, as {reason}: {', '.join(Path(name).name for name in names)}")
+    if event.step:
+        lines.append(f"going on from step {event.step}")
+    return lines

@@ -33,7 +33,8 @@ def demo_pair(name: str) -> tuple[Pixels8, Pixels8]:
     """
     import torch
 
-    from dpenet_cli.synthesis.rain import Rain, draw_parameters, draw_rain
+    from dpenet_cli.synthesis.parameters import Rain, draw_parameters
+    from dpenet_cli.synthesis.rain import draw_rain
 
     photo, _, kind = name.rpartition("-")
     clean = read_picture(_FOLDER / f"{photo}.jpg")

@@ -3,5 +3,6 @@
 The files in reading order; each imports only from those above it:
 
     degradations  sensor noise and JPEG
-    rain          streaks, accumulation, veil
+    parameters    the kinds of rain, their ranges, and parameters drawn from them
+    rain          rain drawn on pictures: streaks, veil, camera
 """

@@ -2,7 +2,7 @@
 
 The files in reading order; each imports only from those above it:
 
-    options     the recipes and every choice; no torch
+    options     the recipes and every option; no torch
     schedule    the learning rate
     losses      the published loss, and the general recipe's
     events      what a run reports
@@ -10,8 +10,10 @@ The files in reading order; each imports only from those above it:
     init        the network of the first step
     loader      batches: crops gathered from bytes, with rain
     parallel    one process or several
-    clock       when a run reports, and when it stops
-    checkpoint  what a checkpoint holds, and the folder of a run
+    stopping    a time limit, and signals
+    throughput  loss and speed since the last report
+    checkpoint  all that is needed to go on
+    run_folder  the files of a run
     plots       the curve and the grid, as PNG
     validation  the weights, scored
     trainer     the loop

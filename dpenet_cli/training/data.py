@@ -1,5 +1,6 @@
-"""Which pictures there are to learn from, and which to validate on: read, checked, and kept apart by background."""
+"""Which pictures there are to learn from, and which to validate on: read, and told apart by background."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from dpenet_cli.arrays import Pixels8
 from dpenet_cli.errors import DatasetError
 from dpenet_cli.evaluation.datasets import Layout, Pair, Side, open_dataset, read_picture, split_backgrounds
 from dpenet_cli.evaluation.leakage import BackgroundIndex
-from dpenet_cli.synthesis.rain import Rain, draw_parameters, draw_rain
+from dpenet_cli.synthesis.parameters import Rain, draw_parameters
+from dpenet_cli.synthesis.rain import draw_rain
 from dpenet_cli.training.options import PAIRS, TrainOptions
 
 _VALIDATION_SIDE = 384
@@ -20,7 +22,10 @@ _VALIDATION_SIDE = 384
 
 
 class TrainingPicture(NamedTuple):
-    """One picture to learn from; `rainy` is None where rain is to be drawn."""
+    """One picture to learn from: H×W×3 uint8, RGB; `rainy` is None where rain is to be drawn.
+
+    `background` names the clean picture, which several rainy ones may share.
+    """
 
     name: str
     background: str
@@ -48,45 +53,58 @@ class DataSelection:
 class TrainingData(NamedTuple):
     """All that a run sees."""
 
-    examples: list[TrainingPicture]
-    checks: list[ValidationPair]
-    choice: DataSelection
+    pictures: list[TrainingPicture]
+    validation: list[ValidationPair]
+    selection: DataSelection
 
 
-def load_pictures(
-    options: TrainOptions, earlier: DataSelection | None = None, tell: Callable[[str], None] = lambda _: None
+def load_data(
+    options: TrainOptions, earlier: DataSelection | None = None, report: Callable[[str], None] = lambda _: None
 ) -> TrainingData:
     """Read the folders, leave out what must be, and set validation pictures aside.
 
     Args:
         options: folders, crop, number of validation backgrounds, seed.
         earlier: what an earlier call for the same options left out, to save the search.
-        tell: called with what is about to be done.
+        report: called with what is about to be done.
 
     Raises:
         DatasetError: a folder that does not pair, a file that cannot be read, or nothing left to learn from.
     """
-    tell("reading pictures")
-    examples = _read(options.data, options.clean_side)
-    too_small = [e.name for e in examples if min(e.clean.shape[:2]) < options.crop]
-    examples = _without(examples, too_small)
+    report("reading pictures")
+    pictures = _read(options.data, options.clean_side)
+    too_small = [p.name for p in pictures if min(p.clean.shape[:2]) < options.crop]
+    pictures = _without(pictures, too_small)
+
+    # Nothing that a test set shows is learnt from, or validated on.
     excluded = earlier.excluded if earlier is not None else []
     if earlier is None and options.exclude:
-        tell("searching for backgrounds of the test sets")
-        excluded = _sharing(examples, _read(options.exclude, options.clean_side))
-    examples = _without(examples, excluded)
-    aside = _validation_backgrounds(examples, options)
-    kept_aside = [e for e in examples if e.background in aside]
-    examples = [e for e in examples if e.background not in aside]
+        report("searching for backgrounds of the test sets")
+        excluded = _sharing_background(pictures, _read(options.exclude, options.clean_side))
+    pictures = _without(pictures, excluded)
+
+    # Validation takes whole backgrounds. The same one can also lie there under another name, so it is searched for.
+    set_aside = _validation_backgrounds(pictures, options)
+    validation = [p for p in pictures if p.background in set_aside]
+    pictures = [p for p in pictures if p.background not in set_aside]
     twins = earlier.twins if earlier is not None else []
-    if earlier is None and kept_aside:
-        tell("searching for backgrounds of the validation pictures")
-        twins = _sharing(examples, kept_aside)
-    examples = _without(examples, twins)
-    if not examples:
+    if earlier is None and validation:
+        report("searching for backgrounds of the validation pictures")
+        twins = _sharing_background(pictures, validation)
+    pictures = _without(pictures, twins)
+
+    if not pictures:
         why = f"nothing is left: {len(too_small)} too small for a crop, {len(excluded)} excluded"
         raise DatasetError(", ".join(options.data), why, "Add data, or choose a smaller --crop or --validation.")
-    return TrainingData(examples, _checks(kept_aside, options), DataSelection(excluded, twins, too_small))
+    return TrainingData(pictures, _validation_pairs(validation, options), DataSelection(excluded, twins, too_small))
+
+
+def fingerprint(pictures: Sequence[TrainingPicture]) -> str:
+    """Names and sizes of all pictures, hashed (SHA-256, hexadecimal)."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(f"{picture.name} {picture.clean.shape} {picture.rainy is None}\n".encode())
+    return digest.hexdigest()
 
 
 def _read(folders: Sequence[str], clean_side: str | None) -> list[TrainingPicture]:
@@ -96,54 +114,55 @@ def _read(folders: Sequence[str], clean_side: str | None) -> list[TrainingPictur
         if clean_side and dataset.layout is Layout.SIDE_BY_SIDE:
             dataset = open_dataset(Path(folder), Side(clean_side))
         sources += [*dataset.pairs, *dataset.clean]
-    return _in_threads(_example, sources)
+    return _in_threads(_read_one, sources)
 
 
-def _example(source: Pair | Path) -> TrainingPicture:
+def _read_one(source: Pair | Path) -> TrainingPicture:
     if isinstance(source, Pair):
         rainy, clean = source.load()
         return TrainingPicture(str(source.rainy), source.background, clean, rainy)
     return TrainingPicture(str(source), str(source), read_picture(source), None)
 
 
-def _without(examples: list[TrainingPicture], names: Sequence[str]) -> list[TrainingPicture]:
-    gone = set(names)
-    return [example for example in examples if example.name not in gone]
+def _without(pictures: list[TrainingPicture], names: Sequence[str]) -> list[TrainingPicture]:
+    left_out = set(names)
+    return [picture for picture in pictures if picture.name not in left_out]
 
 
-def _sharing(examples: list[TrainingPicture], others: Sequence[TrainingPicture]) -> list[str]:
-    """Names of the examples whose background is one of the others'."""
-    index = BackgroundIndex([other.clean for other in _one_each(others)])
-    backgrounds = _one_each(examples)
-    found = _in_threads(lambda example: index.find(example.clean), backgrounds)
-    shared = {example.background for example, match in zip(backgrounds, found, strict=True) if match}
-    return [example.name for example in examples if example.background in shared]
+def _sharing_background(pictures: list[TrainingPicture], others: Sequence[TrainingPicture]) -> list[str]:
+    """Names of the pictures whose background is one of the others'."""
+    index = BackgroundIndex([other.clean for other in _one_per_background(others)])
+    backgrounds = _one_per_background(pictures)
+    found = _in_threads(lambda picture: index.find(picture.clean), backgrounds)
+    shared = {picture.background for picture, match in zip(backgrounds, found, strict=True) if match}
+    return [picture.name for picture in pictures if picture.background in shared]
 
 
-def _one_each(examples: Sequence[TrainingPicture]) -> list[TrainingPicture]:
-    return list({example.background: example for example in examples}.values())
+def _one_per_background(pictures: Sequence[TrainingPicture]) -> list[TrainingPicture]:
+    return list({picture.background: picture for picture in pictures}.values())
 
 
-def _validation_backgrounds(examples: Sequence[TrainingPicture], options: TrainOptions) -> frozenset[str]:
+def _validation_backgrounds(pictures: Sequence[TrainingPicture], options: TrainOptions) -> frozenset[str]:
     """Half from the pairs and half from the clean pictures, where both exist; never more than a quarter of either."""
-    pairs = {e.background for e in examples if e.rainy is not None}
-    clean = {e.background for e in examples} - pairs
+    pairs = {p.background for p in pictures if p.rainy is not None}
+    clean = {p.background for p in pictures} - pairs
     from_pairs = min(options.validation // (2 if clean else 1), len(pairs) // 4)
     from_clean = min(options.validation - from_pairs, len(clean) // 4)
     return split_backgrounds(pairs, from_pairs, options.seed) | split_backgrounds(clean, from_clean, options.seed)
 
 
-def _checks(kept_aside: Sequence[TrainingPicture], options: TrainOptions) -> list[ValidationPair]:
+def _validation_pairs(pictures: Sequence[TrainingPicture], options: TrainOptions) -> list[ValidationPair]:
     """One pair a background; rain is drawn where there is none, each wanted kind in turn, the same in every run."""
     kinds = [Rain(name) for name, weight in options.mix.items() if weight > 0 and name not in (PAIRS, Rain.DRY)]
-    checks = []
-    for number, example in enumerate(_one_each(kept_aside)):
-        clean = _centre(example.clean)
-        rainy = _centre(example.rainy) if example.rainy is not None else None
-        if rainy is None:
-            rainy = _rained_on(clean, kinds[number % len(kinds)] if kinds else Rain.THIN, options.seed + number)
-        checks.append(ValidationPair(example.name, rainy, clean))
-    return checks
+    pairs = []
+    for number, picture in enumerate(_one_per_background(pictures)):
+        clean = _centre(picture.clean)
+        if picture.rainy is not None:
+            rainy = _centre(picture.rainy)
+        else:
+            rainy = _with_rain(clean, kinds[number % len(kinds)] if kinds else Rain.THIN, options.seed + number)
+        pairs.append(ValidationPair(picture.name, rainy, clean))
+    return pairs
 
 
 def _centre(picture: Pixels8) -> Pixels8:
@@ -152,9 +171,9 @@ def _centre(picture: Pixels8) -> Pixels8:
     return picture[top : top + _VALIDATION_SIDE, left : left + _VALIDATION_SIDE]
 
 
-def _rained_on(clean: Pixels8, kind: Rain, seed: int) -> Pixels8:
+def _with_rain(clean: Pixels8, kind: Rain, seed: int) -> Pixels8:
     generator = torch.Generator().manual_seed(seed)
-    picture = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255.0
+    picture = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255.0  # 1×3×H×W
     rainy = draw_rain(picture, draw_parameters([kind], generator), generator)
     return (rainy[0].permute(1, 2, 0) * 255.0).round().to(torch.uint8).numpy()
 

@@ -11,7 +11,7 @@ LIGHT = DPENetConfig(n_ddrb=5)
 """The paper's light variant."""
 
 
-def first_network(options: TrainOptions) -> DPENet:
+def initial_network(options: TrainOptions) -> DPENet:
     """Build the network of step 0: fp32, on the CPU, in training mode; fresh weights come from torch's own generator.
 
     Args:
@@ -25,14 +25,14 @@ def first_network(options: TrainOptions) -> DPENet:
         return DPENet(LIGHT) if options.light else DPENet()
     model = load_model(options.init)
     if options.light and model.config != LIGHT:
-        model = _thinned(model, options.init)
+        model = _every_second_block(model, options.init)
     return model.train().requires_grad_()
 
 
-def _thinned(model: DPENet, name: str) -> DPENet:
+def _every_second_block(model: DPENet, name: str) -> DPENet:
     """Keep every second DDRB, the first among them.
 
-    A block adds to its input, so the blocks that stay still understand each other: of nine choices of five of the
+    A block adds to its input, so the blocks that stay still understand each other: of nine ways to take five of the
     published depth's ten, this one restored best before any further training, above the whole network even. Starting
     a shallower network from alternate layers is the way of Sanh et al., "DistilBERT", arXiv 1910.01108, section 3.
     """
@@ -41,7 +41,7 @@ def _thinned(model: DPENet, name: str) -> DPENet:
         why = f"{name} has {config.n_ddrb} DDRBs and {config.n_erpab} ERPABs of {config.channels} channels"
         raise OptionError("light", why, f"Start from weights of {LIGHT} or with twice its DDRBs, or leave out --init.")
     light = DPENet(LIGHT)
-    kept = nn.ModuleList(model.r2net.ddrb[i] for i in range(0, config.n_ddrb, 2))
-    light.r2net.inconv, light.r2net.ddrb, light.r2net.outconv = model.r2net.inconv, kept, model.r2net.outconv
+    light.r2net = model.r2net
+    light.r2net.ddrb = nn.ModuleList(model.r2net.ddrb[i] for i in range(0, config.n_ddrb, 2))
     light.drnet = model.drnet
     return light

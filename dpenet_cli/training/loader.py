@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dpenet_cli.synthesis.rain import Rain, draw_parameters, draw_rain
+from dpenet_cli.synthesis.parameters import Rain, draw_parameters
+from dpenet_cli.synthesis.rain import draw_rain
 from dpenet_cli.training.data import TrainingPicture
 from dpenet_cli.training.options import PAIRS, Recipe, TrainOptions
 
@@ -29,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class PixelStore:
-    """Decoded pictures of any sizes as one run of uint8 pixels.
+    """Decoded pictures of any sizes, their uint8 pixels in one row.
 
     Args:
         pictures: H×W×3 uint8.
@@ -47,9 +48,19 @@ class PixelStore:
         for start, picture in zip(self._starts.tolist(), pictures, strict=True):
             self._pixels[start : start + picture.shape[0] * picture.shape[1]] = picture.reshape(-1, 3)
 
-    def place(self, which: Tensor, side: int, *, symmetries: bool, generator: torch.Generator) -> Tensor:
-        """Draw where to cut: N×5 integers (top, left, transposed, upside down, mirrored), on the CPU."""
-        room = self._sizes[which] - side + 1
+    def draw_places(self, which: Tensor, side: int, *, symmetries: bool, generator: torch.Generator) -> Tensor:
+        """Draw where to cut.
+
+        Args:
+            which: numbers of N pictures.
+            side: of a crop in pixels.
+            symmetries: flip and turn the crops.
+            generator: on the CPU.
+
+        Returns:
+            N×5 integers (top, left, transposed, upside down, mirrored), on the CPU.
+        """
+        room = self._sizes[which] - side + 1  # N×2: how many tops, how many lefts there are
         corners = (torch.rand(len(which), 2, generator=generator, dtype=torch.float64) * room).long()
         turns = torch.randint(0, 2, (len(which), 3), generator=generator)
         return torch.cat([corners, turns if symmetries else torch.zeros_like(turns)], dim=1)
@@ -57,17 +68,25 @@ class PixelStore:
     def crops(self, which: Tensor, places: Tensor, side: int) -> Tensor:
         """Gather crops: N×3×S×S float32, 0..1, channels_last, on the device.
 
-        The eight symmetries of a square are in the indices; nothing is copied twice.
+        Args:
+            which: numbers of N pictures.
+            places: N×5, see `draw_places`.
+            side: of a crop in pixels, S.
         """
+        # All that describes the crops goes to the device in one copy: N×7, then seven columns of N×1×1.
         rows = torch.stack([self._starts[which], self._sizes[which, 1]], dim=1)
         table = torch.cat([rows, places], dim=1).to(self._pixels.device, non_blocking=True).view(-1, 7, 1, 1)
         start, width, top, left, transposed, upside_down, mirrored = table.unbind(1)
+        # For each pixel of a crop, which pixel of the cut it is. The eight symmetries of a square are three swaps of
+        # coordinates, so they are done here, to indices, and no pixel is copied twice.
         along = torch.arange(side, device=table.device)
         row, column = along.view(1, -1, 1), along.view(1, 1, -1)
-        y, x = torch.where(transposed == 1, column, row), torch.where(transposed == 1, row, column)
+        y, x = torch.where(transposed == 1, column, row), torch.where(transposed == 1, row, column)  # N×S×S
         y = torch.where(upside_down == 1, side - 1 - y, y)
         x = torch.where(mirrored == 1, side - 1 - x, x)
-        pixels = self._pixels[start + (top + y) * width + left + x]  # N×S×S×3
+        # Pictures lie row after row, one after the other, so (y, x) of a picture is one number.
+        pixels = self._pixels[start + (top + y) * width + left + x]  # N×S×S×3 uint8
+        # Seen as N×3×S×S without moving a byte, which is what channels_last means.
         return pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
 
 
@@ -75,90 +94,105 @@ class BatchLoader:
     """The batches of one process.
 
     Args:
-        examples: what to learn from.
+        pictures: what to learn from.
         options: mixture, batch, crop, symmetries, seed, recipe.
         device: where batches are made.
         rank: this process's number.
-        world: how many processes there are.
+        world_size: how many processes there are.
     """
 
     def __init__(
         self,
-        examples: Sequence[TrainingPicture],
+        pictures: Sequence[TrainingPicture],
         options: TrainOptions,
         device: torch.device,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ) -> None:
-        self._options, self._device, self._rank, self._world = options, device, rank, world
-        backgrounds = {e.background: torch.from_numpy(e.clean) for e in examples}
-        rainy = [torch.from_numpy(e.rainy) for e in examples if e.rainy is not None]
-        self.gallery = PixelStore([*backgrounds.values(), *rainy], device)
+        self._options, self._device, self._rank, self._world_size = options, device, rank, world_size
+
+        # The store holds each background once, however many rainy versions it has, and then the rainy versions.
+        backgrounds = {p.background: torch.from_numpy(p.clean) for p in pictures}
+        rainy = [torch.from_numpy(p.rainy) for p in pictures if p.rainy is not None]
+        self.store = PixelStore([*backgrounds.values(), *rainy], device)
         self.backgrounds, self.pairs = len(backgrounds), len(rainy)
         self._background_names = list(backgrounds)
-        position = {name: number for number, name in enumerate(backgrounds)}
-        self._names = [e.name for e in examples]
-        self._clean = torch.tensor([position[e.background] for e in examples])
-        rained_on = torch.tensor([e.rainy is not None for e in examples])
-        self._rainy = torch.where(rained_on, len(backgrounds) - 1 + rained_on.long().cumsum(0), -1)  # -1: draw rain
-        self._paired = rained_on.nonzero().flatten()
+
+        # Where in the store a training picture's clean and rainy pixels are; -1 where rain is to be drawn.
+        number = {name: i for i, name in enumerate(backgrounds)}
+        self._names = [p.name for p in pictures]
+        self._clean = torch.tensor([number[p.background] for p in pictures])
+        is_pair = torch.tensor([p.rainy is not None for p in pictures])
+        self._rainy = torch.where(is_pair, len(backgrounds) - 1 + is_pair.long().cumsum(0), -1)
+        self._paired = is_pair.nonzero().flatten()
+
         weights = {name: weight for name, weight in options.mix.items() if weight > 0}
-        self._kinds = [Rain(name) for name in weights if name != PAIRS]
-        self._kind_weights = torch.tensor([weights[kind] for kind in self._kinds] or [1.0])
-        self._kinds = self._kinds or [Rain.DRY]  # only where every picture has a partner
-        drawn = float(self._kind_weights.sum()) if any(name != PAIRS for name in weights) else 0.0
+        self._kinds = [Rain(name) for name in weights if name != PAIRS] or [Rain.DRY]  # of pictures without a partner
+        self._kind_weights = torch.tensor([weights.get(kind, 1.0) for kind in self._kinds])
+        drawn = sum(weight for name, weight in weights.items() if name != PAIRS)
         self._pair_share = weights.get(PAIRS, 0.0) / (weights.get(PAIRS, 0.0) + drawn) if self.pairs else 0.0
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in which every example has had its turn."""
-        return math.ceil(len(self._names) / (self._options.batch * self._world))
+        """Batches in which every picture has had its turn."""
+        return math.ceil(len(self._names) / (self._options.batch * self._world_size))
 
     def batch(self, step: int) -> Batch:
         """Make the batch of one step; it depends on nothing but the step."""
-        options = self._options
+        options, device = self._options, self._device
+        # What goes into the batch is drawn on the CPU, the rain itself on the device.
         drawing = _generator(options.seed, step, self._rank)
-        painting = _generator(options.seed + 1, step, self._rank, self._device)
-        clean, rainy, names = self._choose(step, drawing)
-        places = self.gallery.place(clean, options.crop, symmetries=options.symmetries, generator=drawing)
-        picked = torch.multinomial(self._kind_weights, len(clean), replacement=True, generator=drawing)
-        kinds = [Rain.DRY if has else self._kinds[k] for has, k in zip((rainy >= 0).tolist(), picked, strict=True)]
-        showers = draw_parameters(kinds, drawing).to(self._device)
-        target = self.gallery.crops(clean, places, options.crop)
-        # A pair's own rain is a crop like another; where there is none, it rains on the clean one.
-        taken = self.gallery.crops(torch.where(rainy >= 0, rainy, clean), places, options.crop)
-        seen = draw_rain(taken, showers, painting)
-        seen = seen.mul_(255.0).round_().div_(255.0)  # pictures come in 8 bits
-        return Batch(seen.contiguous(memory_format=torch.channels_last), target, names)
+        painting = _generator(options.seed + 1, step, self._rank, device)
 
-    def _choose(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
-        """Positions in the gallery of the clean and the rainy pictures (-1 to draw rain), and names."""
-        options = self._options
-        if options.recipe is Recipe.PAPER:
-            which = self._turn(step)
+        # 1. The clean crops, all of them.
+        clean, rainy, names = self._select(step, drawing)
+        places = self.store.draw_places(clean, options.crop, symmetries=options.symmetries, generator=drawing)
+        target = self.store.crops(clean, places, options.crop)  # N×3×S×S
+        seen = target.clone()  # a dry crop is seen as it is
+
+        # 2. A pair's rainy half, cut at the same place.
+        paired = (rainy >= 0).nonzero().flatten()
+        if len(paired):
+            seen[paired.to(device, non_blocking=True)] = self.store.crops(rainy[paired], places[paired], options.crop)
+
+        # 3. Rain on the rest, unless it is to stay dry; rounded, as pictures come in 8 bits.
+        drawn = torch.multinomial(self._kind_weights, len(clean), replacement=True, generator=drawing)
+        kinds = [self._kinds[k] for k in drawn.tolist()]
+        rained_on = [i for i, own in enumerate(rainy.tolist()) if own < 0 and kinds[i] is not Rain.DRY]
+        if rained_on:
+            parameters = draw_parameters([kinds[i] for i in rained_on], drawing)
+            there = torch.tensor(rained_on).to(device, non_blocking=True)
+            seen[there] = draw_rain(target[there], parameters, painting).mul_(255.0).round_().div_(255.0)
+        return Batch(seen, target, names)
+
+    def _select(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[str]]:
+        """Numbers in the store of N clean pictures and of their rainy versions (-1 to draw rain), and names."""
+        if self._options.recipe is Recipe.PAPER:
+            which = self._in_turn(step)
             return self._clean[which], self._rainy[which], [self._names[i] for i in which.tolist()]
-        n = options.batch
-        paired = torch.rand(n, generator=generator) < self._pair_share
-        from_pairs = torch.randint(0, max(self.pairs, 1), (n,), generator=generator)
+        n = self._options.batch
         background = torch.randint(0, self.backgrounds, (n,), generator=generator)
         if not self.pairs:
             return background, torch.full((n,), -1), [self._background_names[i] for i in background.tolist()]
-        example = self._paired[from_pairs]
-        clean = torch.where(paired, self._clean[example], background)
+        # A background and a pair are drawn for each crop, and then which of the two it is cut from.
+        from_pair = torch.rand(n, generator=generator) < self._pair_share
+        pair = self._paired[torch.randint(0, self.pairs, (n,), generator=generator)]
         names = [
-            self._names[e] if is_pair else self._background_names[b]
-            for is_pair, e, b in zip(paired.tolist(), example.tolist(), background.tolist(), strict=True)
+            self._names[p] if is_pair else self._background_names[b]
+            for is_pair, p, b in zip(from_pair.tolist(), pair.tolist(), background.tolist(), strict=True)
         ]
-        return clean, torch.where(paired, self._rainy[example], -1), names
+        clean = torch.where(from_pair, self._clean[pair], background)
+        return clean, torch.where(from_pair, self._rainy[pair], -1), names
 
-    def _turn(self, step: int) -> Tensor:
-        """This process's share of a step of an epoch in which each example comes once, in an order of its own."""
+    def _in_turn(self, step: int) -> Tensor:
+        """This process's share of a step of an epoch in which each picture comes once, in an order of its own."""
         epoch, number = divmod(step, self.steps_per_epoch)
         order = torch.randperm(len(self._names), generator=_generator(self._options.seed, epoch, -1))
-        if self._world > 1:  # equal shares, so that their gradients' mean is the mean over all
-            together = self._options.batch * self._world
+        if self._world_size > 1:
+            # Equal shares, so that their gradients' mean is the mean over all: the order begins again at its end.
+            together = self._options.batch * self._world_size
             order = order.repeat(2 + together // len(order))[: self.steps_per_epoch * together]
-        first = (number * self._world + self._rank) * self._options.batch
+        first = (number * self._world_size + self._rank) * self._options.batch
         return order[first : first + self._options.batch]
 
 
@@ -173,36 +207,43 @@ class Prefetch:
 
     On CUDA a batch is made on a stream of its own; waiting is the time in which the network's stream stood still. On a
     CPU, where both would share the same cores, it is made when asked for.
+
+    Args:
+        loader: makes the batches.
+        device: the loader's and the network's.
+        first: step of the first batch.
     """
 
-    def __init__(self, feed: BatchLoader, device: torch.device, first: int) -> None:
-        self._feed, self._next = feed, first
+    def __init__(self, loader: BatchLoader, device: torch.device, first: int) -> None:
+        self._loader, self._next = loader, first
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._waits: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._waited = 0.0
         self._ready: Batch | None = None
         if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream(device))
+            self._stream.wait_stream(torch.cuda.current_stream(device))  # which is still copying the pixels
             self._ready = self._ahead()
 
     def take(self) -> Batch:
         """The next step's batch."""
         if self._stream is None:
             started = time.perf_counter()
-            batch = self._feed.batch(self._next)
+            batch = self._loader.batch(self._next)
             self._next += 1
             self._waited += time.perf_counter() - started
             return batch
         batch = self._ready or self._ahead()
+        self._ready = None
         network = torch.cuda.current_stream()
+        # The network's stream waits here for the batch. Two events around that tell for how long, once it has run.
         before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         before.record(network)
         network.wait_stream(self._stream)
         after.record(network)
-        self._marks.append((before, after))
+        self._waits.append((before, after))
+        # The memory belongs to the other stream, which would take it back while the network still reads it.
         for tensor in (batch.rainy, batch.clean):
             tensor.record_stream(network)
-        self._ready = None
         return batch
 
     def prepare(self) -> None:
@@ -213,12 +254,12 @@ class Prefetch:
     def waited(self) -> float:
         """Seconds waited since the last call. On CUDA the device must have finished its work."""
         seconds, self._waited = self._waited, 0.0
-        seconds += sum(float(before.elapsed_time(after)) for before, after in self._marks) / 1000.0
-        self._marks.clear()
+        seconds += sum(float(before.elapsed_time(after)) for before, after in self._waits) / 1000.0
+        self._waits.clear()
         return seconds
 
     def _ahead(self) -> Batch:
         with torch.cuda.stream(self._stream):
-            batch = self._feed.batch(self._next)
+            batch = self._loader.batch(self._next)
         self._next += 1
         return batch

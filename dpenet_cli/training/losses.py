@@ -60,25 +60,25 @@ def general_loss(stages: Stages, clean: Tensor) -> Tensor:
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Mean structural similarity of N×C×H×W float32 tensors of range 0..1, zero-padded at the borders; a scalar."""
-    smooth = _Sandwich(_gaussian_rows(a.shape[-2], a.device), _gaussian_rows(a.shape[-1], a.device))
+    smooth = _SeparableFilter(_gaussian_rows(a.shape[-2], a.device), _gaussian_rows(a.shape[-1], a.device))
+    # Means, variances and covariance under the window around each pixel, as Var(x) = E(x²) − E(x)²: N×C×H×W each.
     mean_a, mean_b = smooth(a), smooth(b)
-    var_a, var_b = smooth(a * a) - mean_a * mean_a, smooth(b * b) - mean_b * mean_b
+    variance_a, variance_b = smooth(a * a) - mean_a * mean_a, smooth(b * b) - mean_b * mean_b
     covariance = smooth(a * b) - mean_a * mean_b
-    similarity = ((2 * mean_a * mean_b + _C1) * (2 * covariance + _C2)) / (
-        (mean_a * mean_a + mean_b * mean_b + _C1) * (var_a + var_b + _C2)
-    )
-    return similarity.mean()
+    above = (2 * mean_a * mean_b + _C1) * (2 * covariance + _C2)
+    below = (mean_a * mean_a + mean_b * mean_b + _C1) * (variance_a + variance_b + _C2)
+    return (above / below).mean()
 
 
 def edge_distance(a: Tensor, b: Tensor) -> Tensor:
     """Charbonnier distance between the Laplacians of N×C×H×W float32 tensors; a scalar, at least 0.001."""
     difference = a - b  # the Laplacian is linear
-    blur = _Sandwich(_pyramid_rows(a.shape[-2], a.device), _pyramid_rows(a.shape[-1], a.device))
+    blur = _SeparableFilter(_pyramid_rows(a.shape[-2], a.device), _pyramid_rows(a.shape[-1], a.device))
     laplacian = difference - blur(difference)
     return (laplacian * laplacian + _CHARBONNIER_EPSILON**2).sqrt().mean()
 
 
-class _Sandwich:
+class _SeparableFilter:
     """A separable linear filter: H×H for the rows, W×W for the columns."""
 
     def __init__(self, rows: Tensor, columns: Tensor) -> None:
@@ -100,8 +100,10 @@ def _gaussian_rows(side: int, device: torch.device) -> Tensor:
 def _pyramid_rows(side: int, device: torch.device) -> Tensor:
     """Blur, keep every second row doubled and the others zero, blur again: one level down and up, side × side."""
     blur = _banded(torch.tensor(_PYRAMID_TAPS, dtype=torch.float64), side, replicate=True)
-    kept = 2.0 * (torch.arange(side) % 2 == 0).double()  # twice in rows and columns each: four times, as published
-    return (blur @ (kept[:, None] * blur)).float().to(device)
+    # Going down a level drops every second row, and coming up puts zeros there: a diagonal of ones and zeros. Half the
+    # brightness is lost with them in rows and in columns, so each side doubles: four times, as published.
+    alternate = 2.0 * (torch.arange(side) % 2 == 0).double()
+    return (blur @ (alternate[:, None] * blur)).float().to(device)
 
 
 def _banded(taps: Tensor, side: int, *, replicate: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two recipes, and every choice of a training run, declared once. No torch: the command line reads this."""
+"""The two recipes, and every option of a training run, declared once. No torch: the command line reads this."""
 
 import dataclasses
 import json
@@ -25,13 +25,9 @@ PAIRS = "pairs"
 
 GENERAL_MIX = {PAIRS: 0.27, "thin": 0.2, "dense": 0.24, "noise": 0.13, "depth": 0.07, "heavy": 0.03, "dry": 0.06}
 
-_LEAST = {
-    "batch": 1,
-    "crop": 16,
-    "threads": 1,
-    **dict.fromkeys(("steps", "epochs", "validation", "warmup", "clip"), 0),
-    **dict.fromkeys(("seed", "evaluate_every", "checkpoint_seconds"), 0),
-}
+_MINIMUM = {"batch": 1, "crop": 16, "threads": 1} | dict.fromkeys(
+    ("steps", "epochs", "validation", "warmup", "clip", "seed", "evaluate_every", "checkpoint_seconds"), 0
+)
 """The least value of each number that has no limit of its own kind."""
 
 _LARGEST_SEED = 2**63 - 1
@@ -56,7 +52,7 @@ class TrainOptions:
         learning_rate: Adam's, at its highest.
         warmup: steps over which it rises to that, from nothing; at most a twentieth of the run.
         clip: largest norm of the gradient, 0 for no limit.
-        ema: decay of the moving average of the weights that is validated and kept, 0 for the weights themselves.
+        ema: decay of the moving average of the weights that is validated and written out, 0 for the weights themselves.
         symmetries: flip and turn crops.
         light: the network with five blocks instead of ten.
         init: weights to start from, by name or path; for a light network those of a whole one will do.
@@ -64,8 +60,8 @@ class TrainOptions:
         precision: fp32, or bf16 under autocast; auto is bf16 where the hardware has it.
         device: as for the other commands.
         compile: run the network through torch.compile; None does so on CUDA.
-        threads: CPU threads, or None for PyTorch's choice.
-        validation: backgrounds kept aside.
+        threads: CPU threads, or None for PyTorch's number.
+        validation: backgrounds set aside to validate on.
         evaluate_every: steps between evaluations; 0 makes 20 in a run.
         checkpoint_seconds: seconds between checkpoints, which is what a ``kill -9`` costs at most.
     """
@@ -97,10 +93,10 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name, least in _LEAST.items():
-            if (value := getattr(self, name)) is not None and value < least:
+        for name, minimum in _MINIMUM.items():
+            if (value := getattr(self, name)) is not None and value < minimum:
                 what = f"{name.replace('_', '-')} {value}"
-                raise OptionError(what, f"it is at least {least}", "Give a larger number.")
+                raise OptionError(what, f"it is at least {minimum}", "Give a larger number.")
         if self.clean_side not in {None, "left", "right"}:
             why = "a picture has a left and a right half"
             raise OptionError(f"clean-side {self.clean_side}", why, "Use left or right.")
@@ -122,10 +118,10 @@ class TrainOptions:
             raise OptionError("mix", why, f"Use {', '.join(GENERAL_MIX)}, as in pairs=0.3,thin=0.7.")
 
     @classmethod
-    def for_recipe(cls, recipe: Recipe, data: tuple[str, ...], **choices: Any) -> Self:
-        """The recipe's options; a choice of None keeps the recipe's own."""
+    def for_recipe(cls, recipe: Recipe, data: tuple[str, ...], **changes: Any) -> Self:
+        """The recipe's options, with some of them changed; None keeps the recipe's own."""
         own: dict[str, Any] = dict(_PAPER) if recipe is Recipe.PAPER else {}
-        own |= {name: value for name, value in choices.items() if value is not None}
+        own |= {name: value for name, value in changes.items() if value is not None}
         return cls(data=data, recipe=recipe, **own)
 
     def to_json(self) -> str:

@@ -14,16 +14,16 @@ from dpenet_cli.errors import DeviceError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among its likes.
+    """This process among those of the run.
 
     Attributes:
         rank: its number, from 0; process 0 alone writes files and reports.
-        world: how many there are.
+        world_size: how many there are.
         device: where this one computes.
     """
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
 
     @property
@@ -31,28 +31,28 @@ class Processes:
         """Whether this process writes and reports."""
         return self.rank == 0
 
-    def average(self, values: Tensor) -> Tensor:
+    def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes, the same in each."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(values, op=dist.ReduceOp.SUM)
-            values /= self.world
+            values /= self.world_size
         return values
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Let backward passes average gradients over all processes."""
-        if self.world == 1:
+        if self.world_size == 1:
             return model
         index = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=index)
 
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.world > 1:
+    def barrier(self) -> None:
+        """Wait until all are here."""
+        if self.world_size > 1:
             dist.barrier()
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def process_group(device: torch.device) -> Iterator[Processes]:
     """Join the other processes that torchrun started, if it did: NCCL on CUDA, gloo elsewhere.
 
     Args:
@@ -61,8 +61,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
     Raises:
         DeviceError: fewer CUDA devices than processes.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
         yield Processes(0, 1, device)
         return
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
@@ -72,8 +72,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
             raise DeviceError("torchrun", why, "Start as many processes as there are devices.")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world_size)
     try:
-        yield Processes(rank, world, device)
+        yield Processes(rank, world_size, device)
     finally:
         dist.destroy_process_group()

@@ -15,11 +15,11 @@ import torch
 
 from dpenet_cli.errors import OptionError, TrainingError
 from dpenet_cli.system.devices import resolve_device
-from dpenet_cli.training.checkpoint import RunFolder
-from dpenet_cli.training.clock import StopSignal
 from dpenet_cli.training.events import Report
 from dpenet_cli.training.options import TrainOptions
-from dpenet_cli.training.parallel import joined
+from dpenet_cli.training.parallel import process_group
+from dpenet_cli.training.run_folder import RunFolder
+from dpenet_cli.training.stopping import StopSignal
 from dpenet_cli.training.trainer import Trainer
 
 _FREE_TO_CHANGE = frozenset({"steps", "device", "threads", "compile", "evaluate_every", "checkpoint_seconds"})
@@ -75,10 +75,10 @@ def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: flo
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True  # crops have one size, so the search for the fastest kernel pays
-    with joined(resolve_device(options.device)) as processes, run.held() if processes.first else nullcontext():
+    with process_group(resolve_device(options.device)) as processes, run.locked() if processes.first else nullcontext():
         if processes.first and not resume:
             run.start(options)
-        processes.wait()
+        processes.barrier()  # the others must find the folder as the first one leaves it
         try:
             with StopSignal(deadline) as stop:
                 return Trainer(run, options, processes, report, resume=resume).run(stop)

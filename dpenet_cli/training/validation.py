@@ -1,5 +1,6 @@
 """The weights of a run, scored on pictures set aside: run as a user would run them, scored as the benchmark does."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,37 +33,35 @@ class ValidationResult(NamedTuple):
     pictures: int
     grid: bytes
 
-    def numbers(self) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         """For a weights card."""
         return {"psnr": self.psnr, "ssim": self.ssim, "input_psnr": self.input_psnr, "pictures": self.pictures}
 
 
-def validate(model: DPENet, checks: Sequence[ValidationPair], device: torch.device) -> ValidationResult | None:
+def validate(model: DPENet, pairs: Sequence[ValidationPair], device: torch.device) -> ValidationResult | None:
     """Score weights on pictures.
 
     Args:
         model: fp32, on the CPU; it is left as it is.
-        checks: pictures and their ground truths.
+        pairs: rainy pictures and their ground truths.
         device: where to run it.
 
     Returns:
-        The verdict, or None if there are no pictures.
+        The result, or None if there are no pictures.
     """
-    if not checks:
+    if not pairs:
         return None
-    copy = DPENet(model.config)
-    copy.load_state_dict(model.state_dict())
-    backend = TorchBackend(copy.eval().requires_grad_(requires_grad=False), str(device), Precision.AUTO)
-    derainer = Derainer(backend, EngineOptions())
-    columns: list[tuple[float, float, float]] = []
+    own = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)  # the backend moves it to the device
+    derainer = Derainer(TorchBackend(own, str(device), Precision.AUTO), EngineOptions())
+    scores: list[tuple[float, float, float]] = []
     rows: list[tuple[Pixels8, ...]] = []
-    for check in checks:
-        restored = np.asarray(derainer(check.rainy), np.uint8)
-        after, before = score(restored, check.clean), score(check.rainy, check.clean)
-        columns.append((min(after.psnr, _PSNR_CAP), after.ssim, min(before.psnr, _PSNR_CAP)))
-        rows.append((check.rainy, restored, check.clean))
-    psnr, ssim, before_psnr = (math.fsum(column) / len(columns) for column in zip(*columns, strict=True))
-    step = max(len(rows) // _GRID_ROWS, 1)
-    captions = [f"{before:.2f} -> {after:.2f} dB" for after, _, before in columns]
-    grid = draw_grid(rows[::step][:_GRID_ROWS], captions[::step][:_GRID_ROWS])
-    return ValidationResult(psnr, ssim, before_psnr, len(rows), grid)
+    for pair in pairs:
+        restored = np.asarray(derainer(pair.rainy), np.uint8)
+        after, before = score(restored, pair.clean), score(pair.rainy, pair.clean)
+        scores.append((min(after.psnr, _PSNR_CAP), after.ssim, min(before.psnr, _PSNR_CAP)))
+        rows.append((pair.rainy, restored, pair.clean))
+    psnr, ssim, input_psnr = (math.fsum(column) / len(column) for column in zip(*scores, strict=True))
+    captions = [f"{before:.2f} -> {after:.2f} dB" for after, _, before in scores]
+    every = max(len(rows) // _GRID_ROWS, 1)
+    grid = draw_grid(rows[::every][:_GRID_ROWS], captions[::every][:_GRID_ROWS])
+    return ValidationResult(psnr, ssim, input_psnr, len(rows), grid)

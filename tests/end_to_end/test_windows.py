@@ -17,7 +17,7 @@ from PIL import Image
 
 from dpenet_cli.errors import TrainingError, VideoWriteError
 from dpenet_cli.options import VideoCodec
-from dpenet_cli.training.checkpoint import RunFolder
+from dpenet_cli.training.run_folder import RunFolder
 from dpenet_cli.video.encoder import EncoderProcess, Encoding, find_ffmpeg
 from dpenet_cli.video.stream_copy import shell_line
 from dpenet_cli.video.work_folder import WorkFolder
@@ -95,7 +95,7 @@ def test_pictures_videos_and_training(go, tmp_path, tiny_weights):
 def work(request, tmp_path):
     """What a run does with its folder."""
     if request.param == "training":
-        return RunFolder(tmp_path / "run").held
+        return RunFolder(tmp_path / "run").locked
     return lambda: WorkFolder(tmp_path / "b.mp4", {})
 
 

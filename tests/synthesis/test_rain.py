@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from dpenet_cli.evaluation.datasets import open_dataset
-from dpenet_cli.synthesis.rain import KINDS, MAX_LAYERS, Rain, draw_depth, draw_parameters, draw_rain, draw_streaks
+from dpenet_cli.synthesis.parameters import MAX_LAYERS, RANGES, Rain, draw_parameters
+from dpenet_cli.synthesis.rain import draw_depth, draw_rain, draw_streaks
 
 DATA = os.environ.get("DPENET_TEST_DATA")
-WET = [kind for kind in Rain if kind is not Rain.DRY]
+RAINY_KINDS = [kind for kind in Rain if kind is not Rain.DRY]
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -20,7 +21,7 @@ def layers(kind: Rain, count: int = 40, side: int = 128) -> torch.Tensor:
     return draw_streaks(draw_parameters([kind] * count, seeded(3)), side, side, seeded(4))
 
 
-@pytest.mark.parametrize("kind", WET)
+@pytest.mark.parametrize("kind", RAINY_KINDS)
 def test_the_same_seed_gives_the_same_rain_and_another_another(kind: Rain) -> None:
     clean = torch.rand(2, 3, 64, 80, generator=seeded(0))
     first, again, other = (
@@ -43,40 +44,62 @@ def test_a_dry_picture_is_left_alone() -> None:
 
 def test_added_rain_is_the_sum_cut_at_white() -> None:
     clean = torch.rand(8, 3, 64, 64, generator=seeded(0))
-    showers = draw_parameters([Rain.DENSE] * 8, seeded(1))
-    showers = showers._replace(shot=showers.shot * 0, read=showers.read * 0, quality=showers.quality * 0)
-    rain = draw_streaks(showers, 64, 64, seeded(2))
+    parameters = draw_parameters([Rain.DENSE] * 8, seeded(1))
+    parameters = parameters._replace(shot=parameters.shot * 0, read=parameters.read * 0, quality=parameters.quality * 0)
+    rain = draw_streaks(parameters, 64, 64, seeded(2))
     expected = (clean + rain).clamp(max=1)
-    assert torch.allclose(draw_rain(clean, showers, seeded(2)), expected, atol=1e-6)
+    assert torch.allclose(draw_rain(clean, parameters, seeded(2)), expected, atol=1e-6)
 
 
 def test_screened_rain_spares_bright_areas() -> None:
-    showers = draw_parameters([Rain.NOISE] * 8, seeded(1))
-    showers = showers._replace(
+    parameters = draw_parameters([Rain.NOISE] * 8, seeded(1))
+    parameters = parameters._replace(
         screened=torch.ones(8), scatter=torch.zeros(8), shot=torch.zeros(8), read=torch.zeros(8), quality=torch.zeros(8)
     )
-    dark, bright = (draw_rain(torch.full((8, 3, 64, 64), level), showers, seeded(2)) - level for level in (0.1, 0.8))
+    dark, bright = (draw_rain(torch.full((8, 3, 64, 64), level), parameters, seeded(2)) - level for level in (0.1, 0.8))
     assert torch.allclose(bright * 0.9, dark * 0.2, atol=1e-5)
 
 
 def test_the_veil_pulls_towards_the_airlight_with_depth() -> None:
-    showers = draw_parameters([Rain.DRY], seeded(0))._replace(scatter=torch.tensor([0.7]), airlight=torch.tensor([0.9]))
-    veiled = draw_rain(torch.full((1, 3, 32, 32), 0.2), showers, seeded(1))
+    parameters = draw_parameters([Rain.DRY], seeded(0))._replace(
+        scatter=torch.tensor([0.7]), airlight=torch.tensor([0.9])
+    )
+    veiled = draw_rain(torch.full((1, 3, 32, 32), 0.2), parameters, seeded(1))
     uniform = seeded(1)
-    draw_streaks(showers, 32, 32, uniform)
+    draw_streaks(parameters, 32, 32, uniform)
     transmission = torch.exp(-0.7 * draw_depth(1, 32, 32, uniform))
     assert torch.allclose(veiled[:, :1], 0.2 * transmission + 0.9 * (1 - transmission), atol=1e-6)
 
 
+def test_only_pictures_with_rain_or_degradations_cost_random_numbers() -> None:
+    """What a dry picture beside it would have drawn does not change a rainy one's rain."""
+    clean = torch.rand(3, 3, 48, 48, generator=seeded(0))
+    heavy = draw_parameters([Rain.HEAVY], seeded(1))._replace(shot=torch.tensor([0.001]), quality=torch.tensor([80.0]))
+    none = draw_parameters([Rain.DRY], seeded(1))
+    mixed = type(heavy)(*(torch.cat(parts) for parts in zip(none, heavy, none, strict=True)))
+    rainy = draw_rain(clean, mixed, seeded(2))
+    assert torch.equal(rainy[1:2], draw_rain(clean[1:2], heavy, seeded(2)))
+    assert torch.equal(rainy[::2], clean[::2])
+
+
+def test_layers_of_drops_and_of_noise_share_a_batch() -> None:
+    kinds = [Rain.NOISE, Rain.THIN, Rain.NOISE, Rain.DENSE]
+    parameters = draw_parameters(kinds, seeded(1))
+    rain = draw_streaks(parameters, 64, 64, seeded(2)).flatten(1)
+    alone = draw_streaks(parameters._replace(bright=parameters.bright * (parameters.cover == 0)), 64, 64, seeded(2))
+    assert (rain.mean(dim=1) > 0.002).all()
+    assert (alone.flatten(1).mean(dim=1)[1::2] == 0).all()
+
+
 @pytest.mark.parametrize("degrees", [-40.0, 0.0, 25.0])
 def test_streaks_fall_in_the_direction_asked_for(degrees: float) -> None:
-    showers = draw_parameters([Rain.THIN], seeded(1))
+    parameters = draw_parameters([Rain.THIN], seeded(1))
     angle = np.deg2rad(degrees)
     every = torch.ones(1, MAX_LAYERS)
-    showers = showers._replace(
+    parameters = parameters._replace(
         direction=angle * every, length=40 * every, width=3 * every, softness=every, bright=every
     )
-    rain = draw_streaks(showers, 160, 160, seeded(2))[0, 0].numpy()
+    rain = draw_streaks(parameters, 160, 160, seeded(2))[0, 0].numpy()
     down, right = np.gradient(rain)
     # The structure tensor's weak direction is along the streaks.
     tensor = np.array([[(down * down).sum(), (down * right).sum()], [(down * right).sum(), (right * right).sum()]])
@@ -112,7 +135,7 @@ def test_drawn_layers_lie_among_the_set_s_own(name: str, kind: Rain) -> None:
 
 
 def test_every_kind_of_rain_has_its_ranges() -> None:
-    assert set(KINDS) == set(Rain)
-    for kind in KINDS.values():
-        assert kind.layers[1] <= MAX_LAYERS
-        assert all(low <= high for low, high in vars(kind).values())
+    assert set(RANGES) == set(Rain)
+    for ranges in RANGES.values():
+        assert ranges.layers[1] <= MAX_LAYERS
+        assert all(low <= high for low, high in vars(ranges).values())

@@ -1,0 +1,132 @@
+"""The folder of a run: which files there are, and who may write them.
+
+options.json       the resolved options
+data.json          what was left out of the data, and why
+log.jsonl          every event, one JSON object a line
+checkpoint.pt      all that is needed to go on: weights, average, optimiser, step, best score
+last.safetensors   the weights at the last evaluation, or where the run was stopped
+best.safetensors   the weights at the best evaluation
+.lock              keeps a second run out
+grid.png           validation pictures at the last evaluation: rainy, restored, clean
+curve.png          loss and PSNR over the steps
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dpenet_cli.errors import TrainingError
+from dpenet_cli.system.atomic import BlockedError, hold, remove_leftovers, write_whole
+from dpenet_cli.training.data import DataSelection
+from dpenet_cli.training.events import Event, to_json
+from dpenet_cli.training.options import TrainOptions
+
+
+class RunFolder:
+    """The files of one run; whole or not at all, but for the log, which grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint = folder / "checkpoint.pt"
+        self.best = folder / "best.safetensors"
+        self.last = folder / "last.safetensors"
+        self.grid = folder / "grid.png"
+        self.curve = folder / "curve.png"
+        self.log = folder / "log.jsonl"
+        self._options = folder / "options.json"
+        self._selection = folder / "data.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder if need be, keep other runs out of it, and remove what killed ones left.
+
+        Raises:
+            TrainingError: another run is at work in it, or it cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error, "Choose another folder.") from error
+        try:
+            lock = hold(self.folder / ".lock")
+        except BlockedError as error:
+            next_step = "Wait for it, or choose another folder."
+            raise TrainingError(str(self.folder), "another run is at work in it", next_step) from error
+        try:
+            remove_leftovers(self.folder)
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def start(self, options: TrainOptions) -> None:
+        """Begin a new run. What is left of one that never got its data together is replaced.
+
+        Raises:
+            TrainingError: the folder holds a run or other files of a run's names already, or cannot be written to.
+        """
+        if self._selection.exists():
+            raise TrainingError(str(self.folder), "it holds a run", "Go on with --resume, or choose another folder.")
+        # A run that got its data together wrote all of these after data.json, and its log after its options.
+        products = [self.checkpoint, self.best, self.last, self.grid, self.curve]
+        for path in products if self._options.exists() else [*products, self.log]:
+            if os.path.lexists(path):
+                why = "it exists already, of no run in this folder, and the new run would replace it"
+                raise TrainingError(str(path), why, "Choose another folder.")
+        try:
+            if self.log.exists():
+                write_whole(self.log, b"")  # its permissions stay
+            self.write_options(options)
+        except OSError as error:
+            raise self._unwritable(error, "Choose another folder.") from error
+
+    def _unwritable(self, error: OSError, next_step: str) -> TrainingError:
+        return TrainingError(str(self.folder), f"cannot be written to: {error.strerror or error}", next_step)
+
+    def options(self) -> TrainOptions:
+        """The options that the run was started with."""
+        return TrainOptions.read(self._options)
+
+    def write_options(self, options: TrainOptions) -> None:
+        """Store the options."""
+        write_whole(self._options, options.to_json().encode())
+
+    def selection(self) -> DataSelection | None:
+        """What was left out of the data when the run began, or None before that."""
+        try:
+            return DataSelection(**json.loads(self._selection.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise TrainingError(str(self._selection), str(error), "Remove it to search again.") from error
+
+    def write_selection(self, selection: DataSelection) -> None:
+        """Store what was left out."""
+        write_whole(self._selection, (json.dumps(dataclasses.asdict(selection), indent=1) + "\n").encode())
+
+    def append(self, event: Event) -> None:
+        """Log an event."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(to_json(event) + "\n")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log; a line that a kill or a power cut left damaged is left out."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        found: list[dict[str, Any]] = []
+        for line in text.splitlines():
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(event, dict) and isinstance(event.get("step"), int):
+                found.append(event)
+        return found
+
+    def drop_events_after(self, step: int) -> None:
+        """Drop logged events beyond the checkpoint that the run goes on from: they are about to happen again."""
+        lines = [json.dumps(event) + "\n" for event in self.events() if event["step"] <= step]
+        write_whole(self.log, "".join(lines).encode())

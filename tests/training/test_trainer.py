@@ -1,0 +1,73 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from training_runs import ignore, small, stored
+
+from dpenet_cli.errors import TrainingError
+from dpenet_cli.network.checkpoints import load_model, read_card
+from dpenet_cli.network.model import DPENetConfig
+from dpenet_cli.training import trainer
+from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Progress, Skipped
+from dpenet_cli.training.losses import general_loss
+from dpenet_cli.training.run import train
+
+
+def test_a_run_leaves_weights_log_grid_and_curve(tmp_path: Path, photos: str, pairs: str) -> None:
+    events: list[Event] = []
+    out = tmp_path / "run"
+    assert train(out, small(photos, pairs, evaluate_every=3), events.append) == "done"
+    kinds = [type(event) for event in events]
+    assert kinds[:3] == [Preparing, Preparing, Prepared]
+    assert kinds[-1] is Finished
+    assert kinds.count(Evaluated) == 2
+    last_progress = [event for event in events if isinstance(event, Progress)][-1]
+    assert math.isfinite(last_progress.loss)
+    assert 0 <= last_progress.waiting < 1
+    assert last_progress.steps == last_progress.step == 6
+    assert last_progress.crops_per_second > 0
+    assert load_model(out / "best.safetensors").config == DPENetConfig(n_ddrb=5)
+    card = read_card(out / "last.safetensors")
+    assert card.provenance["options"]["seed"] == 1234
+    assert card.scores["validation"]["protocol"] == "y-uint8"
+    assert [json.loads(line)["event"] for line in (out / "log.jsonl").read_text().splitlines()][-1] == "finished"
+    assert Image.open(out / "grid.png").size == (3 * 192, 2 * 192)
+    assert Image.open(out / "curve.png").size[0] > 300
+
+
+def test_a_loss_that_is_no_number_is_skipped(tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter(range(100))
+
+    def sometimes(stages: Any, target: torch.Tensor) -> torch.Tensor:
+        loss = general_loss(stages, target)
+        return loss * math.nan if next(calls) in {0, 1} else loss
+
+    monkeypatch.setattr(trainer, "general_loss", sometimes)
+    events: list[Event] = []
+    train(tmp_path / "run", small(photos), events.append)
+    skipped = [event for event in events if isinstance(event, Skipped)]
+    assert [event.step for event in skipped] == [0, 1]
+    assert Path(skipped[0].pictures[0]).parent == Path(photos)
+    assert stored(tmp_path / "run")["optimizer"]["state"][0]["step"] == 4
+    assert all(torch.isfinite(value).all() for value in stored(tmp_path / "run")["model"].values())
+
+
+def test_many_losses_that_are_no_numbers_are_an_error(
+    tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "general_loss", lambda stages, _: stages.restored.sum() * math.inf)
+    with pytest.raises(TrainingError, match=r"step 9: 10 losses in a row .*\.png"):
+        train(tmp_path / "run", small(photos, steps=30), ignore)
+
+
+def test_the_network_learns(tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpenet_cli.training.throughput._REPORT_SECONDS", 0.0)  # a report a step
+    events: list[Event] = []
+    train(tmp_path / "run", small(photos, steps=40, ema=0.0, validation=0), events.append)
+    losses = [event.loss for event in events if isinstance(event, Progress)]
+    assert len(losses) == 40
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
