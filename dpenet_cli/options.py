@@ -12,6 +12,18 @@ from typing import Any, get_args, get_origin, get_type_hints
 from dpenet_cli.errors import OptionError
 
 
+class Protocol(StrEnum):
+    """What is compared; the module's docstring defines each."""
+
+    Y_UINT8 = "y-uint8"
+    Y_FLOAT = "y-float"
+    RGB = "rgb"
+
+
+PROTOCOL = Protocol.Y_UINT8
+"""The protocol unless another is named, in training and in the benchmark."""
+
+
 class Precision(StrEnum):
     """The arithmetic of the network. The input is always added to its residual in fp32."""
 
@@ -165,6 +177,30 @@ class SaveOptions:
         check_types(self)
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise OptionError(f"quality {self.quality}", "quality lies between 1 and 100", "Give 95, say.")
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """How pictures are cleaned and written.
+
+    Attributes:
+        save: how results are encoded.
+        image_format: format of the results, or None for the one that the target's name says.
+        max_pixels: larger pictures are refused.
+        overwrite: redo outputs that exist and are newer than their source.
+        workers: pictures that are read, and pictures that are written, at the same time beside the network.
+        at_once: pictures in the network at the same time.
+    """
+
+    save: SaveOptions = SaveOptions()
+    image_format: ImageFormat | None = None
+    max_pixels: int = MAX_PIXELS
+    overwrite: bool = False
+    workers: int = 1
+    at_once: int = 1
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 class VideoCodec(StrEnum):

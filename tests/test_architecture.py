@@ -98,21 +98,28 @@ def test_public_names_are_there():
         ["derain", "--help"],
         ["derain", "--dry-run", "."],
         ["video", "--help"],
-        ["weights", "pull", "--help"],
         ["benchmark", "--help"],
+        ["train", "--help"],
+        ["weights", "--help"],
+        ["weights", "list", "--help"],
+        ["weights", "show", "--help"],
+        ["weights", "pull", "--help"],
+        ["weights", "verify", "--help"],
+        ["weights", "convert", "--help"],
         ["doctor", "--help"],
+        ["guide", "--help"],
         ["guide"],
         ["guide", "videos"],
         ["export", "--help"],
     ],
 )
-def test_torch_is_not_imported_before_it_is_needed(arguments, tmp_path):
+def test_nothing_heavy_is_imported_before_it_is_needed(arguments, tmp_path):
     code = (
         "import sys; sys.argv = ['dpenet', *sys.argv[1:]]\n"
         "from dpenet_cli.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'cv2', 'av', 'safetensors', 'openvino', 'onnx'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'cv2', 'av', 'safetensors', 'openvino', 'onnx'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     result = subprocess.run(

@@ -1,83 +1,26 @@
 """Many pictures through one engine: read, clean and write overlap, and one bad picture never stops the rest."""
 
-import copy
-import errno
+import dataclasses
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
 from dpenet_cli.arrays import Pixels
+from dpenet_cli.batch.outcomes import Outcome, Status, error_of, is_done, outdated, write_error
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
 from dpenet_cli.images.compare import side_by_side
 from dpenet_cli.images.formats import format_for
 from dpenet_cli.images.picture import Picture, with_pixels
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
-from dpenet_cli.options import MAX_PIXELS, ImageFormat, SaveOptions, check_types
+from dpenet_cli.inference.multi_gpu import Engine
+from dpenet_cli.options import PictureOptions
 from dpenet_cli.system.atomic import date_no_earlier, write_whole
 from dpenet_cli.system.outputs import Job
-
-
-class Status(StrEnum):
-    """What became of one input."""
-
-    DONE = "done"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    PLANNED = "planned"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One input and what became of it.
-
-    Attributes:
-        source: the input.
-        target: the output; None for an input that never became a job.
-        status: what became of it.
-        error: the reason, where it failed.
-        notices: what the user should know about this picture.
-        size: (width, height) in pixels, upright, once known.
-        seconds: time in the network.
-    """
-
-    source: str
-    target: str | None
-    status: Status
-    error: DpenetError | None = None
-    notices: tuple[str, ...] = ()
-    size: tuple[int, int] | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a batch is run.
-
-    Attributes:
-        save: how results are encoded.
-        image_format: format of the results, or None for the one that the target's name says.
-        max_pixels: larger pictures are refused.
-        overwrite: redo outputs that exist and are newer than their source.
-        workers: pictures that are read, and pictures that are written, at the same time beside the network.
-        at_once: pictures in the network at the same time.
-    """
-
-    save: SaveOptions = field(default_factory=SaveOptions)
-    image_format: ImageFormat | None = None
-    max_pixels: int = MAX_PIXELS
-    overwrite: bool = False
-    workers: int = 1
-    at_once: int = 1
-
-    def __post_init__(self) -> None:
-        check_types(self)
 
 
 class _Rainy(NamedTuple):
@@ -99,24 +42,7 @@ _Written = Future[Outcome] | Outcome
 """What became of a cleaned picture, or will; or why it was not cleaned."""
 
 
-def is_done(job: Job) -> bool:
-    """Whether all outputs of a job exist and none is older than its source."""
-    return not undone(job)
-
-
-def undone(job: Job) -> list[Path]:
-    """The outputs of a job that are missing or older than its source. The others are not replaced unasked."""
-    return [path for path in (job.target, job.compare) if path is not None and not _is_current(path, job.source)]
-
-
-def _is_current(path: Path, source: Path) -> bool:
-    try:
-        return path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
-    except OSError:  # one of them is missing or cannot be seen: the run itself will say which
-        return False
-
-
-def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Generator[Outcome]:
+def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator[Outcome]:
     """Clean pictures and yield one outcome each, in order.
 
     The next pictures are decoded and the last ones encoded on threads while the network works on this one; at most
@@ -165,7 +91,16 @@ def run(jobs: Iterable[Job], clean: Clean, options: RunOptions) -> Generator[Out
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(job: Job, readers: ThreadPoolExecutor, sizes: "_Sizes", options: RunOptions) -> Future[_Rainy] | None:
+def suited_to(engine: Engine, options: PictureOptions) -> PictureOptions:
+    """The same options with as many readers, writers and pictures at once as an engine can use.
+
+    On a CPU the network needs the cores itself: one picture is read and one written beside it.
+    """
+    workers = min(os.cpu_count() or 1, 8 * engine.at_once) if engine.on_gpu else 1
+    return dataclasses.replace(options, workers=workers, at_once=engine.at_once)
+
+
+def _begin(job: Job, readers: ThreadPoolExecutor, sizes: "_Sizes", options: PictureOptions) -> Future[_Rainy] | None:
     """Have a picture read, unless it is done already."""
     if not options.overwrite and is_done(job):
         return None
@@ -187,7 +122,7 @@ class _Sizes:
 
 
 def _advance(
-    job: Job, reading: Future[_Rainy] | None, clean: Clean, writers: ThreadPoolExecutor, options: RunOptions
+    job: Job, reading: Future[_Rainy] | None, clean: Clean, writers: ThreadPoolExecutor, options: PictureOptions
 ) -> _Written:
     """Clean one picture and hand it to the writers."""
     if reading is None:
@@ -214,7 +149,7 @@ def _read(job: Job, max_pixels: int) -> _Rainy:
     return _Rainy(read(job.source, max_pixels=max_pixels), changed)
 
 
-def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, options: RunOptions) -> Outcome:
+def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, options: PictureOptions) -> Outcome:
     """Encode and store one result, its before/after picture first: a target that exists is complete."""
     picture, changed = cleaned
     notices = picture.notices
@@ -223,7 +158,7 @@ def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, op
         data, more = encode(picture, image_format, options.save)
         notices += more
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        todo = [job.target, job.compare] if options.overwrite else undone(job)
+        todo = [job.target, job.compare] if options.overwrite else outdated(job)
         if job.compare in todo and job.compare is not None and before is not None:
             write_whole(job.compare, side_by_side(before, picture))
         if job.target in todo:
@@ -262,23 +197,6 @@ def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:
         raise ImageReadError(str(job.source), why, "Run the same command again when nothing writes to it any more.")
 
 
-def write_error(target: Path, error: OSError) -> ImageWriteError:
-    """What the system said about a file that could not be stored, with what to do about it."""
-    steps = {
-        errno.ENOSPC: "Free some space, or choose an output folder on another disk.",
-        errno.EDQUOT: "Free some space, or choose an output folder on another disk.",
-        errno.EACCES: "Choose an output folder that you may write to.",
-        errno.EPERM: "Choose an output folder that you may write to.",
-        errno.EROFS: "Choose an output folder that you may write to.",
-        errno.ENAMETOOLONG: "Choose a shorter name.",
-        errno.EISDIR: "Choose another name: a folder has this one.",
-        errno.ENOTDIR: "Choose another folder: a file has this name.",
-        errno.EEXIST: "Choose another folder: a file has this name.",
-    }
-    step = steps.get(error.errno or 0, "Check the output folder and its disk.")
-    return ImageWriteError(str(target), f"it cannot be written ({error.strerror or error})", step)
-
-
 def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
     """The first outcome, waited for, or none if its making was cancelled; it leaves the queue only then."""
     first = going[0]
@@ -294,12 +212,3 @@ def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
 
 def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
     return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices)
-
-
-def error_of(job: Job, error: DpenetError) -> DpenetError:
-    """The same error, naming the input: whatever failed, it is this input's failure."""
-    if str(job.source) in error.what:
-        return error
-    error = copy.copy(error)
-    error.what = f"{job.source}: {error.what}"
-    return error

@@ -94,7 +94,7 @@ def plan_videos(
         inputs: paths and glob patterns.
         output: file or folder, or None.
         preview: plan previews: ``a-preview.mp4`` for ``a.mp4``, unless `output` says otherwise.
-        overwrite: previews may replace files; results do so by their date (`jobs.undone`).
+        overwrite: previews may replace files; results do so by their date (`outcomes.outdated`).
 
     Raises:
         InputError: two inputs would write one output, an output would replace an input, or a preview another file.

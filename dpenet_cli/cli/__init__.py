@@ -2,14 +2,15 @@
 
 The files in reading order; each imports only from those above it:
 
-    console         progress, notices, failures, summary, JSON lines, exit codes
+    console         exit codes, errors, notes, lines for programs
+    batch_report    how a batch goes: progress, notices, summary, JSON lines
     shared_options  options that several subcommands have
     tables          scores as tables
     timing          what `dpenet benchmark --speed` does
     pipe            one picture through a pipe
     derain          `dpenet derain`
-    video_batch     what `dpenet video` does with its inputs
     video           `dpenet video`
+    scoring         what `dpenet benchmark` does with sets and methods
     benchmark       `dpenet benchmark`
     train           `dpenet train`
     export          `dpenet export`

@@ -1,27 +1,15 @@
 """``dpenet benchmark``: scores on test sets, under a named protocol, with the protocol beside every number."""
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dpenet_cli.cli.console import Exit, end_on_signals, one_line, print_error
-from dpenet_cli.errors import ImageWriteError, OptionError
-from dpenet_cli.evaluation import metrics
-from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, OnScored, ScoredImages, score_sets
-from dpenet_cli.evaluation.html_report import ShownImages, build_page
-from dpenet_cli.evaluation.pair_sets import PairSet, folder_set, named_set, short_name
-from dpenet_cli.evaluation.reported_scores import reported_on
-from dpenet_cli.evaluation.result_files import RestoredPictures, to_csv, write_file
+from dpenet_cli.cli.console import end_on_signals
+from dpenet_cli.errors import OptionError
 from dpenet_cli.evaluation.test_sets import ALIASES, BENCHMARK_SETS, DEMO, find_test_set
-from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
-from dpenet_cli.system.outputs import Output, check_outputs
+from dpenet_cli.options import DEFAULT_WEIGHTS, PROTOCOL, EngineOptions, Precision, Protocol
 
 _WHAT, _HOW, _OUT = "What is scored", "How", "What comes out"
 """The panels of the help."""
@@ -113,13 +101,13 @@ def benchmark(
         ),
     ] = None,
     protocol: Annotated[
-        metrics.Protocol,
+        Protocol,
         typer.Option(
             help="y-uint8: rounded BT.601 luma, as Restormer's and MPRNet's scripts. y-float: not rounded. "
             "rgb: all three channels.",
             rich_help_panel=_HOW,
         ),
-    ] = metrics.PROTOCOL,
+    ] = PROTOCOL,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.", rich_help_panel=_HOW)
     ] = EngineOptions.device,
@@ -179,34 +167,13 @@ def benchmark(
     if photo or film or size:
         raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
     _check_sources(dataset, rainy, target, results, weights)
-    console = Console(stderr=True, highlight=False)
-    try:
-        sets = _open_sets(dataset or [], data_root, rainy or results, target, partial=allow_partial)
-        restored = RestoredPictures(save) if save else None
-        outputs = [Output(path, name) for path, name in ((csv, "--csv"), (report, "--report")) if path]
-        _check_outputs(outputs, restored, sets, results, names, overwrite=overwrite)
-        if results is not None:
-            methods = [Method(short_name(results))]
-        else:
-            from dpenet_cli.evaluation.methods import load_methods
+    from dpenet_cli.cli.scoring import Scoring, score_and_show
 
-            methods = load_methods(names, EngineOptions(device, precision, threads=threads))
-        shown = ShownImages() if report else None
-        callbacks = [callback for callback in (restored, shown) if callback is not None]
-        found = _score(sets, methods, protocol, callbacks, console)
-        description = methods[0].description
-        _show(found, description, precision, as_json=as_json)
-        if csv:
-            write_file(csv, to_csv(found, precision.value))
-        if report and shown:
-            write_file(report, build_page(found, shown.by_set_and_method, description).encode())
-    except ImageWriteError as error:
-        print_error(error, console)
-        raise typer.Exit(Exit.SOME_FAILED) from None
-    except KeyboardInterrupt:
-        console.print("interrupted: nothing is reported", style="bold")
-        raise typer.Exit(Exit.INTERRUPTED) from None
-    return None
+    engine = EngineOptions(device, precision, threads=threads)
+    wanted = Scoring(
+        tuple(dataset or ()), data_root, rainy, target, results, names, engine, protocol, partial=allow_partial
+    )
+    raise typer.Exit(score_and_show(wanted, save=save, csv=csv, report=report, overwrite=overwrite, as_json=as_json))
 
 
 def _check_speed(
@@ -239,93 +206,3 @@ def _check_sources(
         raise OptionError("--target", why, "Leave it out." if dataset else "Give --target DIR.")
     if results and weights:
         raise OptionError("--weights", "--results are pictures that are there already", "Leave one of them out.")
-
-
-def _open_sets(
-    names: Sequence[str], data_root: Path | None, rainy: Path | None, target: Path | None, *, partial: bool
-) -> list[PairSet]:
-    if rainy and target:
-        return [folder_set(rainy, target, partial=partial)]
-    sets = [named_set(name, data_root, partial=partial) for name in names]
-    return list({each.name: each for each in sets}.values())  # test100 and rain800 are one
-
-
-def _check_outputs(
-    outputs: Sequence[Output],
-    restored: RestoredPictures | None,
-    sets: Sequence[PairSet],
-    results: Path | None,
-    weights: Sequence[str],
-    *,
-    overwrite: bool,
-) -> None:
-    """Look at all that will be written before the first picture is scored."""
-    inputs = [path for each in sets for path in each.files]
-    if results is not None:
-        methods = [short_name(results)]
-    else:
-        from dpenet_cli.evaluation.methods import method_names
-        from dpenet_cli.network.checkpoints import find_weights
-
-        methods = list(method_names(weights))
-        inputs += [find_weights(name) for name in weights]
-    pictures = [
-        Output(restored.path(each.name, method, pair.name), f"{pair.name} of {each.name} by {method}")
-        for each in sets
-        for method in methods
-        for pair in each.pairs
-        if restored is not None
-    ]
-    check_outputs([*outputs, *pictures], inputs, overwrite=overwrite)
-
-
-def _score(
-    sets: Sequence[PairSet],
-    methods: Sequence[Method],
-    protocol: metrics.Protocol,
-    on_scored: Sequence[OnScored],
-    console: Console,
-) -> list[BenchmarkResult]:
-    with _ScoringProgress(console) as progress:
-        on_scored = [*on_scored, progress.advance]
-        return score_sets(sets, methods, protocol, on_start=progress.start, on_scored=on_scored)
-
-
-class _ScoringProgress:
-    """For each set that a method is scored on, a bar on a terminal and a line elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._console = console
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", visible=False)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def start(self, test_set: PairSet, method: Method) -> None:
-        title = "scoring" if method.clean is None else one_line(f"{method.name} on {test_set.name}")
-        if not self._console.is_terminal:
-            self._console.print(f"{title}: {len(test_set.pairs)} pictures", soft_wrap=True)
-        self._bar.reset(self._task, description=title, total=len(test_set.pairs), visible=True)
-
-    def advance(self, test_set: PairSet, method: Method, images: ScoredImages) -> None:  # noqa: ARG002 - a callback
-        self._bar.advance(self._task)
-
-
-def _show(results: Sequence[BenchmarkResult], description: str, precision: Precision, *, as_json: bool) -> None:
-    if as_json:
-        names = dict.fromkeys(result.test_set.name for result in results)
-        reported = [dataclasses.asdict(score) for name in names for score in reported_on(name)]
-        fields = {"how": description, "precision": precision.value, "results": [each.to_json() for each in results]}
-        typer.echo(json.dumps(fields | {"literature": reported}, allow_nan=False))
-    else:
-        from dpenet_cli.cli.tables import print_scores
-
-        print_scores(results, description)

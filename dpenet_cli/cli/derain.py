@@ -1,17 +1,15 @@
 """``dpenet derain``: pictures in, clean pictures out."""
 
 import contextlib
-import os
 from collections.abc import Generator
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dpenet_cli.batch.pictures import Outcome, RunOptions, Status, is_done, run
+from dpenet_cli.batch.outcomes import Outcome, Status, is_done
 from dpenet_cli.batch.planning import Plan, plan_pictures
-from dpenet_cli.cli.console import BatchReport, Exit, end_on_signals
+from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.console import Exit, end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
 from dpenet_cli.cli.shared_options import (
     FILES,
@@ -33,11 +31,8 @@ from dpenet_cli.cli.shared_options import (
     parse_tile,
 )
 from dpenet_cli.errors import InputError, OptionError
-from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, SaveOptions
+from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, PictureOptions, SaveOptions
 from dpenet_cli.system.atomic import remove_leftovers
-
-if TYPE_CHECKING:
-    from dpenet_cli.inference.multi_gpu import Engine
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
@@ -133,7 +128,7 @@ def derain(
     """
     chosen = choose_weights(weights, fast=fast)
     engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend)
-    options = RunOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
+    options = PictureOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
     verbosity = int(verbose) - int(quiet)
     end_on_signals()
     if PIPE in inputs or output == PIPE:
@@ -141,35 +136,34 @@ def derain(
             raise OptionError(PIPE, "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
         if len(inputs) != 1:
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
-        load = partial(_load, chosen, engine)
-        raise typer.Exit(derain_pipe(inputs[0], output, chosen, load, options, quiet=quiet))
-    batch = plan_pictures(inputs, output, image_format, compare=compare)
-    with BatchReport(len(batch.jobs) + len(batch.bad), as_json=as_json, verbosity=verbosity) as report:
-        if dry_run:
-            raise typer.Exit(_tell_plan(batch, report, options))
-        code = _derain_batch(batch, report, chosen, engine, options)
+        raise typer.Exit(derain_pipe(inputs[0], output, chosen, engine, options, quiet=quiet))
+    plan = plan_pictures(inputs, output, image_format, compare=compare)
+    with BatchReport(len(plan.jobs) + len(plan.bad), as_json=as_json, verbosity=verbosity) as report:
+        code = _tell_plan(plan, report, options) if dry_run else _clean(plan, report, chosen, engine, options)
     raise typer.Exit(code)
 
 
-def _derain_batch(batch: Plan, report: BatchReport, weights: str, engine: EngineOptions, options: RunOptions) -> Exit:
-    """Run the whole batch; what an interrupt leaves undone is told."""
+def _clean(plan: Plan, report: BatchReport, weights: str, engine: EngineOptions, options: PictureOptions) -> Exit:
+    """Clean every picture; what an interrupt leaves undone is told."""
     description = ""
     outcomes: Generator[Outcome] | None = None
     try:
-        _tell_beginning(batch, report)
-        for folder in {job.target.parent for job in batch.jobs}:
+        report.begin(plan)
+        for folder in {job.target.parent for job in plan.jobs}:
             remove_leftovers(folder)
-        todo = [job for job in batch.jobs if options.overwrite or not is_done(job)]
-        if todo:
-            derainer = _load(weights, engine)
-            options = replace(options, workers=_workers(derainer), at_once=derainer.at_once)
+        if all(is_done(job) for job in plan.jobs) and not options.overwrite:  # torch is not worth waiting for
+            outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in plan.jobs)
+        else:
+            from dpenet_cli.batch.pictures import run, suited_to
+            from dpenet_cli.inference.multi_gpu import load_engine
+            from dpenet_cli.inference.select import hint
+
+            derainer = load_engine(weights, engine)
             description = derainer.description
             report.detail(f"{weights} on {description}")
-            report.advice(_hint(engine))
+            report.advice(hint(engine))
             progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
-            outcomes = run(batch.jobs, lambda rainy: derainer(rainy, progress), options)
-        else:  # nothing to clean: torch is not worth waiting for
-            outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in batch.jobs)
+            outcomes = run(plan.jobs, lambda rainy: derainer(rainy, progress), suited_to(derainer, options))
         for outcome in outcomes:
             report.outcome(outcome)
     except KeyboardInterrupt as interrupt:
@@ -187,33 +181,9 @@ def _tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: Key
             report.outcome(outcome)
 
 
-def _load(weights: str, options: EngineOptions) -> "Engine":
-    from dpenet_cli.inference.multi_gpu import load_engine
-
-    return load_engine(weights, options)
-
-
-def _hint(engine: EngineOptions) -> str:
-    from dpenet_cli.inference.select import hint
-
-    return hint(engine)
-
-
-def _workers(derainer: "Engine") -> int:
-    """How many pictures are decoded, and encoded, at a time; on a CPU the network needs the cores itself."""
-    return min(os.cpu_count() or 1, 8 * derainer.at_once) if derainer.on_gpu else 1
-
-
-def _tell_beginning(batch: Plan, report: BatchReport) -> None:
-    for notice in batch.notices:
-        report.note(notice)
-    for bad in batch.bad:
-        report.outcome(Outcome(bad.source, None, Status.FAILED, bad.error))
-
-
-def _tell_plan(batch: Plan, report: BatchReport, options: RunOptions) -> Exit:
-    _tell_beginning(batch, report)
-    for job in batch.jobs:
+def _tell_plan(plan: Plan, report: BatchReport, options: PictureOptions) -> Exit:
+    report.begin(plan)
+    for job in plan.jobs:
         status = Status.SKIPPED if is_done(job) and not options.overwrite else Status.PLANNED
         report.outcome(Outcome(str(job.source), str(job.target), status), plainly=True)
     return report.finish()

@@ -207,7 +207,8 @@ def _weights() -> Facts:
 
 
 def _data() -> Facts:
-    from dpenet_cli.evaluation.test_sets import BENCHMARK_SETS, data_roots, open_test_set
+    from dpenet_cli.evaluation.set_folders import data_roots, open_test_set
+    from dpenet_cli.evaluation.test_sets import BENCHMARK_SETS
 
     try:
         roots = data_roots()

@@ -4,24 +4,22 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from dpenet_cli.batch.pictures import RunOptions, write_error
+from dpenet_cli.batch.outcomes import write_error
 from dpenet_cli.batch.planning import check_name
 from dpenet_cli.cli.console import Exit, print_error, print_note
 from dpenet_cli.errors import DpenetError, InputError
+from dpenet_cli.options import EngineOptions, PictureOptions
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.outputs import Output, check_outputs
-
-if TYPE_CHECKING:
-    from dpenet_cli.inference.multi_gpu import Engine
 
 PIPE = "-"
 """The name of standard input and standard output."""
 
 
 def derain_pipe(
-    source: str, output: str | None, weights: str, load: "Callable[[], Engine]", options: RunOptions, *, quiet: bool
+    source: str, output: str | None, weights: str, engine: EngineOptions, options: PictureOptions, *, quiet: bool
 ) -> Exit:
     """Clean one picture from stdin or a file, to stdout or a file.
 
@@ -29,7 +27,7 @@ def derain_pipe(
         source: a path, or `PIPE`.
         output: a path, or `PIPE`, which is the default.
         weights: their name or path, which the output must not replace.
-        load: makes the engine.
+        engine: how the network is run.
         options: how the result is written.
         quiet: leave out the notices.
 
@@ -39,7 +37,9 @@ def derain_pipe(
     """
     target = None if output in (None, PIPE) else Path(str(output))
     _check_ends(source, target, weights, options)
-    derainer = load()
+    from dpenet_cli.inference.multi_gpu import load_engine
+
+    derainer = load_engine(weights, engine)
     try:
         data, notices = _cleaned(source, target, derainer, options)
         _store(data, target)
@@ -52,7 +52,7 @@ def derain_pipe(
     return Exit.OK
 
 
-def _check_ends(source: str, target: Path | None, weights: str, options: RunOptions) -> None:
+def _check_ends(source: str, target: Path | None, weights: str, options: PictureOptions) -> None:
     if source == PIPE and sys.stdin is None:
         raise InputError(PIPE, "standard input is closed", "Send a picture: dpenet derain - < a.jpg > b.jpg")
     if target is None:
@@ -71,7 +71,7 @@ def _check_ends(source: str, target: Path | None, weights: str, options: RunOpti
 
 
 def _cleaned(
-    source: str, target: Path | None, derainer: "Engine", options: RunOptions
+    source: str, target: Path | None, clean: Callable[[Any], Any], options: PictureOptions
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the cleaned picture, and what its owner should know."""
     from dpenet_cli.images.formats import format_for
@@ -82,7 +82,7 @@ def _cleaned(
     rainy = sys.stdin.buffer if source == PIPE else Path(source)
     picture = read(rainy, max_pixels=options.max_pixels)
     image_format = options.image_format or (target and format_for(target)) or picture.format
-    data, notices = encode(with_pixels(picture, derainer(picture.pixels)), image_format, options.save)
+    data, notices = encode(with_pixels(picture, clean(picture.pixels)), image_format, options.save)
     return data, tuple(dict.fromkeys(picture.notices + notices))
 
 

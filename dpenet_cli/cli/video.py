@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dpenet_cli.batch.planning import plan_videos
-from dpenet_cli.cli.console import BatchReport, end_on_signals
+from dpenet_cli.batch.planning import Plan, plan_videos
+from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.console import Exit, end_on_signals
 from dpenet_cli.cli.shared_options import (
     ENGINE,
     FILES,
@@ -28,7 +29,6 @@ from dpenet_cli.cli.shared_options import (
     choose_weights,
     parse_tile,
 )
-from dpenet_cli.cli.video_batch import VideoBatch
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoOptions
 
@@ -209,8 +209,24 @@ def video(
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
-    batch = plan_videos(inputs, output, preview=options.preview is not None, overwrite=overwrite)
-    total = len(batch.jobs) + len(batch.bad)
+    plan = plan_videos(inputs, output, preview=options.preview is not None, overwrite=overwrite)
+    total = len(plan.jobs) + len(plan.bad)
     with BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos") as report:
-        code = VideoBatch(batch, report, options, engine, chosen).run(dry=dry_run)
+        code = _run(plan, report, options, engine, chosen, dry=dry_run)
     raise typer.Exit(code)
+
+
+def _run(
+    plan: Plan, report: BatchReport, options: VideoOptions, engine: EngineOptions, weights: str, *, dry: bool
+) -> Exit:
+    """Clean every video, or only tell what would be done; tell the exit code."""
+    from dpenet_cli.batch.videos import VideoBatch
+
+    videos = VideoBatch(options, engine, weights, report)
+    report.begin(plan)
+    try:
+        for outcome in videos.run(plan, dry=dry):
+            report.outcome(outcome, plainly=dry)
+    except KeyboardInterrupt:
+        return report.finish(description=videos.description, interrupted=True)
+    return report.finish(description=videos.description)

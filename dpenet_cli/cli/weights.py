@@ -15,8 +15,8 @@ from rich.table import Column, Table
 
 from dpenet_cli.cli.console import Exit, one_line, print_error, print_note, table_console
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
-from dpenet_cli.evaluation.metrics import PROTOCOL
 from dpenet_cli.network.pretrained import FILE_BYTES, PRETRAINED, TERMS, PretrainedWeights, check, find_pretrained, pull
+from dpenet_cli.options import PROTOCOL
 from dpenet_cli.system.outputs import Output, check_outputs
 from dpenet_cli.system.user_dirs import cache_folder
 

@@ -4,7 +4,8 @@ The files in reading order; each imports only from those above it:
 
     metrics          PSNR and SSIM under named protocols
     datasets         paired sets and their layouts
-    test_sets        the test sets of the field: facts, and where they lie
+    test_sets        the test sets of the field: facts alone
+    set_folders      where they lie on this machine
     leakage          backgrounds that two sets share
     demo             pairs made on the spot
     reported_scores  what other methods reported

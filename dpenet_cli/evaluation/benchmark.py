@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from dpenet_cli.arrays import Pixels8
-from dpenet_cli.evaluation.metrics import MeanScore, Protocol, Score, mean_score, score
+from dpenet_cli.evaluation.metrics import MeanScore, Score, mean_score, score
 from dpenet_cli.evaluation.pair_sets import PairSet
+from dpenet_cli.options import Protocol
 
 
 class NetworkCost(NamedTuple):

@@ -25,7 +25,15 @@ from dpenet_cli.evaluation.speed import REFERENCE, Size, reference_method
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
 from dpenet_cli.inference.derainer import Derainer
-from dpenet_cli.options import EngineOptions, ImageFormat, SaveOptions, VideoCodec, VideoOptions, check_types
+from dpenet_cli.options import (
+    EngineOptions,
+    ImageFormat,
+    PictureOptions,
+    SaveOptions,
+    VideoCodec,
+    VideoOptions,
+    check_types,
+)
 from dpenet_cli.system.cores import usable_cores
 from dpenet_cli.system.devices import resolve_device
 from dpenet_cli.system.memory import peak_bytes, reset_peak
@@ -223,7 +231,7 @@ def _time_derain(options: EndToEndOptions, sources: list[Path], reference_second
     reset_peak(resolve_device(options.engine.device))
     stopwatch = _Stopwatch()
     jobs = [Job(source, source.with_name(f"clean-{source.name}"), None) for source in sources]
-    outcomes = list(pictures.run(jobs, engine, pictures.RunOptions()))
+    outcomes = list(pictures.run(jobs, engine, PictureOptions()))
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error

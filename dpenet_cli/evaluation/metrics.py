@@ -11,23 +11,12 @@ full-range luma, which is why the protocol is named with every number.
 
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Protocol(StrEnum):
-    """What is compared; the module's docstring defines each."""
-
-    Y_UINT8 = "y-uint8"
-    Y_FLOAT = "y-float"
-    RGB = "rgb"
-
-
-PROTOCOL = Protocol.Y_UINT8
-"""The protocol unless another is named, in training and in the benchmark."""
+from dpenet_cli.options import PROTOCOL, Protocol
 
 MIN_SIDE = 11
 """Shortest side of a picture that can be scored, in pixels: SSIM's window."""

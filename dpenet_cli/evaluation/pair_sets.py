@@ -12,7 +12,8 @@ from dpenet_cli.errors import DatasetError
 from dpenet_cli.evaluation.datasets import Dataset, Pair, below, pair_folders, read_picture
 from dpenet_cli.evaluation.demo import demo_names, demo_pair
 from dpenet_cli.evaluation.metrics import MIN_SIDE
-from dpenet_cli.evaluation.test_sets import DEMO, find_test_set, open_test_set
+from dpenet_cli.evaluation.set_folders import open_test_set
+from dpenet_cli.evaluation.test_sets import DEMO, find_test_set
 
 _NAMED = 5
 """Number of pairs that an error names of those that cannot be scored."""

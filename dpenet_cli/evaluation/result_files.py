@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dpenet_cli.batch.pictures import write_error
+from dpenet_cli.batch.outcomes import write_error
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, ScoredImages
 from dpenet_cli.evaluation.pair_sets import PairSet
 from dpenet_cli.system.atomic import write_whole

@@ -26,7 +26,7 @@ class Output(NamedTuple):
     Attributes:
         path: where.
         writer: what is written to it, as the user named it: an input, an option.
-        redone: it may be there already; whoever writes it goes by its date (`jobs.undone`).
+        redone: it may be there already; whoever writes it goes by its date (`outcomes.outdated`).
     """
 
     path: Path

@@ -16,10 +16,9 @@ from torch import nn
 
 from dpenet_cli import __version__
 from dpenet_cli.errors import TrainingError
-from dpenet_cli.evaluation.metrics import PROTOCOL
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENet
-from dpenet_cli.options import Precision
+from dpenet_cli.options import PROTOCOL, Precision
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.devices import cpu_has_bf16
 from dpenet_cli.system.user_dirs import keep_compilers_tidy

@@ -16,11 +16,11 @@ from conftest import command, dpenet, lively_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dpenet_cli.video.video_task
+from dpenet_cli.batch import videos
 from dpenet_cli.batch.planning import Plan
-from dpenet_cli.cli.console import BatchReport, Exit
+from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.console import Exit
 from dpenet_cli.cli.video import _seconds
-from dpenet_cli.cli.video_batch import VideoBatch
 from dpenet_cli.errors import OptionError
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENetConfig
@@ -289,11 +289,12 @@ def test_a_video_that_memory_does_not_hold_is_told_and_the_others_go_on(tmp_path
     def full(job, options):
         raise MemoryError
 
-    monkeypatch.setattr(dpenet_cli.video.video_task, "prepare", full)
+    monkeypatch.setattr(videos, "prepare", full)
     jobs = [Job(tmp_path / f"{name}.mp4", tmp_path / f"{name}-derained.mp4") for name in "ab"]
     report = BatchReport(2, noun="videos")
-    code = VideoBatch(Plan(jobs), report, VideoOptions(), EngineOptions(), "general").run(dry=False)
-    assert code is Exit.SOME_FAILED
+    for outcome in videos.VideoBatch(VideoOptions(), EngineOptions(), "general", report).run(Plan(jobs), dry=False):
+        report.outcome(outcome)
+    assert report.finish() is Exit.SOME_FAILED
     told = " ".join(capsys.readouterr().err.split())
     assert told.count("memory ran out") == 2
     assert "2 failed" in told

@@ -23,10 +23,11 @@ from PIL import Image
 from preloaded import Command
 
 from dpenet_cli.batch import pictures
-from dpenet_cli.batch.pictures import RunOptions, Status, is_done, run
+from dpenet_cli.batch.outcomes import Status, is_done
+from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import VideoReadError, VideoWriteError
-from dpenet_cli.options import VideoOptions
+from dpenet_cli.options import PictureOptions, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import estimate
@@ -208,7 +209,7 @@ def cleaned(photos: Path, network: Callable[[Path], None]) -> list:
         network(photos / "0.png")
         return pixels
 
-    return list(run(batch.jobs, clean, RunOptions()))
+    return list(run(batch.jobs, clean, PictureOptions()))
 
 
 def test_a_picture_that_is_removed_while_it_is_cleaned(photos):
@@ -229,7 +230,7 @@ def test_a_picture_that_is_replaced_while_it_is_cleaned_is_told_and_redone(photo
     assert outcome.status is Status.FAILED
     assert "replaced or changed" in outcome.error.why
     assert not is_done(Job(photos / "0.png", Path(outcome.target)))
-    (again,) = run([Job(photos / "0.png", Path(outcome.target))], lambda pixels: pixels, RunOptions())
+    (again,) = run([Job(photos / "0.png", Path(outcome.target))], lambda pixels: pixels, PictureOptions())
     assert again.status is Status.DONE
     assert np.array_equal(np.asarray(Image.open(outcome.target)), np.asarray(Image.open(photos / "1.png")))
 
@@ -296,7 +297,7 @@ def test_an_output_folder_that_is_removed_on_the_way(photos, film, tmp_path):
             (tmp_path / "out").rename(tmp_path / "elsewhere")  # at once, whatever is being written
         return pixels
 
-    outcomes = list(run(jobs, clean, RunOptions()))
+    outcomes = list(run(jobs, clean, PictureOptions()))
     assert (tmp_path / "out/3.png").exists()
     assert {outcome.status for outcome in outcomes} <= {Status.DONE, Status.FAILED}
 
@@ -445,7 +446,7 @@ def test_an_interrupt_still_tells_what_was_being_written(photos, tmp_path, monke
                 raise KeyboardInterrupt
         return pixels
 
-    outcomes = run(plan_pictures([str(photos)], tmp_path / "out").jobs, clean, RunOptions())
+    outcomes = run(plan_pictures([str(photos)], tmp_path / "out").jobs, clean, PictureOptions())
     told = []
 
     def tell() -> None:

@@ -13,11 +13,13 @@ from dpenet_cli.errors import DatasetError
 from dpenet_cli.evaluation.benchmark import BestAndWorst, Method, score_set, score_sets
 from dpenet_cli.evaluation.demo import demo_names, demo_pair
 from dpenet_cli.evaluation.methods import method_names, network_cost
-from dpenet_cli.evaluation.metrics import Protocol, score
+from dpenet_cli.evaluation.metrics import score
 from dpenet_cli.evaluation.pair_sets import demo_set, folder_set, named_set
 from dpenet_cli.evaluation.reported_scores import reported_on
-from dpenet_cli.evaluation.test_sets import BENCHMARK_SETS, data_roots, find_test_set
+from dpenet_cli.evaluation.set_folders import data_roots
+from dpenet_cli.evaluation.test_sets import BENCHMARK_SETS, find_test_set
 from dpenet_cli.network.model import DPENet, DPENetConfig
+from dpenet_cli.options import Protocol
 
 DATA = os.environ.get("DPENET_TEST_DATA")
 

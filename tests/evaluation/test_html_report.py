@@ -12,9 +12,9 @@ from conftest import dpenet, make_set, textured
 
 from dpenet_cli.evaluation.benchmark import Method, score_sets
 from dpenet_cli.evaluation.html_report import ShownImages, build_page
-from dpenet_cli.evaluation.metrics import PROTOCOL
 from dpenet_cli.evaluation.pair_sets import BenchmarkPair, PairSet
 from dpenet_cli.evaluation.strip_plot import Row, strip_plot
+from dpenet_cli.options import PROTOCOL
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""

@@ -12,9 +12,10 @@ from torch.nn.functional import conv2d, relu
 
 from dpenet_cli import EngineOptions, Precision, load
 from dpenet_cli.evaluation import metrics
-from dpenet_cli.evaluation.metrics import PROTOCOL, Protocol, Score, limited_range_luma, mean_score, score
+from dpenet_cli.evaluation.metrics import Score, limited_range_luma, mean_score, score
 from dpenet_cli.network.checkpoints import load_model
 from dpenet_cli.network.model import WHOLE
+from dpenet_cli.options import PROTOCOL, Protocol
 from dpenet_cli.system.devices import cpu_has_bf16
 
 

@@ -17,7 +17,8 @@ from tiles import FixedTiles, untiled
 
 import dpenet_cli
 from dpenet_cli import EngineOptions, Precision
-from dpenet_cli.batch.pictures import RunOptions, Status, run
+from dpenet_cli.batch.outcomes import Status
+from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import DeviceError, ImageError, WeightsError
 from dpenet_cli.inference import derainer, multi_gpu
@@ -27,6 +28,7 @@ from dpenet_cli.inference.row_streaming import RowStream
 from dpenet_cli.inference.tiling import plan
 from dpenet_cli.inference.torch import TorchBackend
 from dpenet_cli.network.model import DPENetConfig
+from dpenet_cli.options import PictureOptions
 
 MODEL = lively_model(DPENetConfig(channels=4, n_ddrb=2, n_erpab=1))
 DEEP = lively_model(DPENetConfig(channels=3))  # the paper's depth, so its 181 pixels
@@ -292,7 +294,7 @@ def test_few_calls_lie_between_a_job_and_a_convolution(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda *call: stacks.append(package_frames()) or forward(*call))
     Image.fromarray(picture(20, 30)).save(tmp_path / "rainy.png")
     engine = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
-    (outcome,) = run(plan_pictures([str(tmp_path / "rainy.png")]).jobs, engine, RunOptions())
+    (outcome,) = run(plan_pictures([str(tmp_path / "rainy.png")]).jobs, engine, PictureOptions())
     assert outcome.status is Status.DONE
     assert stacks[0][0] == "run"
     assert len(stacks[0]) <= 9, stacks[0]

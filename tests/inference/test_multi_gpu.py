@@ -13,7 +13,8 @@ from PIL import Image
 from queues import InBatches
 
 from dpenet_cli import EngineOptions, Precision, load
-from dpenet_cli.batch.pictures import RunOptions, Status, run
+from dpenet_cli.batch.outcomes import Status
+from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import DeviceError, ImageError, OptionError
 from dpenet_cli.inference import multi_gpu, select
@@ -22,6 +23,7 @@ from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.frame_batches import IN_FLIGHT
 from dpenet_cli.inference.multi_gpu import MultiGPUDerainer, load_engine
 from dpenet_cli.inference.torch import TorchBackend
+from dpenet_cli.options import PictureOptions
 from dpenet_cli.system.devices import resolve_devices
 
 DEVICES = 3
@@ -58,7 +60,7 @@ def photos(tmp_path):
 
 def cleaned(photos, engine):
     jobs = plan_pictures([str(photos)]).jobs
-    outcomes = list(run(jobs, engine, RunOptions(workers=4, at_once=engine.at_once)))
+    outcomes = list(run(jobs, engine, PictureOptions(workers=4, at_once=engine.at_once)))
     assert [outcome.source for outcome in outcomes] == [str(job.source) for job in jobs]
     return outcomes
 
@@ -105,7 +107,7 @@ def test_an_interrupt_ends_what_is_in_the_network_and_tells_it(photos):
     jobs = plan_pictures([str(photos)]).jobs
     engine = MultiGPUDerainer([Inverting(lambda: time.sleep(0.05)) for _ in range(2)])
     before = threading.active_count()
-    outcomes = run(jobs, engine, RunOptions(workers=2, at_once=2))
+    outcomes = run(jobs, engine, PictureOptions(workers=2, at_once=2))
     told = [next(outcomes), outcomes.throw(KeyboardInterrupt())]
     with pytest.raises(KeyboardInterrupt):
         told.extend(outcomes)

@@ -1,0 +1,137 @@
+"""Many videos through one engine, one after the other; one bad video never stops the rest."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, is_done, write_error
+from dpenet_cli.batch.planning import Plan
+from dpenet_cli.errors import DpenetError, VideoReadError
+from dpenet_cli.inference.multi_gpu import Engine, load_engine
+from dpenet_cli.inference.select import hint
+from dpenet_cli.network.checkpoints import find_weights
+from dpenet_cli.options import EngineOptions, VideoOptions
+from dpenet_cli.system.outputs import Job
+from dpenet_cli.video.deraining import clean_video
+from dpenet_cli.video.estimate import Estimate, estimate
+from dpenet_cli.video.video_task import VideoTask, damage, prepare
+from dpenet_cli.video.work_folder import remove_stored_work
+
+
+class VideoBatch:
+    """Every video of a plan in turn, through one engine that is loaded when the first needs it.
+
+    Args:
+        options: how each is cleaned.
+        engine: how the network is run.
+        weights: their name or path.
+        report: told what goes on.
+    """
+
+    def __init__(self, options: VideoOptions, engine: EngineOptions, weights: str, report: Report) -> None:
+        self._options = options
+        self._engine_options = engine
+        self._weights = weights
+        self._report = report
+        self._engine: Engine | None = None
+        self._engine_identity = ""
+
+    @property
+    def description(self) -> str:
+        """Device and precision, for a person; empty before an engine was needed."""
+        return self._engine.description if self._engine else ""
+
+    def run(self, plan: Plan, *, dry: bool) -> Iterator[Outcome]:
+        """Clean every video, or only look at it and tell what would be done; yield one outcome each, in order.
+
+        Args:
+            plan: what to do.
+            dry: look and plan alone.
+        """
+        for job in plan.jobs:
+            yield self._one(job, dry=dry)
+
+    def _one(self, job: Job, *, dry: bool) -> Outcome:
+        """Clean one video; whatever is wrong with it is its own."""
+        source, target = str(job.source), str(job.target)
+        if not self._options.overwrite and self._options.preview is None and is_done(job):
+            if not dry:
+                remove_stored_work(job.target)
+            return Outcome(source, target, Status.SKIPPED)
+        started = time.perf_counter()
+        try:
+            self._report.stage("looking at every frame")
+            task = prepare(job, self._options)
+            self._tell(task)
+            if dry:
+                return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task))
+            engine = self._load()
+            expected = estimate(task, engine.stream, self._engine_identity)
+            self._report.note(f"{source}: {_outlook(task, expected)}")
+            notices = clean_video(task, engine.stream, self._engine_identity, self._frames_told(task.frames))
+            harm = damage(task)
+        except DpenetError as failure:
+            return Outcome(source, target, Status.FAILED, error_of(job, failure))
+        except OSError as failure:
+            return Outcome(source, target, Status.FAILED, error_of(job, write_error(job.target, failure)))
+        except MemoryError:
+            advice = "Close other programs, or set --tile to something small; the same command goes on from here."
+            return Outcome(source, target, Status.FAILED, VideoReadError(source, "memory ran out", advice))
+        notices = (*task.notices, *notices)
+        error = harm
+        if harm is not None and self._options.allow_damaged:
+            error, notices = None, (*notices, harm.why)
+        seconds = time.perf_counter() - started
+        return Outcome(source, target, Status.DONE, error, notices, _shown_size(task), seconds)
+
+    def _tell(self, task: VideoTask) -> None:
+        """What is decided, before the work starts."""
+        source, target = task.job.source, task.job.target
+        if source.suffix.lower() != target.suffix.lower():
+            self._report.note(f"{source}: the result is a {target.suffix} file")
+        for notice in task.notices:
+            self._report.note(f"{source}: {notice}")
+        for detail in task.details:
+            self._report.detail(f"{source}: {detail}")
+
+    def _load(self) -> Engine:
+        if self._engine is None:
+            self._engine = load_engine(self._weights, self._engine_options)
+            # Unfinished work goes on only with the same weights, kind of device, precision and strength.
+            content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
+            kind = "gpu" if self._engine.on_gpu else "cpu"
+            self._engine_identity = f"{content} {kind} {self.description} strength {self._engine_options.strength}"
+            self._report.detail(f"{self._weights} on {self.description}")
+            self._report.advice(hint(self._engine_options))
+        return self._engine
+
+    def _frames_told(self, total: int) -> Callable[[int], None]:
+        """What counts the frames that are done, and tells how many a second were cleaned by this run."""
+        first: tuple[float, int] | None = None
+
+        def tell(done: int) -> None:
+            nonlocal first
+            now = time.perf_counter()
+            first = first or (now, done)  # frames of an earlier run are done before the first call
+            began, before = first
+            self._report.frames(done, total, (done - before) / (now - began) if done > before else 0.0)
+
+        return tell
+
+
+def _outlook(task: VideoTask, expected: Estimate) -> str:
+    """What the work will take, before it starts."""
+    done = task.frames - expected.frames
+    frames = f"{task.frames} frames" + (f", {done} of them done" if done else "")
+    finish = time.strftime("%H:%M", time.localtime(time.time() + expected.seconds))
+    pace = f", {expected.seconds_per_frame:.2f} s each: done by about {finish}" if expected.frames else ""
+    needed, free = expected.bytes_needed / 1e6, expected.bytes_free / 1e9
+    return f"{frames}{pace}; needs up to {needed:.1f} MB of the {free:.1f} GB that are free"
+
+
+def _shown_size(task: VideoTask) -> tuple[int, int]:
+    """Width and height of the first stream as it is shown, in pixels."""
+    plan = task.plans[0]
+    width, height = plan.stream.width, plan.stream.height
+    return (height, width) if plan.orientation.sideways else (width, height)

@@ -1,0 +1,209 @@
+"""How a batch of pictures or videos goes: progress, notices, summary, JSON lines."""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from dpenet_cli.batch.outcomes import Outcome, Status
+from dpenet_cli.batch.planning import Plan
+from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_line, print_note
+from dpenet_cli.errors import DpenetError
+
+
+class _Rate(ProgressColumn):
+    """Pictures a minute, or seconds a picture when they are slow."""
+
+    def render(self, task: Task) -> Text:
+        """The text of the column."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:.1f} a second", style="progress.data.speed")
+
+
+class BatchReport:
+    """Tells how a batch goes, on stderr, and as JSON lines on stdout if asked; a context manager.
+
+    Args:
+        total: how many outcomes are to come.
+        as_json: write one JSON object a line to stdout: one for each input, then the summary.
+        verbosity: -1 errors alone, 0 normal, 1 everything.
+        noun: what the inputs are, in the plural.
+    """
+
+    def __init__(self, total: int, *, as_json: bool = False, verbosity: int = 0, noun: str = "pictures") -> None:
+        self._noun = noun
+        self._console = Console(stderr=True)
+        self._json = as_json
+        self._verbosity = verbosity
+        self._total = total
+        self._counts: Counter[Status] = Counter()
+        self._failures: list[DpenetError] = []
+        self._notices: dict[str, list[str]] = {}
+        self._told: set[str] = set()
+        self._started = time.perf_counter()
+        self._bar: Progress | None = None
+        if self._console.is_terminal and verbosity >= 0 and total:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[done]}/{task.total:.0f}"),
+                *([_Rate(), TimeRemainingColumn()] if noun == "pictures" else []),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("cleaning", total=total, done=0)
+        self._handler = _LogHandler(self)
+
+    def __enter__(self) -> Self:
+        logger = logging.getLogger("dpenet_cli")
+        logger.addHandler(self._handler)
+        logger.setLevel(logging.INFO if self._verbosity > 0 else logging.WARNING)
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        logging.getLogger("dpenet_cli").removeHandler(self._handler)
+
+    def begin(self, plan: Plan) -> None:
+        """Tell what the plan says before any work, and the inputs that failed already."""
+        for notice in plan.notices:
+            self.note(notice)
+        for bad in plan.bad:
+            self.outcome(Outcome(bad.source, None, Status.FAILED, bad.error))
+
+    def notices(self, notices: Iterable[str], source: str) -> None:
+        """What the user should know about one picture; told once at the end, however many pictures it is true of."""
+        for notice in notices:
+            self._notices.setdefault(notice, []).append(source)
+
+    def note(self, text: str) -> None:
+        """Something that the user should know at once."""
+        self._told.add(text)
+        if self._verbosity >= 0:
+            print_note(text, self._console)
+
+    def advice(self, text: str) -> None:
+        """Something that would help this person, if there is anything; a program that reads JSON is not told."""
+        if text and not self._json:
+            self.note(text)
+
+    def detail(self, text: str) -> None:
+        """Something for those who asked for everything."""
+        if self._verbosity > 0:
+            self._console.print(Text(one_line(text), style="dim"), soft_wrap=True)
+
+    def share(self, share: float) -> None:
+        """The share of the current picture that is done, 0..1."""
+        if self._bar:
+            self._bar.update(self._task, completed=sum(self._counts.values()) + share)
+
+    def frames(self, done: int, total: int, speed: float) -> None:
+        """How far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
+        self.share(done / total)
+        if done == total:
+            self.stage("cleaning: finishing")
+        elif speed:
+            left = duration((total - done) / speed)
+            self.stage(f"cleaning: frame {done} of {total}, {speed:.1f} fps, {left} left")
+
+    def stage(self, text: str) -> None:
+        """What is going on now, where nothing is counted."""
+        if self._bar:
+            self._bar.update(self._task, description=text)
+
+    def outcome(self, outcome: Outcome, *, plainly: bool = False) -> None:
+        """One input is settled; `plainly` prints its line whatever else is shown, on stdout."""
+        self._counts[outcome.status] += 1
+        if outcome.error is not None:
+            self._failures.append(outcome.error)
+        self.notices(outcome.notices, outcome.source)
+        if self._json:
+            self._print_json(_outcome_fields(outcome))
+        if self._bar:
+            done = sum(self._counts.values())
+            failed = self._counts[Status.FAILED]
+            description = f"cleaning ({failed} failed)" if failed else "cleaning"
+            self._bar.update(self._task, completed=done, done=done, description=description)
+        if self._json:
+            return
+        if plainly:
+            typer.echo(self._line(outcome))
+        elif self._verbosity > 0 or (self._verbosity == 0 and not self._bar):
+            self._console.print(Text(self._line(outcome)), soft_wrap=True)
+
+    def finish(self, *, description: str = "", interrupted: bool = False) -> Exit:
+        """Print the summary, with every failure and its reason; tell the exit code."""
+        seconds = time.perf_counter() - self._started
+        left = self._total - sum(self._counts.values())
+        if self._json:
+            counts = {status.value: self._counts[status] for status in Status}
+            fields = {"left": left, "interrupted": interrupted, "seconds": round(seconds, 3), "engine": description}
+            self._print_json({"summary": counts | fields})
+        if self._verbosity >= 0:
+            for notice, sources in self._notices.items():
+                if all(f"{source}: {notice}" in self._told for source in sources):
+                    continue
+                where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} {self._noun}"
+                print_note(f"{where}: {notice}", self._console)
+        for error in self._failures:
+            print_error(error, self._console)
+        if self._verbosity >= 0:
+            told = [f"{count} {status}" for status in Status if (count := self._counts[status])] or ["nothing done"]
+            line = f"{', '.join(told)} in {duration(seconds)}" + (f" on {description}" if description else "")
+            if interrupted:
+                line = f"interrupted: {line}, {left} left; the same command goes on from here"
+            self._console.print(Text(line, style="bold"), soft_wrap=True)
+        if interrupted:
+            return Exit.INTERRUPTED
+        return Exit.SOME_FAILED if self._failures else Exit.OK
+
+    def _line(self, outcome: Outcome) -> str:
+        number = sum(self._counts.values())
+        arrow = f" → {one_line(outcome.target)}" if outcome.target and outcome.status is not Status.FAILED else ""
+        time_taken = f" ({outcome.seconds:.1f} s)" if outcome.status is Status.DONE else ""
+        return f"[{number}/{self._total}] {outcome.status} {one_line(outcome.source)}{arrow}{time_taken}"
+
+    def _print_json(self, fields: dict[str, Any]) -> None:
+        print_line(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
+
+
+class _LogHandler(logging.Handler):
+    """Hands what the library logs to the report."""
+
+    def __init__(self, report: BatchReport) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record: warnings as notes, the rest as details."""
+        (self._report.note if record.levelno >= logging.WARNING else self._report.detail)(record.getMessage())
+
+
+def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error
+    width, height = outcome.size or (None, None)
+    return {
+        "input": outcome.source,
+        "output": outcome.target,
+        "status": outcome.status.value,
+        "width": width,
+        "height": height,
+        "seconds": round(outcome.seconds, 3),
+        "notices": list(outcome.notices),
+        "error": error and {"what": error.what, "why": error.why, "next_step": error.next_step},
+    }

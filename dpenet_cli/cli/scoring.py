@@ -1,0 +1,181 @@
+"""What ``dpenet benchmark`` does: sets opened, every method scored on each, tables, JSON and files."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dpenet_cli.cli.console import Exit, one_line, print_error
+from dpenet_cli.cli.tables import print_scores
+from dpenet_cli.errors import ImageWriteError
+from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, OnScored, ScoredImages, score_sets
+from dpenet_cli.evaluation.html_report import ShownImages, build_page
+from dpenet_cli.evaluation.methods import load_methods, method_names
+from dpenet_cli.evaluation.pair_sets import PairSet, folder_set, named_set, short_name
+from dpenet_cli.evaluation.reported_scores import reported_on
+from dpenet_cli.evaluation.result_files import RestoredPictures, to_csv, write_file
+from dpenet_cli.network.checkpoints import find_weights
+from dpenet_cli.options import EngineOptions, Precision, Protocol
+from dpenet_cli.system.outputs import Output, check_outputs
+
+
+class Scoring(NamedTuple):
+    """What is scored, and how.
+
+    Attributes:
+        dataset: names of test sets; empty where folders are given.
+        data_root: folder that they are searched in first, or None.
+        rainy: folder of rainy pictures, or None.
+        target: folder of their ground truths, or of those of `results`, or None.
+        results: folder of pictures that another method made, or None.
+        weights: names or paths of weights; not looked at where there are results.
+        engine: how the network is run.
+        protocol: what is compared.
+        partial: go on when pairs are missing.
+    """
+
+    dataset: tuple[str, ...]
+    data_root: Path | None
+    rainy: Path | None
+    target: Path | None
+    results: Path | None
+    weights: Sequence[str]
+    engine: EngineOptions
+    protocol: Protocol
+    partial: bool
+
+
+def score_and_show(
+    wanted: Scoring, *, save: Path | None, csv: Path | None, report: Path | None, overwrite: bool, as_json: bool
+) -> Exit:
+    """Score every method on every set, show what came out, and write the files that were asked for.
+
+    Args:
+        wanted: what is scored, and how.
+        save: folder for the restored pictures, or None.
+        csv: file for every picture's scores, or None.
+        report: file for the page, or None.
+        overwrite: replace files that exist.
+        as_json: print JSON instead of tables.
+
+    Raises:
+        DatasetError: a set is not there, or incomplete.
+        InputError: a file would replace another unasked.
+        WeightsError: weights are missing or unusable.
+    """
+    console = Console(stderr=True, highlight=False)
+    precision = wanted.engine.precision
+    try:
+        sets = _open_sets(wanted)
+        restored = RestoredPictures(save) if save else None
+        outputs = [Output(path, name) for path, name in ((csv, "--csv"), (report, "--report")) if path]
+        _check_outputs(outputs, restored, sets, wanted, overwrite=overwrite)
+        if wanted.results is not None:
+            methods = [Method(short_name(wanted.results))]
+        else:
+            methods = load_methods(wanted.weights, wanted.engine)
+        shown = ShownImages() if report else None
+        callbacks = [callback for callback in (restored, shown) if callback is not None]
+        found = _score(sets, methods, wanted.protocol, callbacks, console)
+        description = methods[0].description
+        _show(found, description, precision, as_json=as_json)
+        if csv:
+            write_file(csv, to_csv(found, precision.value))
+        if report and shown:
+            write_file(report, build_page(found, shown.by_set_and_method, description).encode())
+    except ImageWriteError as error:
+        print_error(error, console)
+        return Exit.SOME_FAILED
+    except KeyboardInterrupt:
+        console.print("interrupted: nothing is reported", style="bold")
+        return Exit.INTERRUPTED
+    return Exit.OK
+
+
+def _open_sets(wanted: Scoring) -> list[PairSet]:
+    pictures = wanted.rainy or wanted.results
+    if pictures and wanted.target:
+        return [folder_set(pictures, wanted.target, partial=wanted.partial)]
+    sets = [named_set(name, wanted.data_root, partial=wanted.partial) for name in wanted.dataset]
+    return list({each.name: each for each in sets}.values())  # test100 and rain800 are one
+
+
+def _check_outputs(
+    outputs: Sequence[Output],
+    restored: RestoredPictures | None,
+    sets: Sequence[PairSet],
+    wanted: Scoring,
+    *,
+    overwrite: bool,
+) -> None:
+    """Look at all that will be written before the first picture is scored."""
+    inputs = [path for each in sets for path in each.files]
+    if wanted.results is not None:
+        methods = [short_name(wanted.results)]
+    else:
+        methods = list(method_names(wanted.weights))
+        inputs += [find_weights(name) for name in wanted.weights]
+    pictures = [
+        Output(restored.path(each.name, method, pair.name), f"{pair.name} of {each.name} by {method}")
+        for each in sets
+        for method in methods
+        for pair in each.pairs
+        if restored is not None
+    ]
+    check_outputs([*outputs, *pictures], inputs, overwrite=overwrite)
+
+
+def _score(
+    sets: Sequence[PairSet],
+    methods: Sequence[Method],
+    protocol: Protocol,
+    on_scored: Sequence[OnScored],
+    console: Console,
+) -> list[BenchmarkResult]:
+    with _ScoringProgress(console) as progress:
+        on_scored = [*on_scored, progress.advance]
+        return score_sets(sets, methods, protocol, on_start=progress.start, on_scored=on_scored)
+
+
+class _ScoringProgress:
+    """For each set that a method is scored on, a bar on a terminal and a line elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console = console
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", visible=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, test_set: PairSet, method: Method) -> None:
+        title = "scoring" if method.clean is None else one_line(f"{method.name} on {test_set.name}")
+        if not self._console.is_terminal:
+            self._console.print(f"{title}: {len(test_set.pairs)} pictures", soft_wrap=True)
+        self._bar.reset(self._task, description=title, total=len(test_set.pairs), visible=True)
+
+    def advance(self, test_set: PairSet, method: Method, images: ScoredImages) -> None:  # noqa: ARG002 - a callback
+        self._bar.advance(self._task)
+
+
+def _show(results: Sequence[BenchmarkResult], description: str, precision: Precision, *, as_json: bool) -> None:
+    if as_json:
+        names = dict.fromkeys(result.test_set.name for result in results)
+        reported = [dataclasses.asdict(score) for name in names for score in reported_on(name)]
+        fields = {"how": description, "precision": precision.value, "results": [each.to_json() for each in results]}
+        typer.echo(json.dumps(fields | {"literature": reported}, allow_nan=False))
+    else:
+        print_scores(results, description)
