@@ -17,9 +17,21 @@ from dpenet_cli.options import Precision
 from dpenet_cli.system.user_dirs import cache_folder
 from dpenet_cli.training import events
 from dpenet_cli.training.events import Event, to_json
-from dpenet_cli.training.options import Recipe, TrainOptions
+from dpenet_cli.training.options import GENERAL_MIX, Recipe, TrainOptions
 
 _DATA, _HOW, _RUN, _MACHINE = "Data", "Recipe", "Run", "Machine"
+
+
+def _option(name: str, text: str, panel: str) -> Any:
+    """An option whose help ends with its default as the recipes have it: ``[128]``, ``[general: 32; paper: 18]``."""
+    general, paper = (
+        format(value, "g")
+        if isinstance(value := getattr(TrainOptions.for_recipe(recipe, ("any",)), name), float)
+        else value
+        for recipe in (Recipe.GENERAL, Recipe.PAPER)
+    )
+    default = general if general == paper else f"general: {general}; paper: {paper}"
+    return typer.Option(help=f"{text}  \\[{default}]", rich_help_panel=panel)  # help is markup: a bracket is escaped
 
 
 def train(
@@ -51,13 +63,13 @@ def train(
     mix: Annotated[
         str | None,
         typer.Option(
-            help="Weights of pairs and of drawn rains (pairs, thin, dense, noise, depth, heavy, dry), as in "
-            "pairs=0.3,thin=0.7.",
+            help=f"Weights of pairs and of drawn rains ({', '.join(GENERAL_MIX)}), as in pairs=0.3,thin=0.7.",
             rich_help_panel=_DATA,
         ),
     ] = None,
     validation: Annotated[
-        int | None, typer.Option(help="Backgrounds set aside to validate on.  \\[24]", rich_help_panel=_DATA)
+        int | None,
+        _option("validation", "Backgrounds set aside to validate on.", _DATA),
     ] = None,
     recipe: Annotated[
         Recipe,
@@ -65,22 +77,21 @@ def train(
     ] = Recipe.GENERAL,
     steps: Annotated[
         int | None,
-        typer.Option(help="Steps in all.  \\[general: 60000; paper: from its epochs]", rich_help_panel=_HOW),
+        _option("steps", "Steps in all; 0 for as many as --epochs make.", _HOW),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data.  \\[paper: 100]", rich_help_panel=_HOW)
+        int | None,
+        _option("epochs", "Passes over the data, where --steps is 0.", _HOW),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Crops a step, in each process.  \\[general: 32; paper: 18]", rich_help_panel=_HOW),
+        _option("batch", "Crops a step, in each process.", _HOW),
     ] = None,
-    crop: Annotated[int | None, typer.Option(help="Side of a crop in pixels.  \\[128]", rich_help_panel=_HOW)] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's highest rate.  \\[0.001]", rich_help_panel=_HOW)
-    ] = None,
+    crop: Annotated[int | None, _option("crop", "Side of a crop in pixels.", _HOW)] = None,
+    learning_rate: Annotated[float | None, _option("learning_rate", "Adam's highest rate.", _HOW)] = None,
     ema: Annotated[
         float | None,
-        typer.Option(help="Decay of the average of the weights, 0 for none.  \\[general: 0.999]", rich_help_panel=_HOW),
+        _option("ema", "Decay of the average of the weights, 0 for none.", _HOW),
     ] = None,
     light: Annotated[
         bool,
@@ -93,9 +104,7 @@ def train(
     init: Annotated[
         str | None, typer.Option(help="Weights to start from: a name or a file.", rich_help_panel=_HOW)
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of everything that is drawn.  \\[1234]", rich_help_panel=_HOW)
-    ] = None,
+    seed: Annotated[int | None, _option("seed", "Of everything that is drawn.", _HOW)] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -113,14 +122,13 @@ def train(
         int | None, typer.Option(help="Steps between evaluations.  \\[20 in a run]", rich_help_panel=_RUN)
     ] = None,
     checkpoint_seconds: Annotated[
-        float | None, typer.Option(help="Seconds between checkpoints.  \\[60]", rich_help_panel=_RUN)
+        float | None,
+        _option("checkpoint_seconds", "Seconds between checkpoints.", _RUN),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.  \\[auto]", rich_help_panel=_MACHINE)
-    ] = None,
+    device: Annotated[str | None, _option("device", "auto, cpu, cuda, cuda:N or mps.", _MACHINE)] = None,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="fp32, or bf16 under autocast.  \\[general: auto; paper: fp32]", rich_help_panel=_MACHINE),
+        _option("precision", "fp32, or bf16 under autocast.", _MACHINE),
     ] = None,
     compile_network: Annotated[
         bool | None,

@@ -31,11 +31,15 @@ from dpenet_cli.cli.shared_options import (
 )
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoOptions
+from dpenet_cli.video.codecs import CODECS
 
 _PART = "Which part"
 
 _TIME = re.compile(r"(?:[0-9]{1,9}:(?:[0-5]?[0-9]:)?[0-5]?[0-9]|[0-9]{1,9}|(?=\.))(?:\.[0-9]{1,18})?")
 """No sign, no fraction such as 1/2, no exponent: all of which Python's numbers would take."""
+
+
+_CRF = f"{CODECS[VideoCodec.H264].default_crf}; {CODECS[VideoCodec.AV1].default_crf} for av1"
 
 
 def _seconds(text: str | None, option: str) -> Fraction | None:
@@ -124,7 +128,7 @@ def video(
             max=63,
             metavar="N",
             help="Quality, lower is better.",
-            show_default="18; 24 for av1",
+            show_default=_CRF,
             rich_help_panel=RESULT,
         ),
     ] = None,
