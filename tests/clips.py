@@ -16,6 +16,7 @@ from dpenet_cli.video.video_task import prepare
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25"]
 SOUND = ["-f", "lavfi", "-i", "sine=r=16000"]
+H264_AAC = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"]
 
 
 def ffmpeg(*arguments: object) -> None:

@@ -40,8 +40,13 @@ COMMANDS = [line for line in COMMANDS if not line.startswith("pip ")]
 MENTIONS = sorted({mention for text in TEXTS.values() for mention in mentions(text)})
 
 TELLING = (
-    *(["weights", "list"], ["weights", "show"], ["weights", "verify"], ["doctor"], ["guide"]),
-    *(["benchmark", "--results"], ["benchmark", "--input"]),
+    ["weights", "list"],
+    ["weights", "show"],
+    ["weights", "verify"],
+    ["doctor"],
+    ["guide"],
+    ["benchmark", "--results"],
+    ["benchmark", "--input"],
 )
 """Commands that tell something and write nothing."""
 

@@ -233,10 +233,8 @@ def test_strength_zero_keeps_the_pixels(photos, tiny_weights, rainy_photo):
 
 def test_tiles_change_nothing(photos, tiny_weights):
     for name, tile in [("one", "auto"), ("two", "32")]:
-        result = dpenet(
-            "derain", photos / "a.png", "-o", photos / f"{name}.png", "--tile", tile, "--weights", tiny_weights,
-            "--precision", "fp32",
-        )  # fmt: skip
+        how = ["--tile", tile, "--weights", tiny_weights, "--precision", "fp32"]
+        result = dpenet("derain", photos / "a.png", "-o", photos / f"{name}.png", *how)
         assert result.returncode == 0
     difference = pixels(photos / "one.png").astype(int) - pixels(photos / "two.png")
     assert np.abs(difference).max() <= 1
@@ -279,8 +277,8 @@ def test_large_pictures_are_refused_clearly(photos, tiny_weights):
 def test_format_and_quality(photos, tiny_weights):
     out = photos.parent / "clean"
     for quality in (20, 95):
-        dpenet("derain", photos / "a.png", "-o", out / str(quality), "--format", "jpg", "--quality", quality,
-               "--weights", tiny_weights)  # fmt: skip
+        how = ["--format", "jpg", "--quality", quality, "--weights", tiny_weights]
+        dpenet("derain", photos / "a.png", "-o", out / str(quality), *how)
     small, large = (out / "20/a.jpg").stat().st_size, (out / "95/a.jpg").stat().st_size
     assert small < large / 2
     assert Image.open(out / "20/a.jpg").format == "JPEG"
@@ -388,10 +386,9 @@ def test_nohup_is_respected(tmp_path, tiny_weights, rainy_photo):
 
 def test_a_terminal_sees_a_bar_and_a_summary(photos, tiny_weights):
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [command(), "derain", photos, "--weights", tiny_weights], stderr=follower, stdout=follower, close_fds=True,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
-    )  # fmt: skip
+    run = [command(), "derain", photos, "--weights", tiny_weights]
+    terminal = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
+    process = subprocess.Popen(run, stderr=follower, stdout=follower, close_fds=True, env=terminal)
     os.close(follower)
     seen = b""
     while True:

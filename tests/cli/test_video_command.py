@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import SOUND, clip, ffmpeg, planes, probe, times
+from clips import H264_AAC, SOUND, clip, ffmpeg, planes, probe, times
 from conftest import command, dpenet, lively_model
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,10 +33,7 @@ OWN = ["--precision", "fp32", "--threads", "1"]
 @pytest.fixture
 def dashcam(tmp_path):
     path = tmp_path / "dashcam.mp4"
-    ffmpeg(
-        *("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001", *SOUND, "-t", 1, "-c:v", "libx264"),
-        *("-pix_fmt", "yuv420p", "-c:a", "aac", path),
-    )
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001", *SOUND, "-t", 1, *H264_AAC, path)
     return path
 
 

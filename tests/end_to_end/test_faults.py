@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import SOUND, ffmpeg
+from clips import H264_AAC, SOUND, ffmpeg
 from PIL import Image
 from preloaded import Command, die_before_change, gone_within
 
@@ -152,10 +152,7 @@ def film(tmp_path: Path, tiny_weights: Path) -> Scene:
     """A clip with sound, in four segments."""
     folder = tmp_path / "films"
     folder.mkdir()
-    ffmpeg(
-        *("-f", "lavfi", "-i", "testsrc=s=48x32:r=25", *SOUND, "-t", 0.8, "-c:v", "libx264", "-pix_fmt", "yuv420p"),
-        *("-c:a", "aac", folder / "a.mp4"),
-    )
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=48x32:r=25", *SOUND, "-t", 0.8, *H264_AAC, folder / "a.mp4")
     own = ["--weights", tiny_weights, "--threads", 1, "--precision", "fp32", "--checkpoint", "0.2"]
     return Scene(folder, lambda out: ["video", folder, "-o", out, *own])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from clips import SOUND, ffmpeg
+from clips import H264_AAC, SOUND, ffmpeg
 from pictures import camera_jpeg, deep_png, photo
 from PIL import Image
 from preloaded import Command
@@ -32,10 +32,7 @@ def inputs(tmp_path: Path) -> Path:
     pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(photo())).save(folder / "d.heic")
     for index in range(4):
         Image.fromarray(photo(54, 72, seed=index)).save(folder / f"clean/{index}.png")
-    ffmpeg(
-        *("-f", "lavfi", "-i", "testsrc=s=48x32:r=25", *SOUND, "-t", 0.4, "-c:v", "libx264", "-pix_fmt", "yuv420p"),
-        *("-c:a", "aac", folder / "a.mp4"),
-    )
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=48x32:r=25", *SOUND, "-t", 0.4, *H264_AAC, folder / "a.mp4")
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from clips import ffmpeg
+from clips import H264_AAC, ffmpeg
 from conftest import command
 from PIL import Image
 
@@ -89,9 +89,7 @@ def test_thousands_of_pictures(tmp_path: Path, tiny_weights: Path) -> None:
 
 def test_a_long_clip(tmp_path: Path, tiny_weights: Path) -> None:
     frames = int(os.environ.get("DPENET_SOAK_FRAMES", "9000"))
-    ffmpeg(
-        *("-f", "lavfi", "-i", "testsrc=s=64x48:r=25", "-frames:v", frames, "-pix_fmt", "yuv420p", tmp_path / "a.mp4")
-    )
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=25", "-frames:v", frames, *H264_AAC, tmp_path / "a.mp4")
     run = ["video", tmp_path / "a.mp4", "-o", tmp_path / "b.mp4", "--weights", tiny_weights, "--threads", 1, "-q"]
     assert_flat(watch(run, tmp_path), f"{frames} frames")
     assert (tmp_path / "b.mp4").stat().st_size > 0
