@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, and before torch is imported
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # Processes that share the cores: more threads than cores would wait for each other hundreds of times a picture.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // workers, 1)))
 
 import numpy as np
 import pytest
