@@ -59,6 +59,19 @@ def rainy_photo() -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((120, 90), Image.Resampling.BICUBIC))
 
 
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user for whom the system names no home folder, as in some containers."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(_: int) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+
+
 def dpenet(*arguments: object, cwd: Path | None = None, **options: object) -> subprocess.CompletedProcess[str]:
     """Run the installed command, as a user does."""
     options = {"capture_output": True, "text": True, "timeout": 300} | options

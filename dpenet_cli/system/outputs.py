@@ -13,7 +13,13 @@ from dpenet_cli.errors import DpenetError, InputError
 
 
 class Job(NamedTuple):
-    """One picture to clean: where it is, where the result goes, and the before/after picture if one is wanted."""
+    """One picture or video to clean.
+
+    Attributes:
+        source: where it is.
+        target: where the result goes.
+        compare: where the before/after picture goes, if one is wanted.
+    """
 
     source: Path
     target: Path
@@ -26,7 +32,7 @@ class Output(NamedTuple):
     Attributes:
         path: where.
         writer: what is written to it, as the user named it: an input, an option.
-        redone: it may be there already; whoever writes it goes by its date (`jobs.undone`).
+        redone: it may be there already; whoever writes it goes by its date.
     """
 
     path: Path

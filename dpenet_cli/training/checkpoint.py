@@ -26,7 +26,8 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dpenet_cli.errors import TrainingError
-from dpenet_cli.system.atomic import BlockedError, hold, remove_leftovers, write_whole
+from dpenet_cli.system.atomic import remove_leftovers, write_whole
+from dpenet_cli.system.locks import BlockedError, hold
 from dpenet_cli.training.data import DataSelection
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import TrainOptions

@@ -21,13 +21,12 @@ from dpenet_cli.errors import VideoError, VideoWriteError
 from dpenet_cli.system.atomic import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
-    BlockedError,
-    hold,
     name_too_long,
     remove_leftovers,
     take_over_mode,
     write_whole,
 )
+from dpenet_cli.system.locks import BlockedError, hold
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.orientation import Orientation
