@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpenet_cli.arrays import Pixels
+from dpenet_cli.arrays import Pixels, to_8_bits
 from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Picture
 
@@ -43,8 +43,7 @@ def side_by_side(before: Picture, after: Picture) -> bytes:
 
 def _for_screen(pixels: Pixels) -> NDArray[np.uint8]:
     """H×W×3 uint8 or uint16, to uint8 of at most `_LONGEST` pixels a side."""
-    eight_bit = pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257.0).astype(np.uint8)
     height, width = pixels.shape[:2]
     scale = min(1.0, _LONGEST / max(height, width))
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return np.asarray(Image.fromarray(eight_bit).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    return np.asarray(Image.fromarray(to_8_bits(pixels)).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))

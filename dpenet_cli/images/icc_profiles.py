@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-BAND = 256
-"""Rows that are converted at a time."""
+from dpenet_cli.arrays import BAND
 
 _SRGB_TOLERANCE = 2
 """Grey levels; sRGB profiles by different makers differ by less."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dpenet_cli.arrays import BAND
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused
 from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Samples
@@ -87,13 +88,13 @@ def _samples(image: Image.Image, mode: str, convert: Callable[[Image.Image], Ima
     image.load()
     width, height = image.size
     result = np.empty((height, width, len(mode)), np.uint8)
-    for top in range(0, height, icc_profiles.BAND):
-        band = image.crop((0, top, width, min(top + icc_profiles.BAND, height)))
+    for top in range(0, height, BAND):
+        band = image.crop((0, top, width, min(top + BAND, height)))
         if convert:
             band = convert(band)
         elif band.mode != mode:
             band = band.convert(mode)
-        result[top : top + icc_profiles.BAND] = np.asarray(band).reshape(band.height, width, len(mode))
+        result[top : top + BAND] = np.asarray(band).reshape(band.height, width, len(mode))
     return result
 
 
@@ -155,8 +156,8 @@ def upright(samples: Samples, orientation: int) -> Samples:
 def unmultiplied(samples: Samples) -> Samples:
     """Colours that were stored multiplied by alpha, divided by it again, rounded; 16 bits."""
     alpha = np.maximum(samples[..., -1:], 1).astype(np.uint32)
-    for top in range(0, len(samples), icc_profiles.BAND):
-        band = slice(top, top + icc_profiles.BAND)
+    for top in range(0, len(samples), BAND):
+        band = slice(top, top + BAND)
         divided = (samples[band, :, :-1].astype(np.uint32) * 65535 + alpha[band] // 2) // alpha[band]
         samples[band, :, :-1] = np.minimum(divided, 65535)
     return samples

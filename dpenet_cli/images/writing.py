@@ -4,8 +4,8 @@ import dataclasses
 import struct
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
 from dpenet_cli.images import icc_profiles, jpeg, png
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
@@ -102,8 +102,8 @@ def _prepared(
     samples: Samples = luma(picture.pixels)[..., None] if picture.grey else picture.pixels
     if picture.bits == 16 and image_format not in _DEEP:
         notices.append(f"16 bits per channel became 8, for {name} holds no more")
-        samples = to_eight_bits(samples)
-        alpha = None if alpha is None else to_eight_bits(alpha)
+        samples = to_8_bits(samples)
+        alpha = None if alpha is None else to_8_bits(alpha)
     metadata = picture.metadata
     if options.strip_metadata:
         colours = () if metadata.icc else metadata.png_colour  # those describe the colours, like a profile
@@ -165,21 +165,10 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) 
     return metadata
 
 
-_BAND = icc_profiles.BAND
-
-
 def luma(pixels: Samples) -> Samples:
     """Rounded luma by ITU-R BT.601 (0.299, 0.587, 0.114), H×W of the same dtype; equal channels give their value."""
     result = np.empty(pixels.shape[:2], pixels.dtype)
-    for top in range(0, len(pixels), _BAND):
-        red, green, blue = (pixels[top : top + _BAND, :, channel].astype(np.uint32) for channel in range(3))
-        result[top : top + _BAND] = (299 * red + 587 * green + 114 * blue + 500) // 1000
-    return result
-
-
-def to_eight_bits(samples: Samples) -> NDArray[np.uint8]:
-    """uint16 to uint8, rounded: 65535 = 255 · 257."""
-    result = np.empty(samples.shape, np.uint8)
-    for top in range(0, len(samples), _BAND):
-        result[top : top + _BAND] = (samples[top : top + _BAND].astype(np.uint32) + 128) // 257
+    for top in range(0, len(pixels), BAND):
+        red, green, blue = (pixels[top : top + BAND, :, channel].astype(np.uint32) for channel in range(3))
+        result[top : top + BAND] = (299 * red + 587 * green + 114 * blue + 500) // 1000
     return result

@@ -19,16 +19,17 @@ from hypothesis import strategies as st
 from pictures import SAMPLES, camera_jpeg, chunk, deep_png, photo, saved, tiff, with_chunks
 from PIL import Image, ImageOps
 
+from dpenet_cli.arrays import to_8_bits
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused, ImageWriteError
 from dpenet_cli.images import exif
 from dpenet_cli.images.compare import side_by_side
-from dpenet_cli.images.encoders import gentle_tables
 from dpenet_cli.images.formats import format_for
 from dpenet_cli.images.ifd import DamagedError
+from dpenet_cli.images.jpeg_tables import gentle_tables
 from dpenet_cli.images.picture import Metadata, Picture, with_pixels
 from dpenet_cli.images.pixels import decode_deep
 from dpenet_cli.images.reading import read
-from dpenet_cli.images.writing import encode, luma, to_eight_bits
+from dpenet_cli.images.writing import encode, luma
 from dpenet_cli.options import ImageFormat, SaveOptions
 
 PLAIN = SaveOptions()
@@ -147,7 +148,7 @@ def test_transparency_has_no_place_in_jpeg_and_bmp(image_format: ImageFormat) ->
 
 def test_sixteen_bits_are_rounded_for_eight_bit_formats() -> None:
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
-    np.testing.assert_array_equal(to_eight_bits(values), np.rint(values / 257))
+    np.testing.assert_array_equal(to_8_bits(values), np.rint(values / 257))
     data, notices = encode(read(deep_png(photo(deep=True))), BMP, PLAIN)
     assert np.abs(np.asarray(pil(data)) * 257.0 - photo(deep=True)).max() <= 128.5
     assert any("16 bits" in notice for notice in notices)
