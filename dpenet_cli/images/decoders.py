@@ -17,7 +17,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from dpenet_cli.errors import ImageReadError, ImageRefused
 from dpenet_cli.images import exif, jpeg, png, tiff_reader, webp_avif
 from dpenet_cli.images.ifd import DamagedError
-from dpenet_cli.images.picture import Coding, Metadata, Picture, Samples
+from dpenet_cli.images.picture import DAMAGED_EXIF, Coding, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import COPY_AGAIN, decode, decode_deep, unmultiplied, upright
 from dpenet_cli.options import ImageFormat
 
@@ -57,7 +57,7 @@ def _finish(
         try:
             metadata = dataclasses.replace(metadata, exif=exif.upright(metadata.exif, width, height))
         except DamagedError:
-            notices = [*notices, "its EXIF is damaged and is left out"]
+            notices = [*notices, DAMAGED_EXIF]
             metadata = dataclasses.replace(metadata, exif=None)
     if metadata.xmp and orientation != 1:
         metadata = dataclasses.replace(metadata, xmp=exif.upright_xmp(metadata.xmp))

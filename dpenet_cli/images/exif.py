@@ -41,11 +41,31 @@ STRUCTURAL_TAGS = frozenset(
 Photoshop's resources and layers)."""
 
 
+def first_directory(exif: bytes | bytearray) -> tuple[Header, Directory]:
+    """The header and the first directory of a block.
+
+    Raises:
+        DamagedError: they cannot be read, or the block has 64-bit offsets, which EXIF does not know.
+    """
+    header = read_header(exif)
+    if header.big:
+        raise DamagedError("64-bit offsets")
+    return header, read_directory(exif, header, header.first)
+
+
+def is_sound(exif: bytes) -> bool:
+    """Whether a block can be carried into a file: the first directory can be read."""
+    try:
+        first_directory(exif)
+    except DamagedError:
+        return False
+    return True
+
+
 def orientation(exif: bytes) -> int | None:
     """1..8 as the block says, 1 where it says nonsense, None where it says nothing or cannot be read."""
     try:
-        header = read_header(exif)
-        directory = read_directory(exif, header, header.first)
+        header, directory = first_directory(exif)
     except DamagedError:
         return None
     if directory.get(ORIENTATION) is None:
@@ -69,15 +89,14 @@ def upright(exif: bytes, width: int, height: int) -> bytes:
         DamagedError: the first directory cannot be read. A damaged one further in is left as it is.
     """
     data = bytearray(exif)
-    header = read_header(data)
-    if header.big:
-        raise DamagedError("64-bit offsets")
-    first = read_directory(data, header, header.first)
+    header, first = first_directory(data)
     directories = [first, *_inner_directories(data, header, first)]
     for directory in directories:
         _patch(data, header.order, directory, width, height)
     if first.next:
         _drop_thumbnail(data, header, first, directories)
+        # Values that say the same bytes over and over are told by being longer than their block, which is shorter now.
+        first_directory(data)
     return bytes(data)
 
 
@@ -151,8 +170,7 @@ def without_orientation(exif: bytes) -> bytes:
 
     For AVIF: its container has an orientation of its own, and Pillow writes the block anew where it finds one in it.
     """
-    header = read_header(exif)
-    directory = read_directory(exif, header, header.first)
+    header, directory = first_directory(exif)
     entry = directory.get(ORIENTATION)
     if entry is None or len(directory.entries) == 1:
         return exif

@@ -16,6 +16,9 @@ Samples = NDArray[Any]
 Chunk = tuple[bytes, bytes]
 """A PNG chunk: its type of four letters and its data."""
 
+DAMAGED_EXIF = "its EXIF is damaged and is left out"
+"""The notice of a picture whose EXIF cannot be carried on."""
+
 
 @dataclass(frozen=True)
 class Metadata:

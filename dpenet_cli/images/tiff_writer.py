@@ -8,7 +8,7 @@ import numpy as np
 from dpenet_cli.errors import ImageWriteError
 from dpenet_cli.images import ifd as tags
 from dpenet_cli.images import tiff_reader
-from dpenet_cli.images.exif import STRUCTURAL_TAGS
+from dpenet_cli.images.exif import STRUCTURAL_TAGS, first_directory
 from dpenet_cli.images.ifd import LONG, SHORT, Value, numbers
 from dpenet_cli.images.picture import Metadata, Samples
 
@@ -32,11 +32,10 @@ def encode(samples: Samples, metadata: Metadata, *, compressed: bool, extra: int
         ImageWriteError: it would take 4 GiB or more.
     """
     block = bytearray(metadata.exif or tags.blank("<"))
-    header = tags.read_header(block)
-    order = header.order
+    order = tags.read_header(block).order
     values: list[Value] = []
     if metadata.exif:
-        old = tags.read_directory(block, header, header.first)
+        _, old = first_directory(metadata.exif)
         pointers = {tags.EXIF_POINTER, tags.GPS_POINTER}
         dropped = STRUCTURAL_TAGS - pointers
         dropped |= (

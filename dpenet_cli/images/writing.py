@@ -7,9 +7,10 @@ import numpy as np
 
 from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
-from dpenet_cli.images import icc_profiles, jpeg, png
+from dpenet_cli.images import exif, icc_profiles, jpeg, png
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
-from dpenet_cli.images.picture import Metadata, Picture, Samples
+from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
+from dpenet_cli.images.pixels import PILLOW_RULES
 from dpenet_cli.options import ImageFormat, SaveOptions
 
 _DEEP = {ImageFormat.PNG, ImageFormat.TIFF}
@@ -71,7 +72,8 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
     samples, metadata = _prepared(picture, image_format, options, notices)
     metadata = _fitting(metadata, image_format, notices)
     try:
-        data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
+        with PILLOW_RULES:
+            data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
     except DpenetError:
         raise
     except _ENCODING_ERRORS as error:
@@ -144,6 +146,9 @@ def _without_profile(samples: Samples, metadata: Metadata, notices: list[str]) -
 
 def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) -> Metadata:
     """What of the metadata the format holds; the rest in one notice."""
+    if metadata.exif and not exif.is_sound(metadata.exif):
+        notices.append(DAMAGED_EXIF)
+        metadata = dataclasses.replace(metadata, exif=None)
     lost = []
     empty = Metadata()
     for name in (field.name for field in dataclasses.fields(Metadata)):

@@ -344,6 +344,32 @@ def test_damaged_exif_is_dropped_with_a_notice() -> None:
     assert any("EXIF" in notice for notice in picture.notices)
 
 
+def repeating_exif(order: str) -> bytes:
+    """Two values that are the same bytes, which the block holds twice with its thumbnail and once without."""
+    block = bytearray(pictures.exif_block(6, order))
+    for tag in (0x010F, 0x013B):
+        struct.pack_into(order + "LL", block, block.index(struct.pack(order + "HH", tag, 2)) + 4, 300, 8)
+    return bytes(block)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("image_format", [JPEG, PNG, WEBP, TIFF, AVIF])
+def test_exif_that_cannot_be_carried_is_dropped_and_the_picture_written(image_format: ImageFormat, order: str) -> None:
+    block = repeating_exif(order)
+    notice = "its EXIF is damaged and is left out"
+    for source in (
+        saved(photo(), "WEBP", exif=block),
+        saved(photo(), "PNG", exif=block),
+        camera_jpeg()[:2] + pictures.segment(0xE1, b"Exif\0\0" + block) + saved(photo(), "JPEG")[2:],
+    ):
+        picture = read(source)
+        assert (picture.metadata.exif, picture.notices) == (None, (notice,))
+        assert picture.pixels.shape == (64, 48, 3)
+        assert again(picture, image_format)[1].pixels.shape == (64, 48, 3)
+    _, notices = encode(Picture(photo(), None, False, PNG, Metadata(exif=b"II*\0\xff\xff\xff\0")), image_format, PLAIN)
+    assert notices == (notice,)
+
+
 @given(st.binary(max_size=200), st.sampled_from(["<", ">"]), st.integers(0, 400), st.integers(0, 400))
 @settings(max_examples=300, deadline=None)
 def test_the_exif_patcher_stands_any_block(noise: bytes, order: str, at: int, cut: int) -> None:
@@ -356,6 +382,7 @@ def test_the_exif_patcher_stands_any_block(noise: bytes, order: str, at: int, cu
         except DamagedError:
             continue
         assert len(patched) <= len(hostile)
+        assert exif.is_sound(patched)
         assert exif.orientation(patched) in (None, 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
