@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -74,14 +73,10 @@ def _finish(
 
 
 def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = jpeg.parse(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
-    metadata = contents.metadata
-    # The class itself, not Image.open, which would turn camera JPEGs into MPO files of several frames.
-    with JpegImageFile(io.BytesIO(data)) as image:
-        _check_same(image, contents.width, contents.height, what)
-        cmyk = image.mode == "CMYK"
-        tables = [tuple(image.quantization.get(layer[3], ())) for layer in image.layer]
+    with jpeg.open_header(data, what) as image:
+        contents = jpeg.parse(image, data, what)
+        _check_size(*image.size, max_pixels, what)  # by the decoder's own account, and of several it was refused
+        metadata, cmyk = contents.metadata, image.mode == "CMYK"
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
     if contents.extras:
@@ -90,15 +85,15 @@ def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
             metadata = dataclasses.replace(metadata, xmp=exif.xmp_without_extras(metadata.xmp))
     if contents.signed:
         notices.append("its content credentials (C2PA) are left out: they vouch for the unchanged picture")
-    factors = contents.components
-    if orientation >= 5:
-        factors = tuple((down, across) for across, down in factors)
-        tables = [tuple(np.reshape(table, (8, 8)).T.ravel().tolist()) if table else () for table in tables]
     coding = Coding(progressive=contents.progressive)
-    if not cmyk:
-        coding = dataclasses.replace(coding, jpeg_tables=tuple(table for table in tables if table), subsampled=factors)
-    else:
+    if cmyk:  # it comes out as sRGB, so that neither its profile nor its tables mean anything any more
         metadata = dataclasses.replace(metadata, icc=None)
+    else:
+        tables, factors = contents.tables, contents.factors
+        if orientation >= 5:  # rows become columns, in a table's frequencies and in the sampling, too
+            factors = tuple((down, across) for across, down in factors)
+            tables = tuple(tuple(np.reshape(table, (8, 8)).T.ravel().tolist()) if table else () for table in tables)
+        coding = dataclasses.replace(coding, jpeg_tables=tuple(filter(None, tables)), subsampled=factors)
     return _finish(samples, ImageFormat.JPEG, metadata, orientation=orientation, coding=coding, notices=notices)
 
 

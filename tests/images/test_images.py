@@ -415,6 +415,45 @@ def test_jpeg_is_as_fine_as_its_source() -> None:
     assert asked.quantization == pil(saved(photo(), "JPEG", quality=40)).quantization
 
 
+def test_what_pillow_itself_loses_of_a_jpeg_is_kept() -> None:
+    """Every comment, the first XMP packet and its extensions, profile parts in any place, IPTC in two segments."""
+    profile, iptc = pictures.wide_profile(), pictures.IPTC * 20
+    parts = enumerate([profile[:100], profile[100:]], start=1)
+    numbered = [
+        pictures.segment(0xE2, b"ICC_PROFILE\0" + bytes([n, 2]) + part) for n, part in enumerate(parts, start=1)
+    ]
+    resource = b"8BIM\x04\x04\0\0" + struct.pack(">L", len(iptc)) + iptc
+    extension = b"http://ns.adobe.com/xmp/extension/\0" + bytes(40) + b"more"
+    before = [numbered[1], *(pictures.segment(0xFE, comment) for comment in (b"one", b"two"))]
+    before += [pictures.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet) for packet in (b"first", b"second")]
+    before += [pictures.segment(0xE1, extension)]
+    before += [pictures.segment(0xED, b"Photoshop 3.0\0" + part) for part in (resource[:99], resource[99:])]
+    plain = saved(photo(), "JPEG")
+    frame, scan = plain.index(b"\xff\xc0"), plain.index(b"\xff\xda")
+    data = plain[:frame] + b"".join(before) + plain[frame:scan] + numbered[0] + plain[scan:]
+    metadata = read(data).metadata
+    assert metadata == Metadata(
+        icc=profile, xmp=b"first", xmp_extension=(extension,), iptc=iptc, comments=(b"one", b"two"), dpi=metadata.dpi
+    )
+    assert read(encode(read(data), JPEG, PLAIN)[0]).metadata == metadata
+
+
+def test_a_jpeg_has_the_resolution_of_its_own_header_alone() -> None:
+    plain = saved(photo(), "JPEG")
+    assert read(plain).metadata.dpi is None
+    assert read(saved(photo(), "JPEG", exif=pictures.exif_block())).metadata.dpi is None
+    centimetres = bytearray(saved(photo(), "JPEG", dpi=(100, 50)))
+    centimetres[13] = 2
+    assert read(bytes(centimetres)).metadata.dpi == (254, 127)
+
+
+def test_a_jpeg_of_twelve_bits_is_refused() -> None:
+    data = bytearray(camera_jpeg())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(ImageRefused, match="12 bits per channel"):
+        read(bytes(data))
+
+
 def test_rotated_half_chroma_is_kept_whole() -> None:
     picture = read(camera_jpeg(6, subsampling=1))
     after = pil(encode(picture, JPEG, PLAIN)[0])
