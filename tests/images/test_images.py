@@ -419,9 +419,7 @@ def test_what_pillow_itself_loses_of_a_jpeg_is_kept() -> None:
     """Every comment, the first XMP packet and its extensions, profile parts in any place, IPTC in two segments."""
     profile, iptc = pictures.wide_profile(), pictures.IPTC * 20
     parts = enumerate([profile[:100], profile[100:]], start=1)
-    numbered = [
-        pictures.segment(0xE2, b"ICC_PROFILE\0" + bytes([n, 2]) + part) for n, part in enumerate(parts, start=1)
-    ]
+    numbered = [pictures.segment(0xE2, b"ICC_PROFILE\0" + bytes([n, 2]) + part) for n, part in parts]
     resource = b"8BIM\x04\x04\0\0" + struct.pack(">L", len(iptc)) + iptc
     extension = b"http://ns.adobe.com/xmp/extension/\0" + bytes(40) + b"more"
     before = [numbered[1], *(pictures.segment(0xFE, comment) for comment in (b"one", b"two"))]
