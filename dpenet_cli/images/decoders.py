@@ -14,10 +14,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
-from dpenet_cli.images import exif, jpeg, png, tiff_reader, webp_avif
+from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_reader, tiff_samples, webp_avif
 from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.picture import DAMAGED_EXIF, Coding, Metadata, Picture, Samples
-from dpenet_cli.images.pixels import COPY_AGAIN, decode, decode_deep, unmultiplied, upright
+from dpenet_cli.images.pixels import COPY_AGAIN, decode, unmultiplied, upright
 from dpenet_cli.options import ImageFormat
 
 
@@ -106,9 +106,7 @@ def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
     if contents.damaged:
         notices.append(f"damaged parts of its header are left out ({', '.join(sorted(set(contents.damaged)))})")
     if contents.bits == 16:
-        if not contents.complete:
-            raise ImageReadError(what, "its pixels are cut off or damaged", COPY_AGAIN)
-        samples = _deep_png(data, contents, what)
+        samples = png_16_bit.decode(data, contents, what)
     else:
         with PngImageFile(io.BytesIO(data)) as image:
             _check_same(image, contents.width, contents.height, what)
@@ -116,24 +114,6 @@ def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
             notices += more
     orientation = (exif.orientation(contents.metadata.exif) if contents.metadata.exif else None) or 1
     return _finish(samples, ImageFormat.PNG, contents.metadata, orientation=orientation, notices=notices)
-
-
-def _deep_png(data: bytes, contents: png.Contents, what: str) -> Samples:
-    decoded = decode_deep(png.plain(data, contents, what), what)  # H×W grey, or H×W×3/4 in the order BGR(A)
-    grey = contents.colour in (0, 4)
-    if decoded.ndim == 2:
-        samples = decoded[..., None]
-    elif grey:
-        samples = decoded[..., :1]
-    else:
-        samples = decoded[..., 2::-1]
-    if contents.colour in (4, 6):
-        return np.concatenate([samples, decoded[..., 3:]], axis=2)
-    if contents.transparent and len(contents.transparent) >= (2 if grey else 6):
-        key = np.frombuffer(contents.transparent, ">u2")[: 1 if grey else 3]
-        alpha = np.where((samples == key).all(axis=2, keepdims=True), 0, 65535).astype(np.uint16)
-        return np.concatenate([samples, alpha], axis=2)
-    return samples
 
 
 _LARGE_TILE = 1 << 22
@@ -149,11 +129,11 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
     coding = Coding(compressed=contents.compressed)
     notices = ["its small copies or masks on further pages are left out"] if contents.reduced_pages else []
     if contents.bits == 16:
-        samples = _deep_tiff(data, contents, what)
+        samples = tiff_samples.decode_16_bit(data, contents, what)
         if contents.extra[:1] == (1,):
             samples = unmultiplied(samples)
     else:
-        with TiffImageFile(io.BytesIO(tiff_reader.decodable(data, contents))) as image:
+        with TiffImageFile(io.BytesIO(tiff_samples.decodable(data, contents))) as image:
             _check_same(image, contents.width, contents.height, what)
             if image.mode == "CMYK":
                 metadata = dataclasses.replace(metadata, icc=None)
@@ -167,27 +147,6 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
     return _finish(
         samples, ImageFormat.TIFF, metadata, orientation=contents.orientation, coding=coding, notices=notices
     )
-
-
-def _deep_tiff(data: bytes, contents: tiff_reader.Contents, what: str) -> Samples:
-    shape = (contents.height, contents.width)
-    if contents.planar == 2 and contents.samples > 1:
-        planes = [
-            decode_deep(tiff_reader.decodable(data, contents, plane), what).reshape(shape)
-            for plane in range(contents.samples)
-        ]
-        samples = np.stack(planes, axis=2)
-    else:
-        decoded = decode_deep(tiff_reader.decodable(data, contents), what)
-        if contents.samples == 2:
-            samples = tiff_reader.unpredicted(decoded.reshape(*shape, 2), contents, what)
-        elif contents.samples == 1:
-            samples = decoded.reshape(*shape, 1)
-        else:
-            samples = decoded[..., [2, 1, 0, 3][: contents.samples]]
-    if contents.photometric == tiff_reader.WHITE_IS_ZERO:
-        samples[..., 0] = 65535 - samples[..., 0]
-    return samples
 
 
 def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dpenet_cli.errors import ImageWriteError
-from dpenet_cli.images import exif, jpeg, png, tiff_writer
+from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_writer
 from dpenet_cli.images.jpeg_tables import gentle_tables
 from dpenet_cli.images.picture import Coding, Metadata, Samples
 from dpenet_cli.options import ImageFormat
@@ -68,8 +68,8 @@ def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
 
 
 def _encode_png(work: EncodeRequest) -> bytes:
-    deep = work.samples.dtype == np.uint16
-    encoded = png.encode_deep(work.samples) if deep else _saved(_image(work.samples), "PNG", {})
+    of_16_bits = work.samples.dtype == np.uint16
+    encoded = png_16_bit.encode(work.samples) if of_16_bits else _saved(_image(work.samples), "PNG", {})
     return png.with_metadata(encoded, work.metadata)
 
 

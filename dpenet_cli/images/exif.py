@@ -18,6 +18,7 @@ from dpenet_cli.images.ifd import (
     Header,
     Value,
     blank,
+    carried,
     numbers,
     read_directory,
     read_header,
@@ -192,30 +193,20 @@ def from_tiff(data: bytes, header: Header, first: Directory) -> bytes | None:
         directory = _try_directory(data, header, first.number(tag, header.order))
         if directory is None:
             continue
-        inner = _values(directory, frozenset({INTEROP_POINTER}))
+        inner = carried(directory, frozenset({INTEROP_POINTER}))
         interop = _try_directory(data, header, directory.number(INTEROP_POINTER, header.order))
         if interop:
             inner.append(numbers(INTEROP_POINTER, LONG, header.order, len(block)))
-            block += table(_values(interop, frozenset()), header.order, len(block))
+            block += table(carried(interop, frozenset()), header.order, len(block))
         if inner:
             pointers.append(numbers(tag, LONG, header.order, len(block)))
             block += table(inner, header.order, len(block))
-    values = _values(first, STRUCTURAL_TAGS)
+    values = carried(first, STRUCTURAL_TAGS)
     if not pointers and not {tag for tag, *_ in values} - _RESOLUTION_TAGS:
         return None
     set_first(block, header.order, len(block))
     block += table([*values, *pointers], header.order, len(block))
     return bytes(block)
-
-
-def _values(directory: Directory, without: frozenset[int]) -> list[Value]:
-    """The entries of a directory that can stand in any other, each tag once."""
-    values = {
-        e.tag: (e.tag, e.kind, e.count, e.value)
-        for e in reversed(directory.entries)
-        if e.value and e.tag not in without and e.kind < 14  # 16 to 18 are BigTIFF's
-    }
-    return list(values.values())
 
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[0-9]+")

@@ -13,6 +13,8 @@ SHORT, LONG = 3, 4
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value of each type (TIFF 6.0, section 2; 13 is IFD; 16 to 18 are BigTIFF's)."""
 
+_BIGTIFF_KINDS = frozenset({16, 17, 18})
+
 _NUMBERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q", 18: "Q"}
 
 MAX_ENTRIES = 1000
@@ -136,6 +138,21 @@ def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Dire
 
 Value = tuple[int, int, int, bytes]
 """Tag, type, count and bytes of an entry that is to be written."""
+
+
+def carried(directory: Directory, without: frozenset[int]) -> list[Value]:
+    """The entries that can stand in any other directory, each tag once.
+
+    Args:
+        directory: where they come from.
+        without: tags that stay behind.
+    """
+    values = {
+        entry.tag: (entry.tag, entry.kind, entry.count, entry.value)
+        for entry in reversed(directory.entries)  # the first of a tag counts
+        if entry.value and entry.tag not in without and entry.kind not in _BIGTIFF_KINDS
+    }
+    return list(values.values())
 
 
 def numbers(tag: int, kind: int, order: str, *values: int) -> Value:

@@ -163,7 +163,7 @@ def unmultiplied(samples: Samples) -> Samples:
     return samples
 
 
-def decode_deep(data: bytes, what: str) -> Samples:
+def decode_16_bit(data: bytes, what: str) -> Samples:
     """16-bit PNG or TIFF through OpenCV, which keeps all bits: H×W, or H×W×C in the order BGR(A), as stored.
 
     Raises:

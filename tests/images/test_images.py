@@ -27,7 +27,7 @@ from dpenet_cli.images.formats import format_for
 from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.jpeg_tables import gentle_tables
 from dpenet_cli.images.picture import Metadata, Picture, with_pixels
-from dpenet_cli.images.pixels import decode_deep
+from dpenet_cli.images.pixels import decode_16_bit
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode, luma
 from dpenet_cli.options import ImageFormat, SaveOptions
@@ -712,7 +712,7 @@ def test_a_missing_system_library_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(builtins, "__import__", without_gl)
     with pytest.raises(DpenetError, match=r"libGL\.so\.1.*libgl1.*headless"):
-        decode_deep(deep_png(photo(deep=True)), "x")
+        decode_16_bit(deep_png(photo(deep=True)), "x")
 
 
 def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
