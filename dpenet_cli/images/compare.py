@@ -27,17 +27,17 @@ def side_by_side(before: Picture, after: Picture) -> bytes:
     """
     icc = after.metadata.icc
     halves = [_for_screen(picture.pixels) for picture in (before, after)]
-    if icc and not icc_profiles.fits(icc, grey=False):  # a sheet is RGB
+    if icc and not icc_profiles.fits(icc, grey=False):  # a canvas is RGB
         if after.grey:
             with contextlib.suppress(icc_profiles.ProfileError):
                 halves = [np.repeat(icc_profiles.converted(half[..., :1], icc), 3, axis=2) for half in halves]
         icc = None
     height, width = halves[0].shape[:2]
-    sheet = np.full((height, 2 * width + _GAP, 3), 255, np.uint8)
-    sheet[:, :width] = halves[0]
-    sheet[:, width + _GAP :] = halves[1]
+    canvas = np.full((height, 2 * width + _GAP, 3), 255, np.uint8)
+    canvas[:, :width] = halves[0]
+    canvas[:, width + _GAP :] = halves[1]
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "JPEG", quality=92, subsampling=0, icc_profile=icc)
+    Image.fromarray(canvas).save(file, "JPEG", quality=92, subsampling=0, icc_profile=icc)
     return file.getvalue()
 
 

@@ -74,22 +74,22 @@ def _finish(
 
 def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
     with jpeg.open_header(data, what) as image:
-        contents = jpeg.parse(image, data, what)
-        _check_size(*image.size, max_pixels, what)  # by the decoder's own account, and of several it was refused
-        metadata, cmyk = contents.metadata, image.mode == "CMYK"
+        header = jpeg.parse(image, data, what)
+        _check_size(*image.size, max_pixels, what)  # by the decoder's own account; two accounts were refused
+        metadata, cmyk = header.metadata, image.mode == "CMYK"
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    if contents.extras:
+    if header.extras:
         notices.append("only the main picture is kept, not the previews, gain map, other frames or video in its file")
         if metadata.xmp:
             metadata = dataclasses.replace(metadata, xmp=exif.xmp_without_extras(metadata.xmp))
-    if contents.signed:
+    if header.signed:
         notices.append("its content credentials (C2PA) are left out: they vouch for the unchanged picture")
-    coding = Coding(progressive=contents.progressive)
+    coding = Coding(progressive=header.progressive)
     if cmyk:  # it comes out as sRGB, so that neither its profile nor its tables mean anything any more
         metadata = dataclasses.replace(metadata, icc=None)
     else:
-        tables, factors = contents.tables, contents.factors
+        tables, factors = header.tables, header.factors
         if orientation >= 5:  # rows become columns, in a table's frequencies and in the sampling, too
             factors = tuple((down, across) for across, down in factors)
             tables = tuple(tuple(np.reshape(table, (8, 8)).T.ravel().tolist()) if table else () for table in tables)
@@ -98,22 +98,22 @@ def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
 
 
 def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = png.parse(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
-    if contents.frames > 1:
-        raise _animated(what, contents.frames)
+    header = png.parse(data, what)
+    _check_size(header.width, header.height, max_pixels, what)
+    if header.frames > 1:
+        raise _animated(what, header.frames)
     notices = []
-    if contents.damaged:
-        notices.append(f"damaged parts of its header are left out ({', '.join(sorted(set(contents.damaged)))})")
-    if contents.bits == 16:
-        samples = png_16_bit.decode(data, contents, what)
+    if header.damaged:
+        notices.append(f"damaged parts of its header are left out ({', '.join(sorted(set(header.damaged)))})")
+    if header.bits == 16:
+        samples = png_16_bit.decode(data, header, what)
     else:
         with PngImageFile(io.BytesIO(data)) as image:
-            _check_same(image, contents.width, contents.height, what)
-            samples, more = decode(image, contents.metadata.icc, what)
+            _check_same(image, header.width, header.height, what)
+            samples, more = decode(image, header.metadata.icc, what)
             notices += more
-    orientation = (exif.orientation(contents.metadata.exif) if contents.metadata.exif else None) or 1
-    return _finish(samples, ImageFormat.PNG, contents.metadata, orientation=orientation, notices=notices)
+    orientation = (exif.orientation(header.metadata.exif) if header.metadata.exif else None) or 1
+    return _finish(samples, ImageFormat.PNG, header.metadata, orientation=orientation, notices=notices)
 
 
 _LARGE_TILE = 1 << 22
@@ -121,32 +121,30 @@ _LARGE_TILE = 1 << 22
 
 
 def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = tiff_reader.parse(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
-    if contents.tile[0] * contents.tile[1] > max(max_pixels, _LARGE_TILE):
-        raise ImageReadError(what, f"its tiles are said to be {contents.tile[0]}×{contents.tile[1]} pixels", COPY_AGAIN)
-    metadata = contents.metadata
-    coding = Coding(compressed=contents.compressed)
-    notices = ["its small copies or masks on further pages are left out"] if contents.reduced_pages else []
-    if contents.bits == 16:
-        samples = tiff_samples.decode_16_bit(data, contents, what)
-        if contents.extra[:1] == (1,):
+    page = tiff_reader.parse(data, what)
+    _check_size(page.width, page.height, max_pixels, what)
+    if page.tile[0] * page.tile[1] > max(max_pixels, _LARGE_TILE):
+        raise ImageReadError(what, f"its tiles are said to be {page.tile[0]}×{page.tile[1]} pixels", COPY_AGAIN)
+    metadata = page.metadata
+    coding = Coding(compressed=page.compressed)
+    notices = ["its small copies or masks on further pages are left out"] if page.reduced_pages else []
+    if page.bits == 16:
+        samples = tiff_samples.decode_16_bit(data, page, what)
+        if page.extra[:1] == (1,):
             samples = unmultiplied(samples)
     else:
-        with TiffImageFile(io.BytesIO(tiff_samples.decodable(data, contents))) as image:
-            _check_same(image, contents.width, contents.height, what)
+        with TiffImageFile(io.BytesIO(tiff_samples.decodable(data, page))) as image:
+            _check_same(image, page.width, page.height, what)
             if image.mode == "CMYK":
                 metadata = dataclasses.replace(metadata, icc=None)
-            samples, more = decode(image, contents.metadata.icc, what)
+            samples, more = decode(image, page.metadata.icc, what)
             notices += more
-    if samples.shape[2] in (2, 4) and contents.extra[:1] not in ((1,), (2,)):
+    if samples.shape[2] in (2, 4) and page.extra[:1] not in ((1,), (2,)):
         coding = dataclasses.replace(coding, plain_extra=True)
         notices.append("its fourth channel does not say what it is, and is taken as transparency")
-    if contents.extra[:1] == (1,):
+    if page.extra[:1] == (1,):
         notices.append("colours that were stored multiplied by their transparency were divided by it")
-    return _finish(
-        samples, ImageFormat.TIFF, metadata, orientation=contents.orientation, coding=coding, notices=notices
-    )
+    return _finish(samples, ImageFormat.TIFF, metadata, orientation=page.orientation, coding=coding, notices=notices)
 
 
 def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
@@ -159,16 +157,16 @@ def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
 
 
 def _decode_webp(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = webp_avif.parse_webp(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
+    header = webp_avif.parse_webp(data, what)
+    _check_size(header.width, header.height, max_pixels, what)
     with WebPImageFile(io.BytesIO(data)) as image:
-        _check_same(image, contents.width, contents.height, what)
-        if contents.animated or getattr(image, "n_frames", 1) > 1:
+        _check_same(image, header.width, header.height, what)
+        if header.animated or getattr(image, "n_frames", 1) > 1:
             raise _animated(what, getattr(image, "n_frames", 1))
         metadata = _pillow_metadata(image)
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    coding = Coding(lossless=contents.lossless)
+    coding = Coding(lossless=header.lossless)
     return _finish(samples, ImageFormat.WEBP, metadata, orientation=orientation, coding=coding, notices=notices)
 
 
@@ -206,7 +204,7 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
     if header.bits > 8:
         notices.append(f"{header.bits} bits per channel became 8")
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    coding = Coding(chroma=header.chroma, deep=header.bits if header.bits > 8 else None)
+    coding = Coding(chroma=header.chroma, source_bits=header.bits if header.bits > 8 else None)
     return _finish(samples, ImageFormat.AVIF, metadata, orientation=orientation, coding=coding, notices=notices + more)
 
 
@@ -239,7 +237,7 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
     samples, more = decode(image, metadata.icc, what)
     # libheif has turned the pixels by the container's own orientation; the one in EXIF only repeats it.
     chroma = {422: "4:2:2", 444: "4:4:4"}.get(info.get("chroma", 420), "4:2:0")
-    coding = Coding(chroma=chroma, deep=info["bit_depth"] if info["bit_depth"] > 8 else None)
+    coding = Coding(chroma=chroma, source_bits=info["bit_depth"] if info["bit_depth"] > 8 else None)
     return _finish(samples, ImageFormat.HEIC, metadata, coding=coding, notices=notices + more)
 
 

@@ -36,29 +36,29 @@ _HEVC_AV1_FRESH = 90
 """Default qualities for pictures that come from another format."""
 
 
-def _sampling(work: EncodeRequest) -> str:
+def _sampling(request: EncodeRequest) -> str:
     """The source's chroma subsampling; that of a given quality, and none at the default, where it had no JPEG's."""
-    factors = work.coding.subsampled
+    factors = request.coding.subsampled
     if factors and len(factors) == 3:
         known = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
         plain = factors[1:] == ((1, 1), (1, 1))
         return known.get(factors[0], "4:4:4") if plain else "4:4:4"  # what Pillow cannot write loses nothing as 4:4:4
-    return "4:4:4" if work.quality is None or work.quality >= 90 else "4:2:0"
+    return "4:4:4" if request.quality is None or request.quality >= 90 else "4:2:0"
 
 
-def _encode_jpeg(work: EncodeRequest) -> bytes:
-    settings: dict[str, Any] = {"optimize": True, "progressive": work.coding.progressive}
-    grey = work.samples.shape[2] == 1
+def _encode_jpeg(request: EncodeRequest) -> bytes:
+    settings: dict[str, Any] = {"optimize": True, "progressive": request.coding.progressive}
+    grey = request.samples.shape[2] == 1
     if not grey:
-        settings["subsampling"] = _sampling(work)
-    tables = work.coding.jpeg_tables
-    if work.quality is None and tables:
+        settings["subsampling"] = _sampling(request)
+    tables = request.coding.jpeg_tables
+    if request.quality is None and tables:
         settings["qtables"] = gentle_tables(tables)[: 1 if grey else 2]
     else:
-        settings["quality"] = work.quality or _JPEG_FRESH
-    if work.metadata.dpi:
-        settings["dpi"] = tuple(min(round(value), 65535) for value in work.metadata.dpi)
-    return jpeg.with_metadata(_saved(_image(work.samples), "JPEG", settings), work.metadata)
+        settings["quality"] = request.quality or _JPEG_FRESH
+    if request.metadata.dpi:
+        settings["dpi"] = tuple(min(round(value), 65535) for value in request.metadata.dpi)
+    return jpeg.with_metadata(_saved(_image(request.samples), "JPEG", settings), request.metadata)
 
 
 def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
@@ -67,35 +67,36 @@ def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _encode_png(work: EncodeRequest) -> bytes:
-    of_16_bits = work.samples.dtype == np.uint16
-    encoded = png_16_bit.encode(work.samples) if of_16_bits else _saved(_image(work.samples), "PNG", {})
-    return png.with_metadata(encoded, work.metadata)
+def _encode_png(request: EncodeRequest) -> bytes:
+    of_16_bits = request.samples.dtype == np.uint16
+    encoded = png_16_bit.encode(request.samples) if of_16_bits else _saved(_image(request.samples), "PNG", {})
+    return png.with_metadata(encoded, request.metadata)
 
 
-def _encode_tiff(work: EncodeRequest) -> bytes:
-    extra = 0 if work.coding.plain_extra else 2
-    return tiff_writer.encode(work.samples, work.metadata, compressed=work.coding.compressed, extra=extra)
+def _encode_tiff(request: EncodeRequest) -> bytes:
+    extra = 0 if request.coding.plain_extra else 2
+    return tiff_writer.encode(request.samples, request.metadata, compressed=request.coding.compressed, extra=extra)
 
 
-def _encode_bmp(work: EncodeRequest) -> bytes:
-    dpi = work.metadata.dpi
-    return _saved(_image(work.samples), "BMP", {"dpi": dpi} if dpi else {})
+def _encode_bmp(request: EncodeRequest) -> bytes:
+    dpi = request.metadata.dpi
+    return _saved(_image(request.samples), "BMP", {"dpi": dpi} if dpi else {})
 
 
-def _kept(metadata: Metadata) -> dict[str, bytes]:
-    """Metadata as the settings of Pillow and pillow-heif."""
+def _settings(metadata: Metadata) -> dict[str, bytes]:
+    """Metadata as Pillow and pillow-heif take them."""
     named = {"exif": metadata.exif, "icc_profile": metadata.icc, "xmp": metadata.xmp}
     return {name: value for name, value in named.items() if value}
 
 
-def _encode_webp(work: EncodeRequest) -> bytes:
-    settings: dict[str, Any] = {"exact": True, **_kept(work.metadata)}  # exact: keep colours under full transparency
-    if work.quality is None and work.coding.lossless:
+def _encode_webp(request: EncodeRequest) -> bytes:
+    # Exact: colours under full transparency are kept.
+    settings: dict[str, Any] = {"exact": True, **_settings(request.metadata)}
+    if request.quality is None and request.coding.lossless:
         settings["lossless"] = True
     else:
-        settings["quality"] = work.quality or _WEBP_FRESH
-    return _saved(_image(_as_rgb(work.samples)), "WEBP", settings)
+        settings["quality"] = request.quality or _WEBP_FRESH
+    return _saved(_image(_as_rgb(request.samples)), "WEBP", settings)
 
 
 def _as_rgb(samples: Samples) -> Samples:
@@ -103,29 +104,29 @@ def _as_rgb(samples: Samples) -> Samples:
     return samples[..., [0, 0, 0, 1][: samples.shape[2] + 2]] if samples.shape[2] <= 2 else samples
 
 
-def _encode_avif(work: EncodeRequest) -> bytes:
-    metadata = work.metadata
+def _encode_avif(request: EncodeRequest) -> bytes:
+    metadata = request.metadata
     if metadata.exif:
         metadata = dataclasses.replace(metadata, exif=exif.without_orientation(metadata.exif))
-    settings: dict[str, Any] = {"quality": work.quality or _HEVC_AV1_FRESH, **_kept(metadata)}
-    grey = work.samples.shape[2] == 1
+    settings: dict[str, Any] = {"quality": request.quality or _HEVC_AV1_FRESH, **_settings(metadata)}
+    grey = request.samples.shape[2] == 1
     if not grey:
-        settings["subsampling"] = work.coding.chroma or ("4:2:0" if _sampling(work) == "4:2:0" else "4:4:4")
-    return _saved(_image(work.samples if grey else _as_rgb(work.samples)), "AVIF", settings)
+        settings["subsampling"] = request.coding.chroma or ("4:2:0" if _sampling(request) == "4:2:0" else "4:4:4")
+    return _saved(_image(request.samples if grey else _as_rgb(request.samples)), "AVIF", settings)
 
 
-def _encode_heic(work: EncodeRequest) -> bytes:
+def _encode_heic(request: EncodeRequest) -> bytes:
     try:
         import pillow_heif
     except ImportError as error:
         raise ImageWriteError(
             "a HEIC picture", "pillow-heif, which writes it, is not installed", 'Run `pip install "dpenet[heic]"`.'
         ) from error
-    image = _image(work.samples)
+    image = _image(request.samples)
     file = pillow_heif.from_bytes(image.mode, image.size, image.tobytes())
-    chroma = work.coding.chroma or "4:2:0"  # other chroma takes a profile that phones do not decode
+    chroma = request.coding.chroma or "4:2:0"  # other chroma takes a profile that phones do not decode
     out = io.BytesIO()
-    file.save(out, subsampling=chroma, quality=work.quality or _HEVC_AV1_FRESH, **_kept(work.metadata))
+    file.save(out, subsampling=chroma, quality=request.quality or _HEVC_AV1_FRESH, **_settings(request.metadata))
     return out.getvalue()
 
 

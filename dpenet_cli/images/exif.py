@@ -1,4 +1,4 @@
-"""EXIF for a picture that has been turned upright: patched in place, so that everything else keeps its bytes and place.
+"""EXIF for a picture that has been turned upright: patched in place, so that all else keeps its bytes and place.
 
 Maker notes hold offsets that count from the start of the block. A block that is written anew breaks them; one whose
 length and order stay does not.
@@ -80,8 +80,8 @@ def upright(exif: bytes, width: int, height: int) -> bytes:
 
     Args:
         exif: a TIFF structure, without ``Exif\0\0``.
-        width: of the upright picture.
-        height: of the upright picture.
+        width: columns of the upright picture.
+        height: rows of the upright picture.
 
     Returns:
         As many bytes, or fewer where the thumbnail stood at the end.
@@ -124,6 +124,7 @@ def _try_directory(data: bytes | bytearray, header: Header, offset: int | None) 
 
 
 def _patch(data: bytearray, order: str, directory: Directory, width: int, height: int) -> None:
+    """Write the entries of orientation and size anew, each in its place: both fit into the entry's own four bytes."""
     for entry in directory.entries:
         if entry.tag == ORIENTATION:
             struct.pack_into(f"{order}HHLHH", data, entry.position, ORIENTATION, SHORT, 1, 1, 0)
@@ -135,9 +136,18 @@ def _patch(data: bytearray, order: str, directory: Directory, width: int, height
 
 
 def _drop_thumbnail(data: bytearray, header: Header, first: Directory, kept: list[Directory]) -> None:
-    """Unlink the directories after the first, and blank their bytes and their pictures."""
+    """Unlink the directories after the first, and blank their bytes and their pictures.
+
+    Args:
+        data: the block, changed in place.
+        header: its header.
+        first: its first directory, behind which the thumbnail's comes.
+        kept: all directories that stay.
+    """
+    # 1. What must stay: the header, the tables that are kept, and the values that lie outside their tables.
     occupied = [(0, 8)] + [directory.span for directory in kept]
     occupied += [(e.start, e.start + len(e.value)) for directory in kept for e in directory.entries if e.value]
+    # 2. What should go: the tables from the second on, which may form a circle, with all that they point at.
     unwanted: list[tuple[int, int]] = []
     offset = first.next
     for _ in range(_MAX_THUMBNAIL_DIRECTORIES):
@@ -146,11 +156,14 @@ def _drop_thumbnail(data: bytearray, header: Header, first: Directory, kept: lis
             break
         unwanted += _thumbnail_spans(directory, header.order)
         offset = directory.next
+    # 3. The first table's last four bytes say where the next one lies: nowhere.
     struct.pack_into(f"{header.order}L", data, first.span[1] - 4, 0)
+    # 4. Blanked, not cut out, for whatever lies behind must stay where it is. A block in which the thumbnail shares
+    # bytes with what is kept was made to harm; what is kept comes first.
     for start, end in ((start, min(end, len(data))) for start, end in unwanted):
-        # A block in which the thumbnail shares bytes with what is kept was made to harm; what is kept comes first.
         if start < end and not any(start < other_end and other < end for other, other_end in occupied):
             data[start:end] = bytes(end - start)
+    # 5. Zeros at the end can go, as far as no value that is kept says them.
     shortest = max(min(end, len(data)) for _, end in occupied)
     del data[max(shortest, len(data.rstrip(b"\0"))) :]
 

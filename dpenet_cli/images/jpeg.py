@@ -33,7 +33,7 @@ _OTHER_DEPTH = re.compile(r"cannot handle (\d+)-bit layers")  # as Pillow says i
 
 
 @dataclass
-class Contents:
+class JpegHeader:
     """The header of a JPEG file.
 
     Attributes:
@@ -71,7 +71,7 @@ def open_header(data: bytes, what: str) -> JpegImageFile:
         raise ImageRefused(what, why, "Export it as a 16-bit TIFF.") from error
 
 
-def parse(image: JpegImageFile, data: bytes, what: str) -> Contents:
+def parse(image: JpegImageFile, data: bytes, what: str) -> JpegHeader:
     """What the header says, and whether the picture may be decoded.
 
     Args:
@@ -92,7 +92,7 @@ def parse(image: JpegImageFile, data: bytes, what: str) -> Contents:
     if _scans(data, scan) > _MAX_SCANS:
         why = f"it is coded in more than {_MAX_SCANS} scans, each of which a decoder walks through as a whole"
         raise ImageReadError(what, why, "If you trust it, save it anew with a picture editor.")
-    return Contents(
+    return JpegHeader(
         factors=tuple((across, down) for _, across, down, _ in image.layer),
         tables=tuple(tuple(image.quantization.get(table, ())) for *_, table in image.layer),
         progressive="progressive" in image.info,

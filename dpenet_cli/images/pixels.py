@@ -19,14 +19,29 @@ from dpenet_cli.images.picture import Samples
 COPY_AGAIN = "Copy it again from its source, or save it anew with a picture editor."
 
 DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError),
-    *(AttributeError, AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
 )
 """What Pillow, its plugins and pillow-heif raise on damaged files; libraries that fail oddly fail one picture only."""
 
 
 class _Shared:
-    """A setting of the whole process, changed while any thread needs it; the first in need not be the last out."""
+    """A setting of the whole process, changed while any thread needs it."""
+
+    # The setting is changed by the first thread that comes and put back by the last that leaves, whichever those are: a
+    # thread that put back what it had found would undo the change under the others.
 
     def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
         self._change = change
@@ -145,7 +160,7 @@ def upright(samples: Samples, orientation: int) -> Samples:
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1),
+        5: lambda a: a.swapaxes(0, 1),  # from here on W×H×C
         6: lambda a: a[::-1].swapaxes(0, 1),
         7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
         8: lambda a: a.swapaxes(0, 1)[::-1],
@@ -154,8 +169,12 @@ def upright(samples: Samples, orientation: int) -> Samples:
 
 
 def unmultiplied(samples: Samples) -> Samples:
-    """Colours that were stored multiplied by alpha, divided by it again, rounded; 16 bits."""
-    alpha = np.maximum(samples[..., -1:], 1).astype(np.uint32)
+    """Colours that were stored multiplied by alpha, divided by it again and rounded.
+
+    Args:
+        samples: H×W×C uint16, alpha last; changed in place.
+    """
+    alpha = np.maximum(samples[..., -1:], 1).astype(np.uint32)  # H×W×1; nothing is divided by 0
     for top in range(0, len(samples), BAND):
         band = slice(top, top + BAND)
         divided = (samples[band, :, :-1].astype(np.uint32) * 65535 + alpha[band] // 2) // alpha[band]

@@ -26,7 +26,7 @@ _SRGB_GAMMA = 45455  # the gAMA value that stands for sRGB (PNG specification, 1
 
 
 @dataclass
-class Contents:
+class PngHeader:
     """The header of a PNG file and its metadata, not yet patched.
 
     Attributes:
@@ -51,13 +51,13 @@ class Contents:
     metadata: Metadata = field(default_factory=Metadata)
 
 
-def parse(data: bytes, what: str) -> Contents:
+def parse(data: bytes, what: str) -> PngHeader:
     """Read all chunks but the pixels.
 
     Raises:
         ImageReadError: there is no header, or several that a decoder might go by.
     """
-    contents = Contents()
+    header = PngHeader()
     found: dict[str, bytes] = {}
     copied: list[Chunk] = []
     pixels_sound = True
@@ -67,26 +67,26 @@ def parse(data: bytes, what: str) -> Contents:
         if kind == b"IDAT":
             pixels_sound = pixels_sound and sound
         elif kind == b"IEND":
-            contents.complete = pixels_sound
+            header.complete = pixels_sound
         elif not sound:
-            contents.damaged.append(kind.decode("latin-1"))
+            header.damaged.append(kind.decode("latin-1"))
         else:
-            _sort_out(contents, found, copied, (kind, data[start:end]))
-    if not contents.width or not contents.height:
+            _sort_out(header, found, copied, (kind, data[start:end]))
+    if not header.width or not header.height:
         raise ImageReadError(what, "its header is damaged", "Copy it again from its source.")
-    contents.metadata = _metadata(found, copied)
-    return contents
+    header.metadata = _metadata(found, copied)
+    return header
 
 
-def _sort_out(contents: Contents, found: dict[str, bytes], copied: list[Chunk], piece: Chunk) -> None:
+def _sort_out(header: PngHeader, found: dict[str, bytes], copied: list[Chunk], piece: Chunk) -> None:
     """Put a chunk where it belongs: a fact of the header, a find, or kept as it is."""
     kind, body = piece
     if kind == b"IHDR" and len(body) >= 13:
-        contents.width, contents.height, contents.bits, contents.colour = struct.unpack_from(">LLBB", body)
+        header.width, header.height, header.bits, header.colour = struct.unpack_from(">LLBB", body)
     elif kind == b"acTL" and len(body) >= 4:
-        contents.frames = int.from_bytes(body[:4], "big")
+        header.frames = int.from_bytes(body[:4], "big")
     elif kind == b"tRNS":
-        contents.transparent = body
+        header.transparent = body
     elif kind == b"iCCP" and "icc" not in found:
         found["icc"] = _inflate(body.partition(b"\0")[2][1:]) or b""
     elif kind in (b"eXIf", b"pHYs"):

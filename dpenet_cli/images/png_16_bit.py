@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dpenet_cli.errors import ImageReadError
 from dpenet_cli.images.picture import Samples
 from dpenet_cli.images.pixels import COPY_AGAIN, decode_16_bit
-from dpenet_cli.images.png import SIGNATURE, Contents, chunk, chunks
+from dpenet_cli.images.png import SIGNATURE, PngHeader, chunk, chunks
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """Colour type (PNG specification, 11.2.2) of a picture of so many channels."""
@@ -23,12 +23,12 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 """Where the passes of an interlaced picture begin, across and down, and their steps (PNG specification, 8.2)."""
 
 
-def decode(data: bytes, contents: Contents, what: str) -> Samples:
+def decode(data: bytes, header: PngHeader, what: str) -> Samples:
     """The samples of a file of 16 bits per channel.
 
     Args:
         data: the file.
-        contents: its header.
+        header: its header.
         what: the file's name, for the errors.
 
     Returns:
@@ -37,21 +37,21 @@ def decode(data: bytes, contents: Contents, what: str) -> Samples:
     Raises:
         ImageReadError: its pixels are cut off or damaged.
     """
-    if not contents.complete:
+    if not header.complete:
         raise _damaged(what)
-    decoded = decode_16_bit(_pixels_alone(data, contents, what), what)  # H×W grey, or H×W×3/4 in the order BGR(A)
-    grey = contents.colour in (0, 4)
+    decoded = decode_16_bit(_pixels_alone(data, header, what), what)  # H×W grey, or H×W×3/4 in the order BGR(A)
+    grey = header.colour in (0, 4)
     if decoded.ndim == 2:
         samples = decoded[..., None]
     elif grey:  # grey with alpha comes as BGRA
         samples = decoded[..., :1]
     else:
         samples = decoded[..., 2::-1]
-    if contents.colour in (4, 6):
+    if header.colour in (4, 6):
         return np.concatenate([samples, decoded[..., 3:]], axis=2)
-    if contents.transparent and len(contents.transparent) >= (2 if grey else 6):
+    if header.transparent and len(header.transparent) >= (2 if grey else 6):
         # One value or colour stands for full transparency.
-        key = np.frombuffer(contents.transparent, ">u2")[: 1 if grey else 3]
+        key = np.frombuffer(header.transparent, ">u2")[: 1 if grey else 3]
         alpha = np.where((samples == key).all(axis=2, keepdims=True), 0, 65535).astype(np.uint16)  # H×W×1
         return np.concatenate([samples, alpha], axis=2)
     return samples
@@ -61,7 +61,7 @@ def _damaged(what: str) -> ImageReadError:
     return ImageReadError(what, "its pixels are cut off or damaged", COPY_AGAIN)
 
 
-def _pixels_alone(data: bytes, contents: Contents, what: str) -> bytes:
+def _pixels_alone(data: bytes, header: PngHeader, what: str) -> bytes:
     """The file with its pixels alone, in which libpng finds nothing to dislike.
 
     Raises:
@@ -71,7 +71,7 @@ def _pixels_alone(data: bytes, contents: Contents, what: str) -> bytes:
     # the deflated stream is unfolded here first: every row must be there, with a known filter. It costs one inflate, as
     # much again as decoding (12 megapixels: 0.6 s for both). One inflate could serve both, with the rows handed on in
     # stored blocks; measured, that takes 0.5 s, and three more copies of the unfolded rows. They are not worth it.
-    engine, rows = zlib.decompressobj(), _Rows(data, contents)
+    engine, rows = zlib.decompressobj(), _Rows(data, header)
     pieces: list[memoryview] = []
     view = memoryview(data)
     try:
@@ -90,8 +90,8 @@ def _pixels_alone(data: bytes, contents: Contents, what: str) -> bytes:
     if rows.seen > rows.total or not engine.eof:  # libpng warns of more rows and of a missing checksum
         stream = b"".join(pieces)
         pieces = [memoryview(zlib.compress(zlib.decompressobj().decompress(stream, rows.total), 1))]
-    header = data[len(SIGNATURE) + 8 : len(SIGNATURE) + 21]
-    return b"".join([SIGNATURE, chunk(b"IHDR", header), *_long_chunk(b"IDAT", pieces), chunk(b"IEND", b"")])
+    fields = data[len(SIGNATURE) + 8 : len(SIGNATURE) + 21]
+    return b"".join([SIGNATURE, chunk(b"IHDR", fields), *_long_chunk(b"IDAT", pieces), chunk(b"IEND", b"")])
 
 
 def _long_chunk(kind: bytes, pieces: list[memoryview]) -> Iterable[bytes | memoryview]:
@@ -111,14 +111,14 @@ class _Rows:
         sound: whether all filters seen are known.
     """
 
-    def __init__(self, data: bytes, contents: Contents) -> None:
+    def __init__(self, data: bytes, header: PngHeader) -> None:
         interlaced = data[len(SIGNATURE) + 20] == 1
         self.total = self.seen = 0
         self.sound = True
         self._passes: list[tuple[int, int, int]] = []  # from where to where, and the bytes of a row
         for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
-            width, height = -(-(contents.width - left) // across), -(-(contents.height - top) // down)
-            row = 1 + 2 * _CHANNELS.get(contents.colour, 1) * width
+            width, height = -(-(header.width - left) // across), -(-(header.height - top) // down)
+            row = 1 + 2 * _CHANNELS.get(header.colour, 1) * width
             if width > 0 and height > 0:
                 self._passes.append((self.total, self.total + height * row, row))
                 self.total += height * row
@@ -140,7 +140,7 @@ def encode(samples: NDArray[np.uint16]) -> bytes:
         samples: H×W×C, 0..65535; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
     """
     height, width, channels = samples.shape
-    header = struct.pack(">LLBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
+    fields = struct.pack(">LLBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
     engine = zlib.compressobj(6)
     packed = []
     above = np.zeros((1, width * channels * 2), np.uint8)
@@ -149,7 +149,7 @@ def encode(samples: NDArray[np.uint16]) -> bytes:
         packed.append(engine.compress(_filtered(rows, np.concatenate([above, rows[:-1]]), channels * 2).tobytes()))
         above = rows[-1:]
     packed.append(engine.flush())
-    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", b"".join(packed)) + chunk(b"IEND", b"")
+    return SIGNATURE + chunk(b"IHDR", fields) + chunk(b"IDAT", b"".join(packed)) + chunk(b"IEND", b"")
 
 
 def _filtered(rows: NDArray[np.uint8], above: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:

@@ -17,11 +17,11 @@ _MAX_PAGES = 100
 
 
 @dataclass
-class Contents:
+class TiffPage:
     """The first page of a TIFF file.
 
     Attributes:
-        header, page: its structure.
+        header, directory: its structure.
         width, height, samples: size and channels.
         bits: per channel.
         photometric: what the channels mean (TIFF 6.0, tag 262).
@@ -35,7 +35,7 @@ class Contents:
     """
 
     header: Header
-    page: Directory
+    directory: Directory
     width: int
     height: int
     samples: int
@@ -50,7 +50,7 @@ class Contents:
     metadata: Metadata = field(default_factory=Metadata)
 
 
-def parse(data: bytes, what: str) -> Contents:
+def parse(data: bytes, what: str) -> TiffPage:
     """Read the directories.
 
     Raises:
@@ -62,53 +62,53 @@ def parse(data: bytes, what: str) -> Contents:
         pages = _pages(data, header)
     except DamagedError as error:
         raise ImageReadError(what, f"its structure is damaged ({error})", "Copy it again from its source.") from error
-    order, page = header.order, pages[0]
-    if _is_raw(data, header, page):
+    order, first = header.order, pages[0]
+    if _is_raw(data, header, first):
         raise raw_refusal(what)
-    layout = [entry.tag for entry in page.entries if entry.tag in STRUCTURAL_TAGS and entry.tag < tiff_tags.XMP]
+    layout = [entry.tag for entry in first.entries if entry.tag in STRUCTURAL_TAGS and entry.tag < tiff_tags.XMP]
     if len(layout) > len(set(layout)):
         twice = min(tag for tag in layout if layout.count(tag) > 1)
         raise ImageReadError(what, f"it has tag {twice} more than once", "Save it anew with a picture editor.")
-    if sum(not _is_reduced(other, order) for other in pages) > 1 or (_is_reduced(page, order) and len(pages) > 1):
+    if sum(not _is_reduced(other, order) for other in pages) > 1 or (_is_reduced(first, order) and len(pages) > 1):
         raise ImageRefused(
             what,
             f"it has {len(pages)} pages, and only one could be cleaned",
             "Split it into one file per page, with ImageMagick for example: `magick in.tif page-%d.tif`.",
         )
-    bits = page.get(tiff_tags.BITS)
-    orientation = page.number(tiff_tags.ORIENTATION, order, 1) or 1
-    extra = page.get(tiff_tags.EXTRA_SAMPLES)
-    contents = Contents(
+    bits = first.get(tiff_tags.BITS)
+    orientation = first.number(tiff_tags.ORIENTATION, order, 1) or 1
+    extra = first.get(tiff_tags.EXTRA_SAMPLES)
+    page = TiffPage(
         header=header,
-        page=page,
-        width=page.number(tiff_tags.WIDTH, order, 0) or 0,
-        height=page.number(tiff_tags.HEIGHT, order, 0) or 0,
-        samples=page.number(tiff_tags.SAMPLES, order, 1) or 1,
+        directory=first,
+        width=first.number(tiff_tags.WIDTH, order, 0) or 0,
+        height=first.number(tiff_tags.HEIGHT, order, 0) or 0,
+        samples=first.number(tiff_tags.SAMPLES, order, 1) or 1,
         bits=max((bits.numbers(order) if bits else ()) or (1,)),
-        photometric=page.number(tiff_tags.PHOTOMETRIC, order, tiff_tags.BLACK_IS_ZERO) or 0,
+        photometric=first.number(tiff_tags.PHOTOMETRIC, order, tiff_tags.BLACK_IS_ZERO) or 0,
         extra=extra.numbers(order) if extra else (),
-        planar=page.number(tiff_tags.PLANAR, order, 1) or 1,
+        planar=first.number(tiff_tags.PLANAR, order, 1) or 1,
         orientation=orientation if orientation in range(1, 9) else 1,
-        tile=(page.number(tiff_tags.TILE_WIDTH, order, 0) or 0, page.number(tiff_tags.TILE_HEIGHT, order, 0) or 0),
-        compressed=page.number(tiff_tags.COMPRESSION, order, tiff_tags.UNCOMPRESSED) != tiff_tags.UNCOMPRESSED,
+        tile=(first.number(tiff_tags.TILE_WIDTH, order, 0) or 0, first.number(tiff_tags.TILE_HEIGHT, order, 0) or 0),
+        compressed=first.number(tiff_tags.COMPRESSION, order, tiff_tags.UNCOMPRESSED) != tiff_tags.UNCOMPRESSED,
         reduced_pages=len(pages) > 1,
-        metadata=_metadata(data, header, page),
+        metadata=_metadata(data, header, first),
     )
-    _refuse_unusual(contents, what)
-    if _is_cut_off(data, contents):
+    _refuse_unusual(page, what)
+    if _is_cut_off(data, page):
         raise ImageReadError(what, "its pixels are cut off", "Copy it again from its source.")
-    return contents
+    return page
 
 
-def _is_cut_off(data: bytes, contents: Contents) -> bool:
+def _is_cut_off(data: bytes, page: TiffPage) -> bool:
     """Whether strips or tiles lie outside the file: libtiff would say so on stderr."""
     for offsets_tag, sizes_tag in (
         (tiff_tags.STRIP_OFFSETS, tiff_tags.STRIP_SIZES),
         (tiff_tags.TILE_OFFSETS, tiff_tags.TILE_SIZES),
     ):
-        offsets, sizes = contents.page.get(offsets_tag), contents.page.get(sizes_tag)
+        offsets, sizes = page.directory.get(offsets_tag), page.directory.get(sizes_tag)
         if offsets and sizes:
-            pairs = zip(offsets.numbers(contents.header.order), sizes.numbers(contents.header.order), strict=False)
+            pairs = zip(offsets.numbers(page.header.order), sizes.numbers(page.header.order), strict=False)
             if any(offset + size > len(data) for offset, size in pairs):
                 return True
     return False
@@ -125,19 +125,19 @@ def _pages(data: bytes, header: Header) -> list[Directory]:
     return pages
 
 
-def _is_reduced(page: Directory, order: str) -> bool:
-    kind = page.number(tiff_tags.NEW_SUBFILE, order, 0) or 0
-    return bool(kind & (_REDUCED | _TRANSPARENCY_MASK)) or page.number(tiff_tags.SUBFILE, order) == 2
+def _is_reduced(directory: Directory, order: str) -> bool:
+    kind = directory.number(tiff_tags.NEW_SUBFILE, order, 0) or 0
+    return bool(kind & (_REDUCED | _TRANSPARENCY_MASK)) or directory.number(tiff_tags.SUBFILE, order) == 2
 
 
-def _is_raw(data: bytes, header: Header, page: Directory) -> bool:
+def _is_raw(data: bytes, header: Header, directory: Directory) -> bool:
     if (
         data[8:10] == b"CR"
-        or page.get(tiff_tags.DNG_VERSION)
-        or page.number(tiff_tags.PHOTOMETRIC, header.order) in _SENSOR
+        or directory.get(tiff_tags.DNG_VERSION)
+        or directory.number(tiff_tags.PHOTOMETRIC, header.order) in _SENSOR
     ):
         return True
-    inner = page.get(tiff_tags.SUB_DIRECTORIES)  # NEF, ARW and DNG keep the sensor's data here, a preview in front
+    inner = directory.get(tiff_tags.SUB_DIRECTORIES)  # NEF, ARW and DNG keep the sensor's data here, a preview in front
     for offset in inner.numbers(header.order)[:10] if inner else ():
         try:
             below = ifd.read_directory(data, header, offset)
@@ -148,18 +148,18 @@ def _is_raw(data: bytes, header: Header, page: Directory) -> bool:
     return False
 
 
-def _metadata(data: bytes, header: Header, page: Directory) -> Metadata:
+def _metadata(data: bytes, header: Header, directory: Directory) -> Metadata:
     def value(tag: int) -> bytes | None:
-        entry = page.get(tag)
+        entry = directory.get(tag)
         return (entry.value or None) if entry else None
 
-    unit = {2: 1.0, 3: 2.54}.get(page.number(tiff_tags.RESOLUTION_UNIT, header.order, 2) or 0)
+    unit = {2: 1.0, 3: 2.54}.get(directory.number(tiff_tags.RESOLUTION_UNIT, header.order, 2) or 0)
     across, down = (
         entry.rational(header.order) if entry else None
-        for entry in (page.get(tiff_tags.X_RESOLUTION), page.get(tiff_tags.Y_RESOLUTION))
+        for entry in (directory.get(tiff_tags.X_RESOLUTION), directory.get(tiff_tags.Y_RESOLUTION))
     )
     return Metadata(
-        exif=from_tiff(data, header, page),
+        exif=from_tiff(data, header, directory),
         icc=value(tiff_tags.ICC),
         xmp=value(tiff_tags.XMP),
         iptc=value(tiff_tags.IPTC) or iptc_of(value(tiff_tags.PHOTOSHOP) or b""),
@@ -167,24 +167,24 @@ def _metadata(data: bytes, header: Header, page: Directory) -> Metadata:
     )
 
 
-def _refuse_unusual(contents: Contents, what: str) -> None:
-    order = contents.header.order
+def _refuse_unusual(page: TiffPage, what: str) -> None:
+    order = page.header.order
     why = None
-    kind = contents.page.number(tiff_tags.SAMPLE_FORMAT, order, 1)
-    if contents.photometric in _LAB:
+    kind = page.directory.number(tiff_tags.SAMPLE_FORMAT, order, 1)
+    if page.photometric in _LAB:
         why = "its colours are CIE L*a*b*"
     elif kind == 3:
-        why = f"its values are {contents.bits}-bit floating-point numbers"
+        why = f"its values are {page.bits}-bit floating-point numbers"
     elif kind not in (1, 4):
         why = "its values are signed or complex numbers"
-    elif contents.bits not in (1, 2, 4, 8, 16):
-        why = f"it has {contents.bits} bits per channel"
-    elif contents.bits == 16 and (
-        contents.photometric not in (tiff_tags.WHITE_IS_ZERO, tiff_tags.BLACK_IS_ZERO, tiff_tags.RGB)
-        or contents.samples not in ((3, 4) if contents.photometric == tiff_tags.RGB else (1, 2))
+    elif page.bits not in (1, 2, 4, 8, 16):
+        why = f"it has {page.bits} bits per channel"
+    elif page.bits == 16 and (
+        page.photometric not in (tiff_tags.WHITE_IS_ZERO, tiff_tags.BLACK_IS_ZERO, tiff_tags.RGB)
+        or page.samples not in ((3, 4) if page.photometric == tiff_tags.RGB else (1, 2))
     ):
         why = "it has 16 bits per channel and is neither grey nor RGB"
-    elif contents.samples > 4 and contents.photometric != tiff_tags.CMYK:
-        why = f"it has {contents.samples} channels"
+    elif page.samples > 4 and page.photometric != tiff_tags.CMYK:
+        why = f"it has {page.samples} channels"
     if why:
         raise ImageRefused(what, why, "Export it as an RGB or grey TIFF of 8 or 16 bits per channel.")

@@ -1,6 +1,5 @@
 """TIFF files written: 8 or 16 bits, deflated or not, around an EXIF block that keeps its bytes and place."""
 
-import io
 import zlib
 
 import numpy as np
@@ -43,24 +42,24 @@ def encode(samples: Samples, metadata: Metadata, *, compressed: bool, extra: int
     strips = [_strip(samples[top : top + rows], order, compressed) for top in range(0, samples.shape[0], rows)]
     values += _described(samples, order, rows, compressed, extra)
     values += _carried(metadata, order)
+    # The strips lie behind the table, which says where they lie. Its length does not depend on the offsets in it, so it
+    # is made twice: the first one tells how long it is.
     sizes = [len(strip) for strip in strips]
-    start = len(block) + len(block) % 2
-    for _ in range(2):  # the table's length does not depend on the offsets in it, so the second pass is exact
+    at = len(block) + len(block) % 2  # directories begin on even offsets (TIFF 6.0)
+    start = at
+    for _ in range(2):
         offsets = [start, *(start + np.cumsum(sizes[:-1])).tolist()]
         if offsets[-1] + sizes[-1] > _LARGEST:
             raise ImageWriteError("the result", "a TIFF file cannot hold 4 GiB", "Write a PNG instead.")
-        placed = [
+        lying = [
             numbers(tiff_tags.STRIP_OFFSETS, LONG, order, *offsets),
             numbers(tiff_tags.STRIP_SIZES, LONG, order, *sizes),
         ]
-        at = len(block) + len(block) % 2
-        table = ifd.table([*values, *placed], order, at)
+        table = ifd.table([*values, *lying], order, at)
         start = at + len(table)
     block += bytes(at - len(block))
     ifd.set_first(block, order, at)
-    out = io.BytesIO()
-    out.writelines([block, table, *strips])
-    return out.getvalue()
+    return b"".join([block, table, *strips])
 
 
 def _described(samples: Samples, order: str, rows: int, compressed: bool, extra: int) -> list[Value]:
@@ -103,5 +102,5 @@ def _strip(rows: Samples, order: str, compressed: bool) -> bytes:
     if not compressed:
         return rows.astype(ordered).tobytes()
     differences = rows.copy()
-    differences[:, 1:] -= rows[:, :-1]
+    differences[:, 1:] -= rows[:, :-1]  # from pixel to pixel, modulo 2^8 or 2^16: predictor 2 (TIFF 6.0, section 14)
     return zlib.compress(differences.astype(ordered).tobytes(), 6)

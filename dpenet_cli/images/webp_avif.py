@@ -10,7 +10,7 @@ from dpenet_cli.images import av1
 
 
 @dataclass(frozen=True)
-class WebP:
+class WebpHeader:
     """Size in pixels, several frames or one, lossless (VP8L) or not."""
 
     width: int
@@ -19,7 +19,7 @@ class WebP:
     lossless: bool
 
 
-def parse_webp(data: bytes, what: str) -> WebP:
+def parse_webp(data: bytes, what: str) -> WebpHeader:
     """Read the chunks of a WebP file (RFC 9649).
 
     Raises:
@@ -42,7 +42,7 @@ def parse_webp(data: bytes, what: str) -> WebP:
         raise ImageReadError(what, "the file ends before its pixels", "Copy it again from its source.")
     if len(sizes) > 1:
         raise ImageReadError(what, "it says its size twice, differently", "Save it anew with a picture editor.")
-    return WebP(*sizes.pop(), animated, lossless)
+    return WebpHeader(*sizes.pop(), animated, lossless)
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -54,7 +54,7 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 @dataclass(frozen=True)
-class Avif:
+class AvifHeader:
     """Bits per channel, grey or not, chroma sampling, CICP's colour primaries and transfer (2: unspecified), and more.
 
     Attributes:
@@ -75,7 +75,7 @@ _AV1_CONFIG = re.compile(rb"av1C[\x81](.)(.)", re.DOTALL)
 _NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
 
 
-def parse_avif(data: bytes) -> Avif:
+def parse_avif(data: bytes) -> AvifHeader:
     """Read the properties of an AVIF file's pictures (the ``av1C`` and ``colr`` boxes in its ``meta`` box).
 
     Raises:
@@ -98,7 +98,7 @@ def parse_avif(data: bytes) -> Avif:
         default=(0, 0),
     )
     sequence = data[8:12] != b"avif" and bool(_box(data, b"moov"))
-    return Avif(bits, grey, chroma, primaries, transfer, largest, sequence)
+    return AvifHeader(bits, grey, chroma, primaries, transfer, largest, sequence)
 
 
 def _box(data: bytes, kind: bytes, at: int = 0) -> bytes:
