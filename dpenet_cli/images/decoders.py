@@ -49,7 +49,16 @@ def _finish(
     coding: Coding | None = None,
     notices: list[str],
 ) -> Picture:
-    """Turn the samples, patch what the metadata say of their direction and size, and part colours from alpha."""
+    """Turn the samples, patch what the metadata say of their direction and size, and part colours from alpha.
+
+    Args:
+        samples: H×W×C as decoded; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        image_format: the file's format.
+        metadata: as the file has them.
+        orientation: 1..8, how the picture has to be turned (EXIF).
+        coding: how the file was compressed.
+        notices: what its owner should know already.
+    """
     samples = upright(samples, orientation)
     height, width, channels = samples.shape
     if metadata.exif:

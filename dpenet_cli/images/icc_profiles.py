@@ -58,7 +58,7 @@ def is_srgb(icc: bytes) -> bool:
         ProfileError: damaged, or not for RGB.
     """
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)  # 9×9×9 colours as a picture
     there = np.asarray(to_srgb(icc, "RGB").apply(Image.fromarray(grid)))
     return int(np.abs(there.astype(int) - grid).max()) <= _SRGB_TOLERANCE
 

@@ -43,8 +43,8 @@ class Entry:
         kind: its type, a key of TIFF 6.0's table.
         count: how many values.
         value: their bytes in the file's byte order; None where they would lie outside the file.
-        position: of the entry itself in the file.
-        start: of the value in the file.
+        position: offset of the entry itself in the file.
+        start: offset of the value in the file.
     """
 
     tag: int
@@ -103,10 +103,16 @@ def read_header(data: bytes | bytearray) -> Header:
 def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Directory:
     """The directory at an offset. Never reads outside the data.
 
+    Args:
+        data: the whole structure.
+        header: its header.
+        offset: where the directory begins.
+
     Raises:
         DamagedError: its table does not lie within the data, is longer than MAX_ENTRIES, or its values together are
             longer than the data.
     """
+    # BigTIFF's tables are the same with wider numbers: counts and offsets of 64 bits.
     order = header.order
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if header.big else ("H", "HHL", "L")
     count_size, inline = struct.calcsize(f"{order}{count_format}"), 8 if header.big else 4
@@ -118,10 +124,12 @@ def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Dire
     if not 0 < count <= MAX_ENTRIES or table_end > len(data):
         raise DamagedError("a directory is cut off")
     entries = []
+    # Values may lie anywhere, over each other too. All of them together are no longer than the file in any real one; a
+    # thousand entries that each say the whole file would fill the memory.
     room = len(data)
     for position in range(offset + count_size, table_end, entry_size):
         tag, kind, values = struct.unpack_from(f"{order}{entry_format}", data, position)
-        start = position + entry_size - inline
+        start = position + entry_size - inline  # a short value stands in the entry itself, a longer one's offset does
         size = values * _SIZES.get(kind, 0)
         if size > inline:
             start = struct.unpack_from(f"{order}{offset_format}", data, start)[0]
@@ -166,7 +174,13 @@ def rational(tag: int, order: str, value: float) -> Value:
 
 
 def table(entries: list[Value], order: str, base: int) -> bytes:
-    """A directory with its values behind it, to be put at offset ``base`` (even); no directory follows it."""
+    """A directory with its values behind it; no directory follows it.
+
+    Args:
+        entries: in any order.
+        order: byte order, ``<`` or ``>``.
+        base: the offset where it is going to be put, an even one.
+    """
     body = bytearray()
     values_at = base + 2 + 12 * len(entries) + 4
     rows = [struct.pack(f"{order}H", len(entries))]

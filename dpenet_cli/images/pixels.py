@@ -98,7 +98,7 @@ def _samples(image: Image.Image, mode: str, convert: Callable[[Image.Image], Ima
     Args:
         image: decoded or not.
         mode: ``L``, ``LA``, ``RGB`` or ``RGBA``, the mode of the result.
-        convert: of each band; by default Pillow's conversion to the mode.
+        convert: what makes a band of that mode; by default Pillow's own conversion.
     """
     image.load()
     width, height = image.size
@@ -154,7 +154,15 @@ def _from_cmyk(image: Image.Image, icc: bytes | None, what: str) -> tuple[Sample
 
 
 def upright(samples: Samples, orientation: int) -> Samples:
-    """Turn samples by an EXIF orientation, 1..8 (CIPA DC-008, 4.6.5 A)."""
+    """Turn samples by an EXIF orientation.
+
+    Args:
+        samples: H×W×C.
+        orientation: 1..8 (CIPA DC-008, 4.6.5 A).
+
+    Returns:
+        H×W×C, or W×H×C for orientations from 5 on.
+    """
     turned = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],

@@ -30,7 +30,7 @@ class PngHeader:
     """The header of a PNG file and its metadata, not yet patched.
 
     Attributes:
-        width, height: in pixels.
+        width, height: size in pixels.
         bits: per channel (or per index): 1, 2, 4, 8 or 16.
         colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
         frames: more than 1 for an animation.
@@ -146,12 +146,18 @@ def _dpi(body: bytes) -> tuple[float, float] | None:
 
 
 def _special_text(kind: bytes, body: bytes, found: dict[str, bytes]) -> bool:
-    """Take XMP and raw profiles out of the text; says whether this chunk was one."""
+    """Take XMP and raw profiles out of the text; says whether this chunk was one.
+
+    Args:
+        kind: tEXt, zTXt or iTXt.
+        body: the chunk's data.
+        found: where they are put, by name; the first of each counts, for thousands would take long to unfold.
+    """
     keyword, _, rest = body.partition(b"\0")
     if kind == b"iTXt" and keyword == _XMP_KEYWORD and len(rest) >= 2:
-        if "xmp" in found:  # the first counts: thousands of them would take long to unfold
+        if "xmp" in found:
             return True
-        compressed = rest[0] == 1
+        compressed = rest[0] == 1  # then come the method, the language and the translated keyword
         packet = rest[2:].split(b"\0", 2)[-1]
         found["xmp"] = (_inflate(packet) or b"") if compressed else packet
         return True

@@ -55,9 +55,15 @@ _ENCODING_ERRORS = (OSError, ValueError, TypeError, OverflowError, RuntimeError,
 def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) -> tuple[bytes, tuple[str, ...]]:
     """Compress a picture.
 
+    >>> import numpy as np
+    >>> grey = Picture(np.full((2, 3, 3), 99, np.uint8), None, grey=True, format=ImageFormat.PNG)
+    >>> data, notices = encode(grey, ImageFormat.TIFF, SaveOptions())
+    >>> data[:2], notices
+    (b'II', ())
+
     Args:
         picture: its pixels and everything else; nothing of it is changed.
-        image_format: of the result.
+        image_format: the result's format.
         options: quality, and whether metadata are left out.
 
     Returns:
