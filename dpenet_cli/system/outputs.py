@@ -60,7 +60,7 @@ def check_outputs(
         kind: class of the error.
 
     Raises:
-        DpenetError: of the class `kind`. An output is an input, two outputs are one file, or there is something already.
+        DpenetError: of the class `kind`. An output is an input, or two are one file, or there is something already.
     """
     read = {file_key(path) for path in inputs}
     writers: dict[str, str] = {}
