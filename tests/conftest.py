@@ -85,6 +85,13 @@ def command() -> str:
     return found
 
 
+def heavy_imports(module: str) -> set[str]:
+    """Which heavy packages a module brings in."""
+    code = f"import sys, {module}; print(*{{'torch', 'numpy', 'PIL', 'cv2', 'av'}} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
 def textured(seed: int = 0, height: int = 120, width: int = 136) -> np.ndarray:
     rng = np.random.default_rng(seed)
     layers = [gaussian_filter(rng.normal(size=(height, width, 3)), (s, s, 0)) * s * 40 for s in (1, 4, 12)]

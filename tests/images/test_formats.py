@@ -8,6 +8,7 @@ import numpy as np
 import pictures
 import pytest
 import tifffile
+from conftest import heavy_imports
 from image_checks import AVIF, HEIC, JPEG, PLAIN, PNG, again, pil
 from pictures import camera_jpeg, photo, saved, tiff
 from PIL import Image, ImageOps
@@ -138,3 +139,7 @@ def test_raw_names(tmp_path: Path) -> None:
         read(path)
     assert format_for(Path("ä.JPEG")) is JPEG
     assert format_for(Path("a.txt")) is None
+
+
+def test_telling_formats_apart_imports_nothing_heavy() -> None:
+    assert heavy_imports("dpenet_cli.images.formats") == set()
