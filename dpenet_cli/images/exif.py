@@ -135,18 +135,18 @@ def _patch(data: bytearray, order: str, directory: Directory, width: int, height
             struct.pack_into(f"{order}HHL4s", data, entry.position, entry.tag, kind, 1, field)
 
 
-def _drop_thumbnail(data: bytearray, header: Header, first: Directory, kept: list[Directory]) -> None:
+def _drop_thumbnail(data: bytearray, header: Header, first: Directory, staying: list[Directory]) -> None:
     """Unlink the directories after the first, and blank their bytes and their pictures.
 
     Args:
         data: the block, changed in place.
         header: its header.
         first: its first directory, behind which the thumbnail's comes.
-        kept: all directories that stay.
+        staying: all directories that stay.
     """
     # 1. What must stay: the header, the tables that are kept, and the values that lie outside their tables.
-    occupied = [(0, 8)] + [directory.span for directory in kept]
-    occupied += [(e.start, e.start + len(e.value)) for directory in kept for e in directory.entries if e.value]
+    occupied = [(0, 8)] + [directory.span for directory in staying]
+    occupied += [(e.start, e.start + len(e.value)) for directory in staying for e in directory.entries if e.value]
     # 2. What should go: the tables from the second on, which may form a circle, with all that they point at.
     unwanted: list[tuple[int, int]] = []
     offset = first.next

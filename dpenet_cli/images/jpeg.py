@@ -184,7 +184,7 @@ def fitting(metadata: Metadata) -> tuple[Metadata, list[str]]:
         "colour profile": len(metadata.icc or b"") > 255 * _ICC_ROOM,
         "comment": any(len(comment) > _MAX_PAYLOAD for comment in metadata.comments),
     }
-    kept = dataclasses.replace(
+    fit = dataclasses.replace(
         metadata,
         exif=None if long["EXIF"] else metadata.exif,
         xmp=None if long["XMP"] else metadata.xmp,
@@ -192,7 +192,7 @@ def fitting(metadata: Metadata) -> tuple[Metadata, list[str]]:
         icc=None if long["colour profile"] else metadata.icc,
         comments=tuple(comment for comment in metadata.comments if len(comment) <= _MAX_PAYLOAD),
     )
-    return kept, [name for name, is_long in long.items() if is_long]
+    return fit, [name for name, is_long in long.items() if is_long]
 
 
 def with_metadata(encoded: bytes, metadata: Metadata) -> bytes:

@@ -79,7 +79,7 @@ def parse(data: bytes, what: str) -> PngHeader:
 
 
 def _sort_out(header: PngHeader, found: dict[str, bytes], copied: list[Chunk], piece: Chunk) -> None:
-    """Put a chunk where it belongs: a fact of the header, a find, or kept as it is."""
+    """Put a chunk where it belongs: a fact of the header, metadata, or copied as it is."""
     kind, body = piece
     if kind == b"IHDR" and len(body) >= 13:
         header.width, header.height, header.bits, header.colour = struct.unpack_from(">LLBB", body)

@@ -80,7 +80,7 @@ def _pixels_alone(data: bytes, header: PngHeader, what: str) -> bytes:
             while kind == b"IDAT" and at < end and not engine.eof and rows.seen <= rows.total:
                 piece = view[at : min(at + _PIECE, end)]
                 # One byte more than there should be is enough to know, and never more: it may be a bomb.
-                rows.look(engine.decompress(piece, rows.total - rows.seen + 1))
+                rows.feed(engine.decompress(piece, rows.total - rows.seen + 1))
                 pieces.append(piece[: len(piece) - len(engine.unused_data)])
                 at += len(piece)
     except zlib.error:
@@ -123,7 +123,7 @@ class _Rows:
                 self._passes.append((self.total, self.total + height * row, row))
                 self.total += height * row
 
-    def look(self, unfolded: bytes) -> None:
+    def feed(self, unfolded: bytes) -> None:
         """Take in what comes next."""
         here, self.seen = self.seen, self.seen + len(unfolded)
         for start, end, row in self._passes:

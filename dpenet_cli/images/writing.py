@@ -13,7 +13,7 @@ from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import PILLOW_RULES
 from dpenet_cli.options import ImageFormat, SaveOptions
 
-_DEEP = {ImageFormat.PNG, ImageFormat.TIFF}
+_SIXTEEN_BITS = {ImageFormat.PNG, ImageFormat.TIFF}
 _OPAQUE_ONLY = {ImageFormat.JPEG, ImageFormat.BMP}
 _NAMES = {
     ImageFormat.JPEG: "JPEG",
@@ -108,7 +108,7 @@ def _prepared(
         notices.append(f"{name} has no transparency; the picture had none in use")
         alpha = None
     samples: Samples = luma(picture.pixels)[..., None] if picture.grey else picture.pixels
-    if picture.bits == 16 and image_format not in _DEEP:
+    if picture.bits == 16 and image_format not in _SIXTEEN_BITS:
         notices.append(f"16 bits per channel became 8, for {name} holds no more")
         samples = to_8_bits(samples)
         alpha = None if alpha is None else to_8_bits(alpha)
