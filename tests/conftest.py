@@ -63,6 +63,19 @@ def rainy_photo() -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((120, 90), Image.Resampling.BICUBIC))
 
 
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user for whom the system names no home folder, as in some containers."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(_: int) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+
+
 def dpenet(*arguments: object, cwd: Path | None = None, **options: object) -> subprocess.CompletedProcess[str]:
     """Run the installed command, as a user does."""
     options = {"capture_output": True, "text": True, "timeout": 300} | options
@@ -74,6 +87,13 @@ def command() -> str:
     found = shutil.which("dpenet", path=str(Path(sys.executable).parent)) or shutil.which("dpenet")
     assert found, "the package is not installed: pip install -e ."
     return found
+
+
+def heavy_imports(module: str) -> set[str]:
+    """Which heavy packages a module brings in."""
+    code = f"import sys, {module}; print(*{{'torch', 'numpy', 'PIL', 'cv2', 'av'}} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
 
 
 def textured(seed: int = 0, height: int = 120, width: int = 136) -> np.ndarray:

@@ -179,8 +179,12 @@ def with_chunks(png: bytes, *extra: bytes) -> bytes:
 
 
 SAMPLES = {
-    "jpeg": camera_jpeg(6), "png": with_chunks(saved(photo(), "PNG"), chunk(b"eXIf", exif_block(6))),
-    "png16": deep_png(photo(deep=True)), "webp": saved(photo(), "WEBP", exif=exif_block(6)),
-    "tiff": tiff(photo(), photometric="rgb", compression="zlib"), "tiff16": tiff(photo(deep=True), photometric="rgb"),
-    "bmp": saved(photo(), "BMP"), "avif": saved(photo(), "AVIF"),
-}  # fmt: skip
+    "jpeg": camera_jpeg(6),
+    "png": with_chunks(saved(photo(), "PNG"), chunk(b"eXIf", exif_block(6))),
+    "png16": deep_png(photo(deep=True)),
+    "webp": saved(photo(), "WEBP", exif=exif_block(6)),
+    "tiff": tiff(photo(), photometric="rgb", compression="zlib"),
+    "tiff16": tiff(photo(deep=True), photometric="rgb"),
+    "bmp": saved(photo(), "BMP"),
+    "avif": saved(photo(), "AVIF"),
+}

@@ -30,6 +30,7 @@ _PACKAGES = (
     "imageio-ffmpeg",
     "av",
     "filelock",
+    "platformdirs",
     "typer",
     "rich",
     "openvino",

@@ -211,7 +211,7 @@ def read_picture(path: Path) -> Pixels8:
     except ImageError as error:
         step = "Replace the file or leave it out."
         raise DatasetError(str(path), f"it cannot be read: {error.why}", step) from error
-    if (bits := picture.coding.deep or picture.bits) > 8:
+    if (bits := picture.coding.source_bits or picture.bits) > 8:
         why = f"it has {bits} bits a channel, and sets are read as pictures of 8 bits"
         raise DatasetError(str(path), why, "Convert it yourself, or leave it out.")
     return picture.pixels.astype(np.uint8, copy=False)

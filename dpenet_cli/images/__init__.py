@@ -5,17 +5,21 @@ The files in reading order; each imports only from those above it:
     formats       which formats there are, by name and by first bytes; imports nothing heavy
     picture       a picture in memory, with its metadata and how it was coded
     ifd           image file directories, the structure of TIFF and of EXIF
-    exif          EXIF: kept, turned upright, without its thumbnail
+    exif          EXIF: carried on, turned upright, without its thumbnail
+    jpeg_tables   JPEG's quantisation tables: the standard's, and as fine as a source's
     jpeg          what a JPEG says beside its pixels
     png           what a PNG says beside its pixels
-    tiff_reader   TIFF files
+    tiff_tags     the numbers of TIFF
+    tiff_reader   what a TIFF says beside its pixels
     av1           the headers of AV1 streams
     webp_avif     the headers of WebP and AVIF
     icc_profiles  ICC profiles
     pixels        decoding, turning upright, unmultiplying
+    png_16_bit    the pixels of PNG files of 16 bits
+    tiff_samples  TIFF files put before a decoder
     decoders      the bytes of each format into a picture
     reading       `read`: a file into a `Picture`
-    tiff_writer   TIFF files
+    tiff_writer   TIFF files written
     encoders      a picture into the bytes of each format
     writing       `encode`: a `Picture` into bytes; nothing is lost, or a notice says so
     compare       before/after pictures

@@ -12,7 +12,7 @@ _MOST_UNITS = 100_000  # OBUs of a file; a picture has about ten
 
 
 class _Bits:
-    """Reads unsigned numbers of so many bits; raises IndexError behind the end."""
+    """Reads unsigned numbers of any count of bits, the highest first; raises IndexError behind the end."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
@@ -35,6 +35,8 @@ def coded_sizes(data: bytes, places: bytes, inner: bytes) -> Iterator[tuple[int,
     Raises:
         DamagedError: its items say the same bytes many times, or are of very many parts.
     """
+    # Items may overlap, and a small file may say the same bytes a million times: what is looked through is bounded, in
+    # bytes and in parts.
     room, units = 2 * len(data), iter(range(_MOST_UNITS))
     for pieces in _items(places, inner, data):
         room -= sum(len(piece) + 1 for piece in pieces)
@@ -47,6 +49,8 @@ def _items(places: bytes, inner: bytes, data: bytes) -> Iterator[list[memoryview
     """The pieces of each item (ISO/IEC 14496-12, 8.11.3); of a box that is cut off, the items before that."""
     at = 0
 
+    # Fields are as wide as the box itself says: four sizes of 0, 4 or 8 bytes, of which 0 stands for a field that is
+    # not there and counts as 0.
     def number(size: int) -> int:
         nonlocal at
         at += size
@@ -56,9 +60,9 @@ def _items(places: bytes, inner: bytes, data: bytes) -> Iterator[list[memoryview
     sizes = number(2)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     for _ in range(number(4 if version == 2 else 2)):
-        number(4 if version == 2 else 2)
-        source = memoryview(inner if version > 0 and number(2) & 15 == 1 else data)
-        number(2)
+        number(4 if version == 2 else 2)  # the item's number
+        source = memoryview(inner if version > 0 and number(2) & 15 == 1 else data)  # construction method 1: in idat
+        number(2)  # data reference: another file, which nobody uses
         base = number(base_size)
         pieces = []
         for _ in range(number(2)):
@@ -71,14 +75,15 @@ def _items(places: bytes, inner: bytes, data: bytes) -> Iterator[list[memoryview
 
 
 def _sequence_sizes(item: bytes, units: Iterator[int]) -> Iterator[tuple[int, int]]:
+    """The sizes in an item's sequence headers, among its OBUs (AV1 specification, 5.3)."""
     at = 0
     while at < len(item):
         if next(units, None) is None:
             raise DamagedError("its items are of very many parts")
         head = item[at]
-        at += 2 if head & 4 else 1
+        at += 2 if head & 4 else 1  # an extension byte follows
         size = len(item) - at
-        if head & 2:
+        if head & 2:  # it says its size, or else goes on to the end
             size, at = _leb128(item, at)
         if head >> 3 & 15 == _SEQUENCE_HEADER:
             try:
@@ -89,6 +94,7 @@ def _sequence_sizes(item: bytes, units: Iterator[int]) -> Iterator[tuple[int, in
 
 
 def _leb128(item: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, the lowest first (AV1 specification, 4.10.5), and where it ends."""
     value = 0
     for index, byte in enumerate(item[at : at + 8]):
         value |= (byte & 127) << 7 * index
@@ -109,21 +115,22 @@ def _sequence_size(bits: _Bits) -> tuple[int, int]:
 
 
 def _skip_operating_points(bits: _Bits) -> None:
+    """Take what stands before the size: timing, decoder model, operating points (AV1 specification, 5.5.1)."""
     delay = 0  # bits of a decoder model's numbers, or no model
     if bits.take(1):  # timing
-        bits.take(64)
-        if bits.take(1):
+        bits.take(64)  # units of time
+        if bits.take(1):  # pictures of equal duration: a number in Exp-Golomb code follows (4.10.3)
             zeros = 0
             while not bits.take(1):
                 zeros += 1
             bits.take(zeros)
-        if bits.take(1):
+        if bits.take(1):  # decoder model
             delay = bits.take(5) + 1
             bits.take(42)
     display_delay = bits.take(1)
-    for _ in range(bits.take(5) + 1):
+    for _ in range(bits.take(5) + 1):  # operating points
         bits.take(12)
-        if bits.take(5) > 7:
+        if bits.take(5) > 7:  # level, from 4.0 on with a tier
             bits.take(1)
         if delay and bits.take(1):
             bits.take(2 * delay + 1)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dpenet_cli.arrays import Pixels
+from dpenet_cli.arrays import Pixels, to_8_bits
 from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Picture
 
@@ -27,24 +27,23 @@ def side_by_side(before: Picture, after: Picture) -> bytes:
     """
     icc = after.metadata.icc
     halves = [_for_screen(picture.pixels) for picture in (before, after)]
-    if icc and not icc_profiles.fits(icc, grey=False):  # a sheet is RGB
+    if icc and not icc_profiles.fits(icc, grey=False):  # a canvas is RGB
         if after.grey:
             with contextlib.suppress(icc_profiles.ProfileError):
                 halves = [np.repeat(icc_profiles.converted(half[..., :1], icc), 3, axis=2) for half in halves]
         icc = None
     height, width = halves[0].shape[:2]
-    sheet = np.full((height, 2 * width + _GAP, 3), 255, np.uint8)
-    sheet[:, :width] = halves[0]
-    sheet[:, width + _GAP :] = halves[1]
+    canvas = np.full((height, 2 * width + _GAP, 3), 255, np.uint8)
+    canvas[:, :width] = halves[0]
+    canvas[:, width + _GAP :] = halves[1]
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "JPEG", quality=92, subsampling=0, icc_profile=icc)
+    Image.fromarray(canvas).save(file, "JPEG", quality=92, subsampling=0, icc_profile=icc)
     return file.getvalue()
 
 
 def _for_screen(pixels: Pixels) -> NDArray[np.uint8]:
     """H×W×3 uint8 or uint16, to uint8 of at most `_LONGEST` pixels a side."""
-    eight_bit = pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257.0).astype(np.uint8)
     height, width = pixels.shape[:2]
     scale = min(1.0, _LONGEST / max(height, width))
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return np.asarray(Image.fromarray(eight_bit).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    return np.asarray(Image.fromarray(to_8_bits(pixels)).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))

@@ -9,16 +9,15 @@ import numpy as np
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
-from dpenet_cli.images import exif, jpeg, png, tiff_reader, webp_avif
+from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_reader, tiff_samples, webp_avif
 from dpenet_cli.images.ifd import DamagedError
-from dpenet_cli.images.picture import Coding, Metadata, Picture, Samples
-from dpenet_cli.images.pixels import COPY_AGAIN, decode, decode_deep, unmultiplied, upright
+from dpenet_cli.images.picture import DAMAGED_EXIF, Coding, Metadata, Picture, Samples
+from dpenet_cli.images.pixels import COPY_AGAIN, decode, unmultiplied, upright
 from dpenet_cli.options import ImageFormat
 
 
@@ -50,14 +49,23 @@ def _finish(
     coding: Coding | None = None,
     notices: list[str],
 ) -> Picture:
-    """Turn the samples, patch what the metadata say of their direction and size, and part colours from alpha."""
+    """Turn the samples, patch what the metadata say of their direction and size, and part colours from alpha.
+
+    Args:
+        samples: H×W×C as decoded; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        image_format: the file's format.
+        metadata: as the file has them.
+        orientation: 1..8, how the picture has to be turned (EXIF).
+        coding: how the file was compressed.
+        notices: what its owner should know already.
+    """
     samples = upright(samples, orientation)
     height, width, channels = samples.shape
     if metadata.exif:
         try:
             metadata = dataclasses.replace(metadata, exif=exif.upright(metadata.exif, width, height))
         except DamagedError:
-            notices = [*notices, "its EXIF is damaged and is left out"]
+            notices = [*notices, DAMAGED_EXIF]
             metadata = dataclasses.replace(metadata, exif=None)
     if metadata.xmp and orientation != 1:
         metadata = dataclasses.replace(metadata, xmp=exif.upright_xmp(metadata.xmp))
@@ -74,71 +82,47 @@ def _finish(
 
 
 def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = jpeg.parse(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
-    metadata = contents.metadata
-    # The class itself, not Image.open, which would turn camera JPEGs into MPO files of several frames.
-    with JpegImageFile(io.BytesIO(data)) as image:
-        _check_same(image, contents.width, contents.height, what)
-        cmyk = image.mode == "CMYK"
-        tables = [tuple(image.quantization.get(layer[3], ())) for layer in image.layer]
+    with jpeg.open_header(data, what) as image:
+        header = jpeg.parse(image, data, what)
+        _check_size(*image.size, max_pixels, what)  # by the decoder's own account; two accounts were refused
+        metadata, cmyk = header.metadata, image.mode == "CMYK"
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    if contents.extras:
+    if header.extras:
         notices.append("only the main picture is kept, not the previews, gain map, other frames or video in its file")
         if metadata.xmp:
             metadata = dataclasses.replace(metadata, xmp=exif.xmp_without_extras(metadata.xmp))
-    if contents.signed:
+    if header.signed:
         notices.append("its content credentials (C2PA) are left out: they vouch for the unchanged picture")
-    factors = contents.components
-    if orientation >= 5:
-        factors = tuple((down, across) for across, down in factors)
-        tables = [tuple(np.reshape(table, (8, 8)).T.ravel().tolist()) if table else () for table in tables]
-    coding = Coding(progressive=contents.progressive)
-    if not cmyk:
-        coding = dataclasses.replace(coding, jpeg_tables=tuple(table for table in tables if table), subsampled=factors)
-    else:
+    coding = Coding(progressive=header.progressive)
+    if cmyk:  # it comes out as sRGB, so that neither its profile nor its tables mean anything any more
         metadata = dataclasses.replace(metadata, icc=None)
+    else:
+        tables, factors = header.tables, header.factors
+        if orientation >= 5:  # rows become columns, in a table's frequencies and in the sampling, too
+            factors = tuple((down, across) for across, down in factors)
+            tables = tuple(tuple(np.reshape(table, (8, 8)).T.ravel().tolist()) if table else () for table in tables)
+        coding = dataclasses.replace(coding, jpeg_tables=tuple(filter(None, tables)), subsampled=factors)
     return _finish(samples, ImageFormat.JPEG, metadata, orientation=orientation, coding=coding, notices=notices)
 
 
 def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = png.parse(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
-    if contents.frames > 1:
-        raise _animated(what, contents.frames)
+    header = png.parse(data, what)
+    _check_size(header.width, header.height, max_pixels, what)
+    if header.frames > 1:
+        raise _animated(what, header.frames)
     notices = []
-    if contents.damaged:
-        notices.append(f"damaged parts of its header are left out ({', '.join(sorted(set(contents.damaged)))})")
-    if contents.bits == 16:
-        if not contents.complete:
-            raise ImageReadError(what, "its pixels are cut off or damaged", COPY_AGAIN)
-        samples = _deep_png(data, contents, what)
+    if header.damaged:
+        notices.append(f"damaged parts of its header are left out ({', '.join(sorted(set(header.damaged)))})")
+    if header.bits == 16:
+        samples = png_16_bit.decode(data, header, what)
     else:
         with PngImageFile(io.BytesIO(data)) as image:
-            _check_same(image, contents.width, contents.height, what)
-            samples, more = decode(image, contents.metadata.icc, what)
+            _check_same(image, header.width, header.height, what)
+            samples, more = decode(image, header.metadata.icc, what)
             notices += more
-    orientation = (exif.orientation(contents.metadata.exif) if contents.metadata.exif else None) or 1
-    return _finish(samples, ImageFormat.PNG, contents.metadata, orientation=orientation, notices=notices)
-
-
-def _deep_png(data: bytes, contents: png.Contents, what: str) -> Samples:
-    decoded = decode_deep(png.plain(data, contents, what), what)  # H×W grey, or H×W×3/4 in the order BGR(A)
-    grey = contents.colour in (0, 4)
-    if decoded.ndim == 2:
-        samples = decoded[..., None]
-    elif grey:
-        samples = decoded[..., :1]
-    else:
-        samples = decoded[..., 2::-1]
-    if contents.colour in (4, 6):
-        return np.concatenate([samples, decoded[..., 3:]], axis=2)
-    if contents.transparent and len(contents.transparent) >= (2 if grey else 6):
-        key = np.frombuffer(contents.transparent, ">u2")[: 1 if grey else 3]
-        alpha = np.where((samples == key).all(axis=2, keepdims=True), 0, 65535).astype(np.uint16)
-        return np.concatenate([samples, alpha], axis=2)
-    return samples
+    orientation = (exif.orientation(header.metadata.exif) if header.metadata.exif else None) or 1
+    return _finish(samples, ImageFormat.PNG, header.metadata, orientation=orientation, notices=notices)
 
 
 _LARGE_TILE = 1 << 22
@@ -146,53 +130,30 @@ _LARGE_TILE = 1 << 22
 
 
 def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = tiff_reader.parse(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
-    if contents.tile[0] * contents.tile[1] > max(max_pixels, _LARGE_TILE):
-        raise ImageReadError(what, f"its tiles are said to be {contents.tile[0]}×{contents.tile[1]} pixels", COPY_AGAIN)
-    metadata = contents.metadata
-    coding = Coding(compressed=contents.compressed)
-    notices = ["its small copies or masks on further pages are left out"] if contents.reduced_pages else []
-    if contents.bits == 16:
-        samples = _deep_tiff(data, contents, what)
-        if contents.extra[:1] == (1,):
+    page = tiff_reader.parse(data, what)
+    _check_size(page.width, page.height, max_pixels, what)
+    if page.tile[0] * page.tile[1] > max(max_pixels, _LARGE_TILE):
+        raise ImageReadError(what, f"its tiles are said to be {page.tile[0]}×{page.tile[1]} pixels", COPY_AGAIN)
+    metadata = page.metadata
+    coding = Coding(compressed=page.compressed)
+    notices = ["its small copies or masks on further pages are left out"] if page.reduced_pages else []
+    if page.bits == 16:
+        samples = tiff_samples.decode_16_bit(data, page, what)
+        if page.extra[:1] == (1,):
             samples = unmultiplied(samples)
     else:
-        with TiffImageFile(io.BytesIO(tiff_reader.decodable(data, contents))) as image:
-            _check_same(image, contents.width, contents.height, what)
+        with TiffImageFile(io.BytesIO(tiff_samples.decodable(data, page))) as image:
+            _check_same(image, page.width, page.height, what)
             if image.mode == "CMYK":
                 metadata = dataclasses.replace(metadata, icc=None)
-            samples, more = decode(image, contents.metadata.icc, what)
+            samples, more = decode(image, page.metadata.icc, what)
             notices += more
-    if samples.shape[2] in (2, 4) and contents.extra[:1] not in ((1,), (2,)):
+    if samples.shape[2] in (2, 4) and page.extra[:1] not in ((1,), (2,)):
         coding = dataclasses.replace(coding, plain_extra=True)
         notices.append("its fourth channel does not say what it is, and is taken as transparency")
-    if contents.extra[:1] == (1,):
+    if page.extra[:1] == (1,):
         notices.append("colours that were stored multiplied by their transparency were divided by it")
-    return _finish(
-        samples, ImageFormat.TIFF, metadata, orientation=contents.orientation, coding=coding, notices=notices
-    )
-
-
-def _deep_tiff(data: bytes, contents: tiff_reader.Contents, what: str) -> Samples:
-    shape = (contents.height, contents.width)
-    if contents.planar == 2 and contents.samples > 1:
-        planes = [
-            decode_deep(tiff_reader.decodable(data, contents, plane), what).reshape(shape)
-            for plane in range(contents.samples)
-        ]
-        samples = np.stack(planes, axis=2)
-    else:
-        decoded = decode_deep(tiff_reader.decodable(data, contents), what)
-        if contents.samples == 2:
-            samples = tiff_reader.unpredicted(decoded.reshape(*shape, 2), contents, what)
-        elif contents.samples == 1:
-            samples = decoded.reshape(*shape, 1)
-        else:
-            samples = decoded[..., [2, 1, 0, 3][: contents.samples]]
-    if contents.photometric == tiff_reader.WHITE_IS_ZERO:
-        samples[..., 0] = 65535 - samples[..., 0]
-    return samples
+    return _finish(samples, ImageFormat.TIFF, metadata, orientation=page.orientation, coding=coding, notices=notices)
 
 
 def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
@@ -205,16 +166,16 @@ def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
 
 
 def _decode_webp(data: bytes, what: str, max_pixels: int) -> Picture:
-    contents = webp_avif.parse_webp(data, what)
-    _check_size(contents.width, contents.height, max_pixels, what)
+    header = webp_avif.parse_webp(data, what)
+    _check_size(header.width, header.height, max_pixels, what)
     with WebPImageFile(io.BytesIO(data)) as image:
-        _check_same(image, contents.width, contents.height, what)
-        if contents.animated or getattr(image, "n_frames", 1) > 1:
+        _check_same(image, header.width, header.height, what)
+        if header.animated or getattr(image, "n_frames", 1) > 1:
             raise _animated(what, getattr(image, "n_frames", 1))
         metadata = _pillow_metadata(image)
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    coding = Coding(lossless=contents.lossless)
+    coding = Coding(lossless=header.lossless)
     return _finish(samples, ImageFormat.WEBP, metadata, orientation=orientation, coding=coding, notices=notices)
 
 
@@ -252,7 +213,7 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
     if header.bits > 8:
         notices.append(f"{header.bits} bits per channel became 8")
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
-    coding = Coding(chroma=header.chroma, deep=header.bits if header.bits > 8 else None)
+    coding = Coding(chroma=header.chroma, source_bits=header.bits if header.bits > 8 else None)
     return _finish(samples, ImageFormat.AVIF, metadata, orientation=orientation, coding=coding, notices=notices + more)
 
 
@@ -285,7 +246,7 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
     samples, more = decode(image, metadata.icc, what)
     # libheif has turned the pixels by the container's own orientation; the one in EXIF only repeats it.
     chroma = {422: "4:2:2", 444: "4:4:4"}.get(info.get("chroma", 420), "4:2:0")
-    coding = Coding(chroma=chroma, deep=info["bit_depth"] if info["bit_depth"] > 8 else None)
+    coding = Coding(chroma=chroma, source_bits=info["bit_depth"] if info["bit_depth"] > 8 else None)
     return _finish(samples, ImageFormat.HEIC, metadata, coding=coding, notices=notices + more)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dpenet_cli.errors import ImageWriteError
-from dpenet_cli.images import exif, jpeg, png, tiff_writer
+from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_writer
+from dpenet_cli.images.jpeg_tables import gentle_tables
 from dpenet_cli.images.picture import Coding, Metadata, Samples
 from dpenet_cli.options import ImageFormat
 
@@ -29,75 +30,35 @@ def _image(samples: Samples) -> Image.Image:
     return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else np.ascontiguousarray(samples))
 
 
-_STANDARD_TABLES = (
-    (
-        *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
-        *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
-        *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
-        *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
-    ),
-    (
-        *(17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99),
-        *(24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99),
-        *((99,) * 32),
-    ),
-)
-"""Luminance and chrominance, ITU-T T.81 annex K.1, row by row."""
-
-_JPEG_FLOOR = 92
-"""Quality whose tables a JPEG is never coarser than: where rain was taken away, the picture has new values, and tables
-as coarse as some sources' would draw blocks into them."""
-
 _JPEG_FRESH = 95
 _WEBP_FRESH = 95
 _HEVC_AV1_FRESH = 90
 """Default qualities for pictures that come from another format."""
 
 
-def _scaled(table: tuple[int, ...], quality: int) -> list[int]:
-    """A table at a quality of 50..100, by the formula of the Independent JPEG Group."""
-    return [min(max((value * (200 - 2 * quality) + 50) // 100, 1), 255) for value in table]
-
-
-def gentle_tables(source: tuple[tuple[int, ...], ...]) -> list[list[int]]:
-    """Quantisation tables as fine as the source's and as quality 92, value by value.
-
-    Args:
-        source: a table for each component, 64 values each.
-
-    Returns:
-        Luminance, and chrominance where there is colour.
-    """
-    luminance = [min(pair) for pair in zip(_scaled(_STANDARD_TABLES[0], _JPEG_FLOOR), source[0], strict=True)]
-    if len(source) < 3:
-        return [luminance]
-    standard = _scaled(_STANDARD_TABLES[1], _JPEG_FLOOR)
-    return [luminance, [min(values) for values in zip(standard, source[1], source[2], strict=True)]]
-
-
-def _sampling(work: EncodeRequest) -> str:
+def _sampling(request: EncodeRequest) -> str:
     """The source's chroma subsampling; that of a given quality, and none at the default, where it had no JPEG's."""
-    factors = work.coding.subsampled
+    factors = request.coding.subsampled
     if factors and len(factors) == 3:
         known = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
         plain = factors[1:] == ((1, 1), (1, 1))
         return known.get(factors[0], "4:4:4") if plain else "4:4:4"  # what Pillow cannot write loses nothing as 4:4:4
-    return "4:4:4" if work.quality is None or work.quality >= 90 else "4:2:0"
+    return "4:4:4" if request.quality is None or request.quality >= 90 else "4:2:0"
 
 
-def _encode_jpeg(work: EncodeRequest) -> bytes:
-    settings: dict[str, Any] = {"optimize": True, "progressive": work.coding.progressive}
-    grey = work.samples.shape[2] == 1
+def _encode_jpeg(request: EncodeRequest) -> bytes:
+    settings: dict[str, Any] = {"optimize": True, "progressive": request.coding.progressive}
+    grey = request.samples.shape[2] == 1
     if not grey:
-        settings["subsampling"] = _sampling(work)
-    tables = work.coding.jpeg_tables
-    if work.quality is None and tables:
+        settings["subsampling"] = _sampling(request)
+    tables = request.coding.jpeg_tables
+    if request.quality is None and tables:
         settings["qtables"] = gentle_tables(tables)[: 1 if grey else 2]
     else:
-        settings["quality"] = work.quality or _JPEG_FRESH
-    if work.metadata.dpi:
-        settings["dpi"] = tuple(min(round(value), 65535) for value in work.metadata.dpi)
-    return jpeg.with_metadata(_saved(_image(work.samples), "JPEG", settings), work.metadata)
+        settings["quality"] = request.quality or _JPEG_FRESH
+    if request.metadata.dpi:
+        settings["dpi"] = tuple(min(round(value), 65535) for value in request.metadata.dpi)
+    return jpeg.with_metadata(_saved(_image(request.samples), "JPEG", settings), request.metadata)
 
 
 def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
@@ -106,35 +67,36 @@ def _saved(image: Image.Image, name: str, settings: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _encode_png(work: EncodeRequest) -> bytes:
-    deep = work.samples.dtype == np.uint16
-    encoded = png.encode_deep(work.samples) if deep else _saved(_image(work.samples), "PNG", {})
-    return png.with_metadata(encoded, work.metadata)
+def _encode_png(request: EncodeRequest) -> bytes:
+    of_16_bits = request.samples.dtype == np.uint16
+    encoded = png_16_bit.encode(request.samples) if of_16_bits else _saved(_image(request.samples), "PNG", {})
+    return png.with_metadata(encoded, request.metadata)
 
 
-def _encode_tiff(work: EncodeRequest) -> bytes:
-    extra = 0 if work.coding.plain_extra else 2
-    return tiff_writer.encode(work.samples, work.metadata, compressed=work.coding.compressed, extra=extra)
+def _encode_tiff(request: EncodeRequest) -> bytes:
+    extra = 0 if request.coding.plain_extra else 2
+    return tiff_writer.encode(request.samples, request.metadata, compressed=request.coding.compressed, extra=extra)
 
 
-def _encode_bmp(work: EncodeRequest) -> bytes:
-    dpi = work.metadata.dpi
-    return _saved(_image(work.samples), "BMP", {"dpi": dpi} if dpi else {})
+def _encode_bmp(request: EncodeRequest) -> bytes:
+    dpi = request.metadata.dpi
+    return _saved(_image(request.samples), "BMP", {"dpi": dpi} if dpi else {})
 
 
-def _kept(metadata: Metadata) -> dict[str, bytes]:
-    """Metadata as the settings of Pillow and pillow-heif."""
+def _settings(metadata: Metadata) -> dict[str, bytes]:
+    """Metadata as Pillow and pillow-heif take them."""
     named = {"exif": metadata.exif, "icc_profile": metadata.icc, "xmp": metadata.xmp}
     return {name: value for name, value in named.items() if value}
 
 
-def _encode_webp(work: EncodeRequest) -> bytes:
-    settings: dict[str, Any] = {"exact": True, **_kept(work.metadata)}  # exact: keep colours under full transparency
-    if work.quality is None and work.coding.lossless:
+def _encode_webp(request: EncodeRequest) -> bytes:
+    # Exact: colours under full transparency are kept.
+    settings: dict[str, Any] = {"exact": True, **_settings(request.metadata)}
+    if request.quality is None and request.coding.lossless:
         settings["lossless"] = True
     else:
-        settings["quality"] = work.quality or _WEBP_FRESH
-    return _saved(_image(_as_rgb(work.samples)), "WEBP", settings)
+        settings["quality"] = request.quality or _WEBP_FRESH
+    return _saved(_image(_as_rgb(request.samples)), "WEBP", settings)
 
 
 def _as_rgb(samples: Samples) -> Samples:
@@ -142,29 +104,29 @@ def _as_rgb(samples: Samples) -> Samples:
     return samples[..., [0, 0, 0, 1][: samples.shape[2] + 2]] if samples.shape[2] <= 2 else samples
 
 
-def _encode_avif(work: EncodeRequest) -> bytes:
-    metadata = work.metadata
+def _encode_avif(request: EncodeRequest) -> bytes:
+    metadata = request.metadata
     if metadata.exif:
         metadata = dataclasses.replace(metadata, exif=exif.without_orientation(metadata.exif))
-    settings: dict[str, Any] = {"quality": work.quality or _HEVC_AV1_FRESH, **_kept(metadata)}
-    grey = work.samples.shape[2] == 1
+    settings: dict[str, Any] = {"quality": request.quality or _HEVC_AV1_FRESH, **_settings(metadata)}
+    grey = request.samples.shape[2] == 1
     if not grey:
-        settings["subsampling"] = work.coding.chroma or ("4:2:0" if _sampling(work) == "4:2:0" else "4:4:4")
-    return _saved(_image(work.samples if grey else _as_rgb(work.samples)), "AVIF", settings)
+        settings["subsampling"] = request.coding.chroma or ("4:2:0" if _sampling(request) == "4:2:0" else "4:4:4")
+    return _saved(_image(request.samples if grey else _as_rgb(request.samples)), "AVIF", settings)
 
 
-def _encode_heic(work: EncodeRequest) -> bytes:
+def _encode_heic(request: EncodeRequest) -> bytes:
     try:
         import pillow_heif
     except ImportError as error:
         raise ImageWriteError(
             "a HEIC picture", "pillow-heif, which writes it, is not installed", 'Run `pip install "dpenet[heic]"`.'
         ) from error
-    image = _image(work.samples)
+    image = _image(request.samples)
     file = pillow_heif.from_bytes(image.mode, image.size, image.tobytes())
-    chroma = work.coding.chroma or "4:2:0"  # other chroma takes a profile that phones do not decode
+    chroma = request.coding.chroma or "4:2:0"  # other chroma takes a profile that phones do not decode
     out = io.BytesIO()
-    file.save(out, subsampling=chroma, quality=work.quality or _HEVC_AV1_FRESH, **_kept(work.metadata))
+    file.save(out, subsampling=chroma, quality=request.quality or _HEVC_AV1_FRESH, **_settings(request.metadata))
     return out.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""EXIF for a picture that has been turned upright: patched in place, so that everything else keeps its bytes and place.
+"""EXIF for a picture that has been turned upright: patched in place, so that all else keeps its bytes and place.
 
 Maker notes hold offsets that count from the start of the block. A block that is written anew breaks them; one whose
 length and order stay does not.
@@ -18,6 +18,7 @@ from dpenet_cli.images.ifd import (
     Header,
     Value,
     blank,
+    carried,
     numbers,
     read_directory,
     read_header,
@@ -41,11 +42,31 @@ STRUCTURAL_TAGS = frozenset(
 Photoshop's resources and layers)."""
 
 
+def first_directory(exif: bytes | bytearray) -> tuple[Header, Directory]:
+    """The header and the first directory of a block.
+
+    Raises:
+        DamagedError: they cannot be read, or the block has 64-bit offsets, which EXIF does not know.
+    """
+    header = read_header(exif)
+    if header.big:
+        raise DamagedError("64-bit offsets")
+    return header, read_directory(exif, header, header.first)
+
+
+def is_sound(exif: bytes) -> bool:
+    """Whether a block can be carried into a file: the first directory can be read."""
+    try:
+        first_directory(exif)
+    except DamagedError:
+        return False
+    return True
+
+
 def orientation(exif: bytes) -> int | None:
     """1..8 as the block says, 1 where it says nonsense, None where it says nothing or cannot be read."""
     try:
-        header = read_header(exif)
-        directory = read_directory(exif, header, header.first)
+        header, directory = first_directory(exif)
     except DamagedError:
         return None
     if directory.get(ORIENTATION) is None:
@@ -59,8 +80,8 @@ def upright(exif: bytes, width: int, height: int) -> bytes:
 
     Args:
         exif: a TIFF structure, without ``Exif\0\0``.
-        width: of the upright picture.
-        height: of the upright picture.
+        width: columns of the upright picture.
+        height: rows of the upright picture.
 
     Returns:
         As many bytes, or fewer where the thumbnail stood at the end.
@@ -69,15 +90,14 @@ def upright(exif: bytes, width: int, height: int) -> bytes:
         DamagedError: the first directory cannot be read. A damaged one further in is left as it is.
     """
     data = bytearray(exif)
-    header = read_header(data)
-    if header.big:
-        raise DamagedError("64-bit offsets")
-    first = read_directory(data, header, header.first)
+    header, first = first_directory(data)
     directories = [first, *_inner_directories(data, header, first)]
     for directory in directories:
         _patch(data, header.order, directory, width, height)
     if first.next:
         _drop_thumbnail(data, header, first, directories)
+        # Values that say the same bytes over and over are told by being longer than their block, which is shorter now.
+        first_directory(data)
     return bytes(data)
 
 
@@ -104,6 +124,7 @@ def _try_directory(data: bytes | bytearray, header: Header, offset: int | None) 
 
 
 def _patch(data: bytearray, order: str, directory: Directory, width: int, height: int) -> None:
+    """Write the entries of orientation and size anew, each in its place: both fit into the entry's own four bytes."""
     for entry in directory.entries:
         if entry.tag == ORIENTATION:
             struct.pack_into(f"{order}HHLHH", data, entry.position, ORIENTATION, SHORT, 1, 1, 0)
@@ -114,10 +135,19 @@ def _patch(data: bytearray, order: str, directory: Directory, width: int, height
             struct.pack_into(f"{order}HHL4s", data, entry.position, entry.tag, kind, 1, field)
 
 
-def _drop_thumbnail(data: bytearray, header: Header, first: Directory, kept: list[Directory]) -> None:
-    """Unlink the directories after the first, and blank their bytes and their pictures."""
-    occupied = [(0, 8)] + [directory.span for directory in kept]
-    occupied += [(e.start, e.start + len(e.value)) for directory in kept for e in directory.entries if e.value]
+def _drop_thumbnail(data: bytearray, header: Header, first: Directory, staying: list[Directory]) -> None:
+    """Unlink the directories after the first, and blank their bytes and their pictures.
+
+    Args:
+        data: the block, changed in place.
+        header: its header.
+        first: its first directory, behind which the thumbnail's comes.
+        staying: all directories that stay.
+    """
+    # 1. What must stay: the header, the tables that are kept, and the values that lie outside their tables.
+    occupied = [(0, 8)] + [directory.span for directory in staying]
+    occupied += [(e.start, e.start + len(e.value)) for directory in staying for e in directory.entries if e.value]
+    # 2. What should go: the tables from the second on, which may form a circle, with all that they point at.
     unwanted: list[tuple[int, int]] = []
     offset = first.next
     for _ in range(_MAX_THUMBNAIL_DIRECTORIES):
@@ -126,11 +156,14 @@ def _drop_thumbnail(data: bytearray, header: Header, first: Directory, kept: lis
             break
         unwanted += _thumbnail_spans(directory, header.order)
         offset = directory.next
+    # 3. The first table's last four bytes say where the next one lies: nowhere.
     struct.pack_into(f"{header.order}L", data, first.span[1] - 4, 0)
+    # 4. Blanked, not cut out, for whatever lies behind must stay where it is. A block in which the thumbnail shares
+    # bytes with what is kept was made to harm; what is kept comes first.
     for start, end in ((start, min(end, len(data))) for start, end in unwanted):
-        # A block in which the thumbnail shares bytes with what is kept was made to harm; what is kept comes first.
         if start < end and not any(start < other_end and other < end for other, other_end in occupied):
             data[start:end] = bytes(end - start)
+    # 5. Zeros at the end can go, as far as no value that is kept says them.
     shortest = max(min(end, len(data)) for _, end in occupied)
     del data[max(shortest, len(data.rstrip(b"\0"))) :]
 
@@ -151,8 +184,7 @@ def without_orientation(exif: bytes) -> bytes:
 
     For AVIF: its container has an orientation of its own, and Pillow writes the block anew where it finds one in it.
     """
-    header = read_header(exif)
-    directory = read_directory(exif, header, header.first)
+    header, directory = first_directory(exif)
     entry = directory.get(ORIENTATION)
     if entry is None or len(directory.entries) == 1:
         return exif
@@ -174,30 +206,20 @@ def from_tiff(data: bytes, header: Header, first: Directory) -> bytes | None:
         directory = _try_directory(data, header, first.number(tag, header.order))
         if directory is None:
             continue
-        inner = _values(directory, frozenset({INTEROP_POINTER}))
+        inner = carried(directory, frozenset({INTEROP_POINTER}))
         interop = _try_directory(data, header, directory.number(INTEROP_POINTER, header.order))
         if interop:
             inner.append(numbers(INTEROP_POINTER, LONG, header.order, len(block)))
-            block += table(_values(interop, frozenset()), header.order, len(block))
+            block += table(carried(interop, frozenset()), header.order, len(block))
         if inner:
             pointers.append(numbers(tag, LONG, header.order, len(block)))
             block += table(inner, header.order, len(block))
-    values = _values(first, STRUCTURAL_TAGS)
+    values = carried(first, STRUCTURAL_TAGS)
     if not pointers and not {tag for tag, *_ in values} - _RESOLUTION_TAGS:
         return None
     set_first(block, header.order, len(block))
     block += table([*values, *pointers], header.order, len(block))
     return bytes(block)
-
-
-def _values(directory: Directory, without: frozenset[int]) -> list[Value]:
-    """The entries of a directory that can stand in any other, each tag once."""
-    values = {
-        e.tag: (e.tag, e.kind, e.count, e.value)
-        for e in reversed(directory.entries)
-        if e.value and e.tag not in without and e.kind < 14  # 16 to 18 are BigTIFF's
-    }
-    return list(values.values())
 
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[0-9]+")

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-BAND = 256
-"""Rows that are converted at a time."""
+from dpenet_cli.arrays import BAND
 
 _SRGB_TOLERANCE = 2
 """Grey levels; sRGB profiles by different makers differ by less."""
@@ -59,7 +58,7 @@ def is_srgb(icc: bytes) -> bool:
         ProfileError: damaged, or not for RGB.
     """
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)  # 9×9×9 colours as a picture
     there = np.asarray(to_srgb(icc, "RGB").apply(Image.fromarray(grid)))
     return int(np.abs(there.astype(int) - grid).max()) <= _SRGB_TOLERANCE
 

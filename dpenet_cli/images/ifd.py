@@ -13,6 +13,8 @@ SHORT, LONG = 3, 4
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value of each type (TIFF 6.0, section 2; 13 is IFD; 16 to 18 are BigTIFF's)."""
 
+_BIGTIFF_KINDS = frozenset({16, 17, 18})
+
 _NUMBERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q", 18: "Q"}
 
 MAX_ENTRIES = 1000
@@ -41,8 +43,8 @@ class Entry:
         kind: its type, a key of TIFF 6.0's table.
         count: how many values.
         value: their bytes in the file's byte order; None where they would lie outside the file.
-        position: of the entry itself in the file.
-        start: of the value in the file.
+        position: offset of the entry itself in the file.
+        start: offset of the value in the file.
     """
 
     tag: int
@@ -101,10 +103,16 @@ def read_header(data: bytes | bytearray) -> Header:
 def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Directory:
     """The directory at an offset. Never reads outside the data.
 
+    Args:
+        data: the whole structure.
+        header: its header.
+        offset: where the directory begins.
+
     Raises:
         DamagedError: its table does not lie within the data, is longer than MAX_ENTRIES, or its values together are
             longer than the data.
     """
+    # BigTIFF's tables are the same with wider numbers: counts and offsets of 64 bits.
     order = header.order
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if header.big else ("H", "HHL", "L")
     count_size, inline = struct.calcsize(f"{order}{count_format}"), 8 if header.big else 4
@@ -116,10 +124,12 @@ def read_directory(data: bytes | bytearray, header: Header, offset: int) -> Dire
     if not 0 < count <= MAX_ENTRIES or table_end > len(data):
         raise DamagedError("a directory is cut off")
     entries = []
+    # Values may lie anywhere, over each other too. All of them together are no longer than the file in any real one; a
+    # thousand entries that each say the whole file would fill the memory.
     room = len(data)
     for position in range(offset + count_size, table_end, entry_size):
         tag, kind, values = struct.unpack_from(f"{order}{entry_format}", data, position)
-        start = position + entry_size - inline
+        start = position + entry_size - inline  # a short value stands in the entry itself, a longer one's offset does
         size = values * _SIZES.get(kind, 0)
         if size > inline:
             start = struct.unpack_from(f"{order}{offset_format}", data, start)[0]
@@ -138,6 +148,21 @@ Value = tuple[int, int, int, bytes]
 """Tag, type, count and bytes of an entry that is to be written."""
 
 
+def carried(directory: Directory, without: frozenset[int]) -> list[Value]:
+    """The entries that can stand in any other directory, each tag once.
+
+    Args:
+        directory: where they come from.
+        without: tags that stay behind.
+    """
+    values = {
+        entry.tag: (entry.tag, entry.kind, entry.count, entry.value)
+        for entry in reversed(directory.entries)  # the first of a tag counts
+        if entry.value and entry.tag not in without and entry.kind not in _BIGTIFF_KINDS
+    }
+    return list(values.values())
+
+
 def numbers(tag: int, kind: int, order: str, *values: int) -> Value:
     """An entry of integers."""
     return tag, kind, len(values), struct.pack(f"{order}{len(values)}{_NUMBERS[kind]}", *values)
@@ -149,7 +174,13 @@ def rational(tag: int, order: str, value: float) -> Value:
 
 
 def table(entries: list[Value], order: str, base: int) -> bytes:
-    """A directory with its values behind it, to be put at offset ``base`` (even); no directory follows it."""
+    """A directory with its values behind it; no directory follows it.
+
+    Args:
+        entries: in any order.
+        order: byte order, ``<`` or ``>``.
+        base: the offset where it is going to be put, an even one.
+    """
     body = bytearray()
     values_at = base + 2 + 12 * len(entries) + 4
     rows = [struct.pack(f"{order}H", len(entries))]

@@ -1,9 +1,18 @@
-"""What a JPEG file says beside its pixels: read from its segments, and put into them."""
+"""What a JPEG file says beside its pixels: from the segments that Pillow read, and put into those of another file.
+
+Pillow walks through the header, and what it says counts: it is what its decoder goes by. Of metadata it keeps every
+segment, but its own reading of them loses some: all comments but the last, all XMP packets but the last and their
+extensions, parts of a colour profile behind the frame's header, IPTC that goes on in a second segment. So those are
+read here, from its list of segments. Nor does it look at what follows the header: further scans, and other pictures.
+"""
 
 import dataclasses
 import re
 import struct
 from dataclasses import dataclass, field
+from io import BytesIO
+
+from PIL.JpegImagePlugin import JpegImageFile
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
 from dpenet_cli.images.picture import Metadata
@@ -16,131 +25,105 @@ _PHOTOSHOP = b"Photoshop 3.0\0"
 _IPTC_RESOURCE = 0x0404  # "IPTC-NAA record" in Adobe's list of image resources
 _MAX_PAYLOAD = 65533  # a segment's length has 16 bits and counts itself
 _ICC_ROOM = _MAX_PAYLOAD - len(_ICC) - 2  # less the part's number and the number of parts
-_APP0, _APP1, _APP2, _APP11, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xFE
-_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_APP1, _APP2, _APP13, _COM = 0xE1, 0xE2, 0xED, 0xFE
 _PADDING = 64  # bytes behind the end that are no picture
 _MAX_SCANS = 200  # usual are 10
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # inside a scan FF is followed by 00 or by a restart marker
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_OTHER_DEPTH = re.compile(r"cannot handle (\d+)-bit layers")  # as Pillow says it
 
 
 @dataclass
-class Contents:
+class JpegHeader:
     """The header of a JPEG file.
 
     Attributes:
-        width, height: in pixels.
-        components: the (horizontal, vertical) sampling factors of each component.
+        factors: the (horizontal, vertical) sampling factors of each component.
+        tables: the quantisation table of each component, 64 values row by row, or () where it is missing.
         progressive: coded in several passes.
         extras: other pictures or a video ride along (MPF, or bytes after the end of the picture).
         signed: it carries content credentials (C2PA), which an edit makes void.
         metadata: as in the file, not yet patched.
     """
 
-    width: int = 0
-    height: int = 0
-    components: tuple[tuple[int, int], ...] = ()
-    progressive: bool = False
-    extras: bool = False
-    signed: bool = False
+    factors: tuple[tuple[int, int], ...]
+    tables: tuple[tuple[int, ...], ...]
+    progressive: bool
+    extras: bool
+    signed: bool
     metadata: Metadata = field(default_factory=Metadata)
 
 
-def parse(data: bytes, what: str) -> Contents:
-    """Read the segments up to the first scan.
+def open_header(data: bytes, what: str) -> JpegImageFile:
+    """Pillow's reading of a file up to its first scan. Nothing is decoded.
+
+    Raises:
+        ImageReadError: it cannot be read.
+        ImageRefused: not 8 bits per channel.
+    """
+    try:
+        # The class itself, not Image.open, which would turn camera JPEGs into MPO files of several frames.
+        return JpegImageFile(BytesIO(data))
+    except (SyntaxError, OSError) as error:
+        depth = _OTHER_DEPTH.fullmatch(str(error))
+        if depth is None:
+            raise ImageReadError(what, "its header is damaged or cut off", "Copy it again from its source.") from error
+        why = f"it is a JPEG of {depth[1]} bits per channel"
+        raise ImageRefused(what, why, "Export it as a 16-bit TIFF.") from error
+
+
+def parse(image: JpegImageFile, data: bytes, what: str) -> JpegHeader:
+    """What the header says, and whether the picture may be decoded.
+
+    Args:
+        image: from `open_header`, not decoded yet.
+        data: the whole file.
+        what: the file's name, for the errors.
 
     Raises:
         ImageReadError: the file ends before its pixels, says its size twice, or has too many scans.
-        ImageRefused: more than 8 bits per channel.
     """
-    contents = Contents()
-    kept: dict[str, list[bytes]] = {name: [] for name in ("exif", "xmp", "more", "icc", "photoshop", "comment")}
-    dpi = None
-    segments, scan = _segments(data, what)
-    if sum(marker in _FRAMES for marker, _ in segments) > 1:
+    if not image.tile or image.fp is None:
+        raise ImageReadError(what, "the file ends before its pixels", "Copy it again from its source.")
+    # Each frame's header adds its components to the list, and the last one says how many there are. That is another
+    # number if there were two headers, or if one was as long as no decoder takes it.
+    if len(image.layer) != image.layers:
         raise ImageReadError(what, "it has more than one header", "Save it anew with a picture editor.")
-    for marker, payload in segments:
-        if marker in _FRAMES and len(payload) >= 6:
-            _read_frame(contents, marker, payload, what)
-        elif marker == _APP0 and payload.startswith(b"JFIF\0"):
-            dpi = _jfif_dpi(payload)
-        elif marker == _APP2 and payload.startswith(b"MPF\0"):
-            contents.extras = True
-        elif marker == _APP11 and payload.startswith(b"JP"):
-            contents.signed = True
-        else:
-            _sort_out(kept, marker, payload)
+    scan = image.fp.tell()  # Pillow stops behind the header of the first scan
     if _scans(data, scan) > _MAX_SCANS:
         why = f"it is coded in more than {_MAX_SCANS} scans, each of which a decoder walks through as a whole"
         raise ImageReadError(what, why, "If you trust it, save it anew with a picture editor.")
-    contents.extras = contents.extras or _has_tail(data, scan)
-    contents.metadata = Metadata(
-        exif=b"".join(kept["exif"]) or None,
-        icc=_join_icc(kept["icc"]),
-        xmp=kept["xmp"][0] if kept["xmp"] else None,
-        xmp_extension=tuple(kept["more"]),
-        iptc=iptc_of(b"".join(kept["photoshop"])),
-        dpi=dpi,
-        comments=tuple(kept["comment"]),
+    return JpegHeader(
+        factors=tuple((across, down) for _, across, down, _ in image.layer),
+        tables=tuple(tuple(image.quantization.get(table, ())) for *_, table in image.layer),
+        progressive="progressive" in image.info,
+        extras="mp" in image.info or _has_tail(data, scan),
+        signed=bool(_payloads(image, "APP11", b"JP")),
+        metadata=_metadata(image),
     )
-    return contents
 
 
-def _segments(data: bytes, what: str) -> tuple[list[tuple[int, bytes]], int]:
-    """The markers and payloads before the first scan, and where that begins."""
-    found: list[tuple[int, bytes]] = []
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:  # garbage between segments, which decoders skip
-            at = data.find(b"\xff", at)
-            if at < 0:
-                break
-            continue
-        marker = data[at + 1]
-        if marker in (0xFF, 0x00):
-            at += 1
-            continue
-        if marker in _STANDALONE:
-            at += 2
-            continue
-        if marker in (0xDA, 0xD9):
-            return found, at
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        found.append((marker, data[at + 4 : at + 2 + length]))
-        at += 2 + max(length, 2)
-    raise ImageReadError(what, "the file ends before its pixels", "Copy it again from its source.")
+def _metadata(image: JpegImageFile) -> Metadata:
+    xmp = _payloads(image, "APP1", _XMP)
+    return Metadata(
+        exif=b"".join(_payloads(image, "APP1", _EXIF)) or None,
+        icc=_join_icc(_payloads(image, "APP2", _ICC)),
+        xmp=xmp[0] if xmp else None,
+        xmp_extension=tuple(_XMP_EXTENSION + part for part in _payloads(image, "APP1", _XMP_EXTENSION)),
+        iptc=iptc_of(b"".join(_payloads(image, "APP13", _PHOTOSHOP))),
+        dpi=_jfif_dpi(image),
+        comments=tuple(_payloads(image, "COM", b"")),
+    )
 
 
-def _read_frame(contents: Contents, marker: int, payload: bytes, what: str) -> None:
-    precision, contents.height, contents.width, components = struct.unpack_from(">BHHB", payload)
-    if precision != 8:
-        raise ImageRefused(what, f"it is a JPEG of {precision} bits per channel", "Export it as a 16-bit TIFF.")
-    factors = payload[7 : 6 + 3 * components : 3]
-    contents.components = tuple((factor >> 4, factor & 15) for factor in factors)
-    contents.progressive = marker in _PROGRESSIVE
+def _payloads(image: JpegImageFile, name: str, prefix: bytes) -> list[bytes]:
+    """What the segments of a name hold behind a prefix, of those that begin with it."""
+    return [body[len(prefix) :] for kind, body in image.applist if kind == name and body.startswith(prefix)]
 
 
-def _sort_out(kept: dict[str, list[bytes]], marker: int, payload: bytes) -> None:
-    for wanted, prefix, name in (
-        (_APP1, _EXIF, "exif"),
-        (_APP1, _XMP, "xmp"),
-        (_APP2, _ICC, "icc"),
-        (_APP13, _PHOTOSHOP, "photoshop"),
-        (_COM, b"", "comment"),
-    ):
-        if marker == wanted and payload.startswith(prefix):
-            kept[name].append(payload[len(prefix) :])
-            return
-    if marker == _APP1 and payload.startswith(_XMP_EXTENSION):
-        kept["more"].append(payload)
-
-
-def _jfif_dpi(payload: bytes) -> tuple[float, float] | None:
-    if len(payload) < 12:
-        return None
-    unit, across, down = struct.unpack_from(">BHH", payload, 7)
-    per_inch = {1: 1.0, 2: 2.54}.get(unit)  # 0 is an aspect ratio only
+def _jfif_dpi(image: JpegImageFile) -> tuple[float, float] | None:
+    # Not Pillow's "dpi", which it takes from EXIF or makes up where there is none.
+    per_inch = {1: 1.0, 2: 2.54}.get(image.info.get("jfif_unit", 0))  # 0 is an aspect ratio only
+    across, down = image.info.get("jfif_density", (0, 0))
     return (across * per_inch, down * per_inch) if per_inch and across and down else None
 
 
@@ -153,8 +136,13 @@ def _join_icc(parts: list[bytes]) -> bytes | None:
 
 
 def _scans(data: bytes, start: int) -> int:
-    """How many scans the picture has, from the first one on; counting stops beyond the limit."""
-    count, at = 0, start
+    """How many scans the picture has; counting stops beyond the limit.
+
+    Args:
+        data: the file.
+        start: behind the header of the first scan.
+    """
+    count, at = 1, start
     while (marker := _MARKER.search(data, at)) and marker[0] != b"\xff\xd9" and count <= _MAX_SCANS:
         count += marker[0] == b"\xff\xda"
         at = marker.end() + max(int.from_bytes(data[marker.end() : marker.end() + 2], "big"), 2)
@@ -162,10 +150,8 @@ def _scans(data: bytes, start: int) -> int:
 
 
 def _has_tail(data: bytes, start: int) -> bool:
-    """Whether something follows the picture (a gain map, a motion photo's video), beyond padding.
-
-    Inside a scan FF is always followed by 00 or by a restart marker, so the first FFD9 behind the header is the end.
-    """
+    """Whether something follows the picture (a gain map, a motion photo's video), beyond padding."""
+    # Inside a scan FF is always followed by 00 or by a restart marker, so the first FFD9 behind the header is the end.
     end = data.find(b"\xff\xd9", start)
     return end >= 0 and len(data[end + 2 :].strip(b"\0\xff")) > _PADDING
 
@@ -198,7 +184,7 @@ def fitting(metadata: Metadata) -> tuple[Metadata, list[str]]:
         "colour profile": len(metadata.icc or b"") > 255 * _ICC_ROOM,
         "comment": any(len(comment) > _MAX_PAYLOAD for comment in metadata.comments),
     }
-    kept = dataclasses.replace(
+    fit = dataclasses.replace(
         metadata,
         exif=None if long["EXIF"] else metadata.exif,
         xmp=None if long["XMP"] else metadata.xmp,
@@ -206,7 +192,7 @@ def fitting(metadata: Metadata) -> tuple[Metadata, list[str]]:
         icc=None if long["colour profile"] else metadata.icc,
         comments=tuple(comment for comment in metadata.comments if len(comment) <= _MAX_PAYLOAD),
     )
-    return kept, [name for name, is_long in long.items() if is_long]
+    return fit, [name for name, is_long in long.items() if is_long]
 
 
 def with_metadata(encoded: bytes, metadata: Metadata) -> bytes:

@@ -16,6 +16,9 @@ Samples = NDArray[Any]
 Chunk = tuple[bytes, bytes]
 """A PNG chunk: its type of four letters and its data."""
 
+DAMAGED_EXIF = "its EXIF is damaged and is left out"
+"""The notice of a picture whose EXIF cannot be carried on."""
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -56,7 +59,7 @@ class Coding:
         lossless: a WebP without loss.
         compressed: False for a TIFF whose samples lie there as they are.
         plain_extra: the fourth channel of a TIFF did not say that it is transparency.
-        deep: bits per channel of an AVIF or HEIC file that has more than the 8 that are decoded, or None.
+        source_bits: bits per channel of an AVIF or HEIC file that has more than the 8 that are decoded, or None.
     """
 
     jpeg_tables: tuple[tuple[int, ...], ...] = ()
@@ -66,7 +69,7 @@ class Coding:
     lossless: bool = False
     compressed: bool = True
     plain_extra: bool = False
-    deep: int | None = None
+    source_bits: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dpenet_cli.arrays import BAND
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused
 from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Samples
@@ -18,14 +19,29 @@ from dpenet_cli.images.picture import Samples
 COPY_AGAIN = "Copy it again from its source, or save it anew with a picture editor."
 
 DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError),
-    *(AttributeError, AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
 )
 """What Pillow, its plugins and pillow-heif raise on damaged files; libraries that fail oddly fail one picture only."""
 
 
 class _Shared:
-    """A setting of the whole process, changed while any thread needs it; the first in need not be the last out."""
+    """A setting of the whole process, changed while any thread needs it."""
+
+    # The setting is changed by the first thread that comes and put back by the last that leaves, whichever those are: a
+    # thread that put back what it had found would undo the change under the others.
 
     def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
         self._change = change
@@ -82,18 +98,18 @@ def _samples(image: Image.Image, mode: str, convert: Callable[[Image.Image], Ima
     Args:
         image: decoded or not.
         mode: ``L``, ``LA``, ``RGB`` or ``RGBA``, the mode of the result.
-        convert: of each band; by default Pillow's conversion to the mode.
+        convert: what makes a band of that mode; by default Pillow's own conversion.
     """
     image.load()
     width, height = image.size
     result = np.empty((height, width, len(mode)), np.uint8)
-    for top in range(0, height, icc_profiles.BAND):
-        band = image.crop((0, top, width, min(top + icc_profiles.BAND, height)))
+    for top in range(0, height, BAND):
+        band = image.crop((0, top, width, min(top + BAND, height)))
         if convert:
             band = convert(band)
         elif band.mode != mode:
             band = band.convert(mode)
-        result[top : top + icc_profiles.BAND] = np.asarray(band).reshape(band.height, width, len(mode))
+        result[top : top + BAND] = np.asarray(band).reshape(band.height, width, len(mode))
     return result
 
 
@@ -138,13 +154,21 @@ def _from_cmyk(image: Image.Image, icc: bytes | None, what: str) -> tuple[Sample
 
 
 def upright(samples: Samples, orientation: int) -> Samples:
-    """Turn samples by an EXIF orientation, 1..8 (CIPA DC-008, 4.6.5 A)."""
+    """Turn samples by an EXIF orientation.
+
+    Args:
+        samples: H×W×C.
+        orientation: 1..8 (CIPA DC-008, 4.6.5 A).
+
+    Returns:
+        H×W×C, or W×H×C for orientations from 5 on.
+    """
     turned = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1),
+        5: lambda a: a.swapaxes(0, 1),  # from here on W×H×C
         6: lambda a: a[::-1].swapaxes(0, 1),
         7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
         8: lambda a: a.swapaxes(0, 1)[::-1],
@@ -153,16 +177,20 @@ def upright(samples: Samples, orientation: int) -> Samples:
 
 
 def unmultiplied(samples: Samples) -> Samples:
-    """Colours that were stored multiplied by alpha, divided by it again, rounded; 16 bits."""
-    alpha = np.maximum(samples[..., -1:], 1).astype(np.uint32)
-    for top in range(0, len(samples), icc_profiles.BAND):
-        band = slice(top, top + icc_profiles.BAND)
+    """Colours that were stored multiplied by alpha, divided by it again and rounded.
+
+    Args:
+        samples: H×W×C uint16, alpha last; changed in place.
+    """
+    alpha = np.maximum(samples[..., -1:], 1).astype(np.uint32)  # H×W×1; nothing is divided by 0
+    for top in range(0, len(samples), BAND):
+        band = slice(top, top + BAND)
         divided = (samples[band, :, :-1].astype(np.uint32) * 65535 + alpha[band] // 2) // alpha[band]
         samples[band, :, :-1] = np.minimum(divided, 65535)
     return samples
 
 
-def decode_deep(data: bytes, what: str) -> Samples:
+def decode_16_bit(data: bytes, what: str) -> Samples:
     """16-bit PNG or TIFF through OpenCV, which keeps all bits: H×W, or H×W×C in the order BGR(A), as stored.
 
     Raises:

@@ -15,6 +15,14 @@ from dpenet_cli.options import MAX_PIXELS
 def read(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read one picture. May be called from several threads.
 
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("LA", (3, 2), (99, 0)).save(file, "PNG")
+    >>> picture = read(file.getvalue())
+    >>> picture.pixels.shape, picture.pixels.dtype.name, picture.grey, picture.alpha.max().item()
+    ((2, 3, 3), 'uint8', True, 0)
+
     Args:
         source: a file's path, its bytes, or a stream such as standard input.
         max_pixels: width times height that is decoded at most; checked before anything is decoded.
@@ -50,7 +58,7 @@ _BYTES_PER_PIXEL, _PLAIN_BYTES = 8, 2**26
 
 
 def _content(source: Path | BinaryIO, what: str, max_pixels: int) -> bytes:
-    """All of it, once its first bytes and its size are those of a picture of at most so many pixels."""
+    """All of a source, once its first bytes and its size are those of a picture of at most so many pixels."""
     largest = _PLAIN_BYTES + _BYTES_PER_PIXEL * max_pixels
     try:
         if isinstance(source, Path):

@@ -11,7 +11,7 @@ from dpenet_cli.images import av1
 
 
 @dataclass(frozen=True)
-class WebP:
+class WebpHeader:
     """Size in pixels, several frames or one, lossless (VP8L) or not."""
 
     width: int
@@ -20,7 +20,7 @@ class WebP:
     lossless: bool
 
 
-def parse_webp(data: bytes, what: str) -> WebP:
+def parse_webp(data: bytes, what: str) -> WebpHeader:
     """Read the chunks of a WebP file (RFC 9649).
 
     Raises:
@@ -43,7 +43,7 @@ def parse_webp(data: bytes, what: str) -> WebP:
         raise ImageReadError(what, "the file ends before its pixels", "Copy it again from its source.")
     if len(sizes) > 1:
         raise ImageReadError(what, "it says its size twice, differently", "Save it anew with a picture editor.")
-    return WebP(*sizes.pop(), animated, lossless)
+    return WebpHeader(*sizes.pop(), animated, lossless)
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -55,10 +55,15 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 @dataclass(frozen=True)
-class Avif:
-    """Bits per channel, grey or not, chroma sampling, CICP's colour primaries and transfer (2: unspecified), and more.
+class AvifHeader:
+    """What an AVIF file says of its picture.
 
     Attributes:
+        bits: bits per channel, 8, 10 or 12.
+        grey: it has no chroma.
+        chroma: chroma sampling, such as ``4:2:0``.
+        primaries: colour primaries by their CICP number (ITU-T H.273); 2 is unspecified.
+        transfer: transfer characteristics likewise.
         largest: width and height of the largest picture in it, by the pictures' own account; (0, 0) if none is found.
         sequence: a decoder takes its pixels from a track rather than from an item.
     """
@@ -76,30 +81,33 @@ _AV1_CONFIG = re.compile(rb"av1C[\x81](.)(.)", re.DOTALL)
 _NCLX = re.compile(rb"colrnclx(....)", re.DOTALL)
 
 
-def parse_avif(data: bytes) -> Avif:
+def parse_avif(data: bytes) -> AvifHeader:
     """Read the properties of an AVIF file's pictures (the ``av1C`` and ``colr`` boxes in its ``meta`` box).
 
     Raises:
         DamagedError: its items say the same bytes many times.
     """
+    # The properties are looked for as patterns, not box by box: they lie four boxes deep, in a list whose assignment to
+    # the pictures is a box of its own. Whatever a wrong match may say, the decoder's own size is checked besides.
     meta = _box(data, b"meta")
     bits, grey, chroma, primaries, transfer = 8, False, "4:2:0", 2, 2
     config = _AV1_CONFIG.search(meta)  # the first belongs to the main picture, the next ones to its alpha
     if config:
-        flags = config[2][0]
+        flags = config[2][0]  # tier, depth above 8, 12 bits, grey, halved across, halved down, position
         bits = 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
         grey = bool(flags & 0x10)
         chroma = "4:4:4" if not flags & 0x08 else "4:2:0" if flags & 0x04 else "4:2:2"
     colour = _NCLX.search(meta)
     if colour:
         primaries, transfer = struct.unpack(">HH", colour[1])
+    # What the boxes say of the size is not what the AV1 decoder allocates: the streams say it once more.
     largest = max(
         av1.coded_sizes(data, _box(meta, b"iloc", 4), _box(meta, b"idat", 4)),
         key=lambda size: size[0] * size[1],
         default=(0, 0),
     )
-    sequence = data[8:12] != b"avif" and bool(_box(data, b"moov"))
-    return Avif(bits, grey, chroma, primaries, transfer, largest, sequence)
+    sequence = data[8:12] != b"avif" and bool(_box(data, b"moov"))  # as libavif decides it
+    return AvifHeader(bits, grey, chroma, primaries, transfer, largest, sequence)
 
 
 def _box(data: bytes, kind: bytes, at: int = 0) -> bytes:

@@ -4,15 +4,16 @@ import dataclasses
 import struct
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
-from dpenet_cli.images import icc_profiles, jpeg, png
+from dpenet_cli.images import exif, icc_profiles, jpeg, png
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
-from dpenet_cli.images.picture import Metadata, Picture, Samples
+from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
+from dpenet_cli.images.pixels import PILLOW_RULES
 from dpenet_cli.options import ImageFormat, SaveOptions
 
-_DEEP = {ImageFormat.PNG, ImageFormat.TIFF}
+_SIXTEEN_BITS = {ImageFormat.PNG, ImageFormat.TIFF}
 _OPAQUE_ONLY = {ImageFormat.JPEG, ImageFormat.BMP}
 _NAMES = {
     ImageFormat.JPEG: "JPEG",
@@ -54,9 +55,15 @@ _ENCODING_ERRORS = (OSError, ValueError, TypeError, OverflowError, RuntimeError,
 def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) -> tuple[bytes, tuple[str, ...]]:
     """Compress a picture.
 
+    >>> import numpy as np
+    >>> grey = Picture(np.full((2, 3, 3), 99, np.uint8), None, grey=True, format=ImageFormat.PNG)
+    >>> data, notices = encode(grey, ImageFormat.TIFF, SaveOptions())
+    >>> data[:2], notices
+    (b'II', ())
+
     Args:
         picture: its pixels and everything else; nothing of it is changed.
-        image_format: of the result.
+        image_format: the result's format.
         options: quality, and whether metadata are left out.
 
     Returns:
@@ -71,7 +78,8 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
     samples, metadata = _prepared(picture, image_format, options, notices)
     metadata = _fitting(metadata, image_format, notices)
     try:
-        data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
+        with PILLOW_RULES:
+            data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
     except DpenetError:
         raise
     except _ENCODING_ERRORS as error:
@@ -100,10 +108,10 @@ def _prepared(
         notices.append(f"{name} has no transparency; the picture had none in use")
         alpha = None
     samples: Samples = luma(picture.pixels)[..., None] if picture.grey else picture.pixels
-    if picture.bits == 16 and image_format not in _DEEP:
+    if picture.bits == 16 and image_format not in _SIXTEEN_BITS:
         notices.append(f"16 bits per channel became 8, for {name} holds no more")
-        samples = to_eight_bits(samples)
-        alpha = None if alpha is None else to_eight_bits(alpha)
+        samples = to_8_bits(samples)
+        alpha = None if alpha is None else to_8_bits(alpha)
     metadata = picture.metadata
     if options.strip_metadata:
         colours = () if metadata.icc else metadata.png_colour  # those describe the colours, like a profile
@@ -144,6 +152,9 @@ def _without_profile(samples: Samples, metadata: Metadata, notices: list[str]) -
 
 def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) -> Metadata:
     """What of the metadata the format holds; the rest in one notice."""
+    if metadata.exif and not exif.is_sound(metadata.exif):
+        notices.append(DAMAGED_EXIF)
+        metadata = dataclasses.replace(metadata, exif=None)
     lost = []
     empty = Metadata()
     for name in (field.name for field in dataclasses.fields(Metadata)):
@@ -165,21 +176,10 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) 
     return metadata
 
 
-_BAND = icc_profiles.BAND
-
-
 def luma(pixels: Samples) -> Samples:
     """Rounded luma by ITU-R BT.601 (0.299, 0.587, 0.114), H×W of the same dtype; equal channels give their value."""
     result = np.empty(pixels.shape[:2], pixels.dtype)
-    for top in range(0, len(pixels), _BAND):
-        red, green, blue = (pixels[top : top + _BAND, :, channel].astype(np.uint32) for channel in range(3))
-        result[top : top + _BAND] = (299 * red + 587 * green + 114 * blue + 500) // 1000
-    return result
-
-
-def to_eight_bits(samples: Samples) -> NDArray[np.uint8]:
-    """uint16 to uint8, rounded: 65535 = 255 · 257."""
-    result = np.empty(samples.shape, np.uint8)
-    for top in range(0, len(samples), _BAND):
-        result[top : top + _BAND] = (samples[top : top + _BAND].astype(np.uint32) + 128) // 257
+    for top in range(0, len(pixels), BAND):
+        red, green, blue = (pixels[top : top + BAND, :, channel].astype(np.uint32) for channel in range(3))
+        result[top : top + BAND] = (299 * red + 587 * green + 114 * blue + 500) // 1000
     return result

@@ -7,10 +7,7 @@ import stat
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
-
-if TYPE_CHECKING:
-    from filelock import FileLock
+from typing import IO, Any, BinaryIO
 
 TEMPORARY_PREFIX = ".dpenet-"
 TEMPORARY_SUFFIX = ".part"
@@ -68,6 +65,7 @@ def take_over_mode(new: Path, path: Path) -> None:
             new.chmod(0o666 & ~_UMASK)
             return
         mode = replaced.st_mode & 0o777
+        # The file should be in the replaced one's group, or else the bits for a group would be said to other people.
         if sys.platform != "win32" and new.stat().st_gid != replaced.st_gid:
             try:
                 os.chown(new, -1, replaced.st_gid)
@@ -105,35 +103,6 @@ def lock(file: IO[Any] | int) -> bool | None:
     return True
 
 
-def hold(path: Path) -> "FileLock | None":
-    """Take a lock that keeps other runs out, on all systems; a run that dies, however it dies, gives it back.
-
-    Args:
-        path: of the lock's own file, which is made and stays.
-
-    Returns:
-        The lock, whose `release` gives it back; None where there are no such locks (some network file systems), or its
-        file cannot be made.
-
-    Raises:
-        BlockedError: another run holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    held = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)  # a soft one may outlive a killed run
-    try:
-        held.acquire()
-    except Timeout as error:
-        raise BlockedError(path) from error
-    except (OSError, NotImplementedError):
-        return None
-    return held
-
-
-class BlockedError(Exception):
-    """Another run holds a lock; callers turn it into an error of ours that says which work it is at."""
-
-
 def _read_umask() -> int:
     # The umask can only be read by setting it, which is not safe once threads create files: so once, at import.
     umask = os.umask(0o077)
@@ -165,7 +134,11 @@ _SHORT_ANYWHERE = 143
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed run left in a folder; those that another run is writing stay."""
+    """Remove temporary files that a killed run left in a folder; those that another run is writing stay.
+
+    A run that writes holds its file's lock, and the system takes it away from one that dies: who gets the lock has
+    found a leftover. Between a new file and its lock another run may remove it, which `_new_temporary` looks for.
+    """
     long_ago = time.time() - _LEFTOVER_SECONDS
     for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
         with contextlib.suppress(OSError):  # a tidy folder is welcome, not required

@@ -13,7 +13,13 @@ from dpenet_cli.errors import DpenetError, InputError
 
 
 class Job(NamedTuple):
-    """One picture to clean: where it is, where the result goes, and the before/after picture if one is wanted."""
+    """One picture or video to clean.
+
+    Attributes:
+        source: where it is.
+        target: where the result goes.
+        compare: where the before/after picture goes, if one is wanted.
+    """
 
     source: Path
     target: Path
@@ -26,7 +32,7 @@ class Output(NamedTuple):
     Attributes:
         path: where.
         writer: what is written to it, as the user named it: an input, an option.
-        redone: it may be there already; whoever writes it goes by its date (`outcomes.outdated`).
+        redone: it may be there already; whoever writes it goes by its date.
     """
 
     path: Path
@@ -54,7 +60,7 @@ def check_outputs(
         kind: class of the error.
 
     Raises:
-        DpenetError: of that kind. An output is an input, two outputs are one file, or there is something already.
+        DpenetError: of the class `kind`. An output is an input, or two are one file, or there is something already.
     """
     read = {file_key(path) for path in inputs}
     writers: dict[str, str] = {}

@@ -11,9 +11,14 @@ Nothing is created here.
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
+
 from dpenet_cli.errors import OptionError
+
+_NAME = "dpenet"
 
 
 def cache_folder() -> Path:
@@ -22,11 +27,7 @@ def cache_folder() -> Path:
     Raises:
         OptionError: the system names no home folder.
     """
-    if sys.platform == "win32":
-        return _windows() / "dpenet" / "Cache"
-    if sys.platform == "darwin":
-        return _home() / "Library" / "Caches" / "dpenet"
-    return (_absolute("XDG_CACHE_HOME") or _home() / ".cache") / "dpenet"
+    return _folder(platformdirs.user_cache_path, on_macos="Library/Caches", on_windows="Cache")
 
 
 def data_folder() -> Path:
@@ -35,11 +36,7 @@ def data_folder() -> Path:
     Raises:
         OptionError: the system names no home folder.
     """
-    if sys.platform == "win32":
-        return _windows() / "dpenet" / "Data"
-    if sys.platform == "darwin":
-        return _home() / "Library" / "Application Support" / "dpenet"
-    return (_absolute("XDG_DATA_HOME") or _home() / ".local" / "share") / "dpenet"
+    return _folder(platformdirs.user_data_path, on_macos="Library/Application Support", on_windows="Data")
 
 
 def keep_compilers_tidy() -> None:
@@ -56,19 +53,22 @@ def keep_compilers_tidy() -> None:
         os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
 
 
-def _absolute(variable: str) -> Path | None:
-    """A folder named by the environment; one that is relative is to be ignored, says the specification."""
-    value = os.environ.get(variable, "")
-    return Path(value) if value and Path(value).is_absolute() else None
+def _folder(of_the_system: Callable[..., Path], *, on_macos: str, on_windows: str) -> Path:
+    """Dpenet's own folder of a kind, where version 0.1.0 had it.
 
-
-def _windows() -> Path:
-    return _absolute("LOCALAPPDATA") or _home() / "AppData" / "Local"
-
-
-def _home() -> Path:
+    Args:
+        of_the_system: platformdirs' function for the kind.
+        on_macos: the folder around dpenet's own, below the home folder.
+        on_windows: the name of the folder within dpenet's own.
+    """
     try:
-        return Path.home()
+        if sys.platform == "darwin":  # where platformdirs goes by XDG_CACHE_HOME and XDG_DATA_HOME, too
+            return Path.home() / on_macos / _NAME
+        if sys.platform == "win32":  # where platformdirs does not go by LOCALAPPDATA, and has data around the cache
+            local = Path(os.environ.get("LOCALAPPDATA", ""))
+            own = local / _NAME if local.is_absolute() else platformdirs.user_data_path(_NAME, appauthor=False)
+            return own / on_windows
+        return of_the_system(_NAME, appauthor=False)
     except RuntimeError as error:  # neither HOME nor an entry in the user database, as in some containers
         step = "Set HOME, or XDG_CACHE_HOME and XDG_DATA_HOME, to a folder of yours."
         raise OptionError("home folder", "the system names none for this user", step) from error

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from dpenet_cli.errors import TrainingError
-from dpenet_cli.system.atomic import BlockedError, hold, remove_leftovers, write_whole
+from dpenet_cli.system.atomic import remove_leftovers, write_whole
+from dpenet_cli.system.locks import BlockedError, hold
 from dpenet_cli.training.data import DataSelection
 from dpenet_cli.training.events import Event, to_json
 from dpenet_cli.training.options import TrainOptions

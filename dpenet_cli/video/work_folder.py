@@ -23,13 +23,12 @@ from dpenet_cli.errors import VideoError, VideoWriteError
 from dpenet_cli.system.atomic import (
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
-    BlockedError,
-    hold,
     name_too_long,
     remove_leftovers,
     take_over_mode,
     write_whole,
 )
+from dpenet_cli.system.locks import BlockedError, hold
 from dpenet_cli.video.safe_open import open_input
 
 _MANIFEST, _LOCK, _STORED = "manifest.json", "lock", "stored"

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dpenet_cli.batch.planning import plan_pictures, plan_videos
 from dpenet_cli.errors import ImageRefused, InputError
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.atomic import name_too_long
 
 
 @pytest.fixture
@@ -257,9 +256,3 @@ def test_names_that_just_fit_are_cleaned(here):
     assert (len(batch.jobs), batch.bad) == (2, [])
     for job in batch.jobs:
         job.target.touch()
-
-
-def test_windows_counts_letters_and_not_bytes(here, monkeypatch):
-    monkeypatch.setattr("sys.platform", "win32")
-    assert not name_too_long(Path("é" * 255))
-    assert name_too_long(Path("é" * 256))

@@ -18,8 +18,7 @@ from conftest import command, dpenet
 from PIL import Image
 
 from dpenet_cli import EngineOptions, Precision, load
-from dpenet_cli.system import atomic
-from dpenet_cli.system.atomic import lock, remove_leftovers
+from dpenet_cli.system.atomic import lock
 
 
 @pytest.fixture
@@ -199,7 +198,7 @@ def test_a_source_from_the_future_is_done_once(photos, tiny_weights):
     assert "1 skipped" in dpenet(*run).stderr
 
 
-def test_leftovers_are_removed_unless_another_run_writes_them(photos, tiny_weights, monkeypatch):
+def test_leftovers_are_removed_unless_another_run_writes_them(photos, tiny_weights):
     out = photos.parent / "clean"
     out.mkdir()
     (out / ".dpenet-left.part").write_bytes(b"half")
@@ -208,12 +207,6 @@ def test_leftovers_are_removed_unless_another_run_writes_them(photos, tiny_weigh
         assert lock(busy)
         dpenet("derain", photos / "a.png", "-o", out, "--weights", tiny_weights)
     assert sorted(path.name for path in out.iterdir()) == [".dpenet-busy.part", ".dpenet-link.part", "a.png"]
-    monkeypatch.setattr(atomic, "lock", lambda _: None)  # as on Windows: by their age
-    remove_leftovers(out)
-    assert (out / ".dpenet-busy.part").exists()
-    os.utime(out / ".dpenet-busy.part", (time.time() - 7200, time.time() - 7200))
-    remove_leftovers(out)
-    assert not (out / ".dpenet-busy.part").exists()
 
 
 def test_a_huge_file_is_refused_before_it_is_read(photos, tiny_weights):
@@ -300,24 +293,6 @@ def test_a_replaced_output_keeps_its_permissions(photos, tiny_weights, mode):
     assert result.returncode == 0, result.stderr
     assert out.read_bytes() != b"mine alone"
     assert stat.S_IMODE(out.stat().st_mode) == mode
-
-
-def test_another_group_may_do_no_more_than_everybody(tmp_path, monkeypatch):
-    """Where the group of what is replaced cannot be given to what replaces it."""
-    new, path = tmp_path / "new", tmp_path / "old"
-    new.touch()
-    path.touch()
-    path.chmod(0o664)
-    found = path.stat()
-    other = os.stat_result((*found[:5], found.st_gid + 1, *found[6:]))
-    monkeypatch.setattr(Path, "stat", lambda self, **_: other if self == path else os.stat(self))
-
-    def refuse(*_):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "chown", refuse)
-    atomic.take_over_mode(new, path)
-    assert stat.S_IMODE(os.stat(new).st_mode) == 0o644
 
 
 def test_a_target_that_cannot_be_written_is_one_failure(photos, tiny_weights):
