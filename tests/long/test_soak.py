@@ -25,7 +25,7 @@ pytestmark = [
 
 log = logging.getLogger(__name__)
 
-EVERY = 0.5
+EVERY = 0.1
 """Seconds between two looks."""
 
 
