@@ -151,9 +151,7 @@ def _clean(plan: Plan, report: BatchReport, weights: str, engine: EngineOptions,
         report.begin(plan)
         for folder in {job.target.parent for job in plan.jobs}:
             remove_leftovers(folder)
-        if all(is_done(job) for job in plan.jobs) and not options.overwrite:  # torch is not worth waiting for
-            outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in plan.jobs)
-        else:
+        if any(options.overwrite or not is_done(job) for job in plan.jobs):
             from dpenet_cli.batch.pictures import run, suited_to
             from dpenet_cli.inference.multi_gpu import load_engine
             from dpenet_cli.inference.select import hint
@@ -164,6 +162,8 @@ def _clean(plan: Plan, report: BatchReport, weights: str, engine: EngineOptions,
             report.advice(hint(engine))
             progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
             outcomes = run(plan.jobs, lambda rainy: derainer(rainy, progress), suited_to(derainer, options))
+        else:  # nothing to clean: torch is not worth waiting for
+            outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in plan.jobs)
         for outcome in outcomes:
             report.outcome(outcome)
     except KeyboardInterrupt as interrupt:
