@@ -13,7 +13,7 @@ from dpenet_cli.errors import OptionError
 
 
 class Protocol(StrEnum):
-    """What is compared; the module's docstring defines each."""
+    """What is compared; the docstring of `evaluation.metrics` defines each."""
 
     Y_UINT8 = "y-uint8"
     Y_FLOAT = "y-float"

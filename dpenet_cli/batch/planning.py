@@ -260,23 +260,23 @@ def _drop_repeats(batch: Plan) -> None:
 def _drop_own_products(batch: Plan) -> None:
     """Leave out inputs that other inputs have as their outputs: ``dpenet derain *.jpg``, run a second time."""
     products = {file_key(path) for job in batch.jobs for path in (job.target, job.compare) if path is not None}
-    kept = [job for job in batch.jobs if file_key(job.source) not in products]
-    if dropped := len(batch.jobs) - len(kept):
+    remaining = [job for job in batch.jobs if file_key(job.source) not in products]
+    if dropped := len(batch.jobs) - len(remaining):
         batch.notices.append(f"{dropped} input(s) left out: they are the cleaned pictures of other inputs")
-    batch.jobs = kept
+    batch.jobs = remaining
 
 
 def _drop_long_names(batch: Plan) -> None:
     """An output whose name no file could have is its input's failure, found before any work."""
-    kept = []
+    remaining = []
     for job in batch.jobs:
         long = next((path for path in (job.target, job.compare) if path is not None and name_too_long(path)), None)
         if long is None:
-            kept.append(job)
+            remaining.append(job)
             continue
         why = f"a name on the way to its output would be too long ({long})"
         batch.bad.append(BadInput(str(job.source), InputError(str(job.source), why, "Give a shorter one with -o.")))
-    batch.jobs = kept
+    batch.jobs = remaining
 
 
 def _check_targets(jobs: Sequence[Job], *, redone: bool, overwrite: bool) -> None:

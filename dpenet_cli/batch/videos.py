@@ -70,7 +70,7 @@ class VideoBatch:
             expected = estimate(task, engine.stream, self._engine_identity)
             self._report.note(f"{source}: {_outlook(task, expected)}")
             notices = clean_video(task, engine.stream, self._engine_identity, self._frames_told(task.frames))
-            harm = damage(task)
+            damaged = damage(task)
         except DpenetError as failure:
             return Outcome(source, target, Status.FAILED, error_of(job, failure))
         except OSError as failure:
@@ -79,9 +79,9 @@ class VideoBatch:
             advice = "Close other programs, or set --tile to something small; the same command goes on from here."
             return Outcome(source, target, Status.FAILED, VideoReadError(source, "memory ran out", advice))
         notices = (*task.notices, *notices)
-        error = harm
-        if harm is not None and self._options.allow_damaged:
-            error, notices = None, (*notices, harm.why)
+        error = damaged
+        if damaged is not None and self._options.allow_damaged:
+            error, notices = None, (*notices, damaged.why)
         seconds = time.perf_counter() - started
         return Outcome(source, target, Status.DONE, error, notices, _shown_size(task), seconds)
 
@@ -125,9 +125,9 @@ def _outlook(task: VideoTask, expected: Estimate) -> str:
     done = task.frames - expected.frames
     frames = f"{task.frames} frames" + (f", {done} of them done" if done else "")
     finish = time.strftime("%H:%M", time.localtime(time.time() + expected.seconds))
-    pace = f", {expected.seconds_per_frame:.2f} s each: done by about {finish}" if expected.frames else ""
+    rate = f", {expected.seconds_per_frame:.2f} s each: done by about {finish}" if expected.frames else ""
     needed, free = expected.bytes_needed / 1e6, expected.bytes_free / 1e9
-    return f"{frames}{pace}; needs up to {needed:.1f} MB of the {free:.1f} GB that are free"
+    return f"{frames}{rate}; needs up to {needed:.1f} MB of the {free:.1f} GB that are free"
 
 
 def _shown_size(task: VideoTask) -> tuple[int, int]:

@@ -71,7 +71,7 @@ def derain(
         typer.Option(min=1, help="Refuse larger pictures, in pixels.", metavar="N", rich_help_panel=FILES),
     ] = MAX_PIXELS,
     weights: Weights = None,
-    strength: Strength = 1.0,
+    strength: Strength = EngineOptions.strength,
     image_format: Annotated[
         ImageFormat | None,
         typer.Option(

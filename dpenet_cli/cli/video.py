@@ -112,7 +112,7 @@ def video(
         ),
     ] = None,
     weights: Weights = None,
-    strength: Strength = 1.0,
+    strength: Strength = EngineOptions.strength,
     codec: Annotated[
         VideoCodec | None,
         typer.Option(
