@@ -68,6 +68,7 @@ def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator
     behind_the_readers = [writers] if cleaners is None else [cleaners, writers]
     try:
         while True:
+            # Large pictures are the fewer at a time; until the first one's size is known, one is read ahead, no more.
             ahead = min(options.workers, max(_AHEAD_BYTES // sizes.largest, 1)) if sizes.largest else 1
             while len(reading) <= ahead and (job := next(pending, None)) is not None:
                 reading.append((job, _begin(job, readers, sizes, options)))
@@ -76,11 +77,13 @@ def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator
             task = (*reading.popleft(), clean, writers, options)
             going.append(_advance(*task) if cleaners is None else cleaners.submit(_advance, *task))
             del task  # its pixels are not needed any more
+            # Outcomes come in the order of the jobs, and those that wait hold pixels: the oldest is awaited in time.
             while len(going) >= ahead + options.at_once:
                 yield from _settled(going)
         while going:
             yield from _settled(going)
     except KeyboardInterrupt:
+        # What is being written is finished and told, the rest is dropped; cleaners end first: they feed the writers.
         for pool in behind_the_readers:
             pool.shutdown(cancel_futures=True)
         while going:
@@ -206,7 +209,7 @@ def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
     except CancelledError:
         going.popleft()
         return
-    going.popleft()
+    going.popleft()  # not before: an interrupt while waiting must find it here
     yield outcome
 
 

@@ -136,6 +136,7 @@ def _plan(
             named += named_by(text)
         except InputError as nothing:
             batch.bad.append(BadInput(text, nothing))
+    # Path drops a trailing slash, so it is looked for first: `-o out/` is a folder, whatever `out` ends with.
     is_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
     output = None if output is None else Path(output)
     as_file = output is not None and not is_folder and _is_file_name(output, named, medium)
@@ -150,6 +151,8 @@ def _plan(
             name = Path(medium.rename(path))
             beside = path.with_name(path.stem + OWN_SUFFIX + name.suffix)
             batch.jobs.append(Job(path, beside if output is None else output if as_file else output / name))
+    # Names are settled before they are checked: repeats go first, or they would clash with themselves; products of
+    # other inputs need every target and before/after name; lengths and clashes are those of the final names.
     _drop_repeats(batch)
     if compare:
         batch.jobs = _with_compare(batch.jobs)

@@ -56,7 +56,7 @@ class VideoBatch:
         """Clean one video; whatever is wrong with it is its own."""
         source, target = str(job.source), str(job.target)
         if not self._options.overwrite and self._options.preview is None and is_done(job):
-            if not dry:
+            if not dry:  # a crash between the result and the end of the run can leave its segments behind
                 remove_stored_work(job.target)
             return Outcome(source, target, Status.SKIPPED)
         started = time.perf_counter()
@@ -79,6 +79,7 @@ class VideoBatch:
             advice = "Close other programs, or set --tile to something small; the same command goes on from here."
             return Outcome(source, target, Status.FAILED, VideoReadError(source, "memory ran out", advice))
         notices = (*task.notices, *notices)
+        # Damaged input: the result is there (DONE), yet the error makes the exit code 1, unless the user allowed it.
         error = damaged
         if damaged is not None and self._options.allow_damaged:
             error, notices = None, (*notices, damaged.why)
