@@ -9,6 +9,7 @@ the files inside each room, as its own docstring lists them:
     system      what the machine and its user give: whole files, folders, cores, memory, devices
     network     the network and its files
     inference   how the network is run: tiles, streams, backends, the engine
+    temporal    what neighbouring frames know: motion, fusion, confidence
     images      a picture on disk: pixels, depth, alpha, metadata
     video       a video on disk: streams, frames, time, colour, segments, mux
     batch       many files: discovery, planning, outcomes

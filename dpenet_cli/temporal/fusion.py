@@ -1,0 +1,155 @@
+"""One frame and its neighbours as one picture: what they agree on where the frame is brighter.
+
+Neighbours, aligned by optical flow and with the frame itself, give a median (a lower quantile where the camera is
+still and the rain dense); where the frame is brighter by more than a few grey levels, and it rains there, and what
+is brighter is no thing, the median takes its place. All other pixels stay as they are, bit for bit.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dpenet_cli.arrays import Pixels
+from dpenet_cli.temporal.evidence import rain_evidence, ramp
+from dpenet_cli.temporal.motion import in_view, luma_8_bits, warp
+from dpenet_cli.temporal.objects import coloured, compact, repeating
+from dpenet_cli.temporal.order_statistics import order_statistic
+
+_LEAST_RISE = 4.0
+"""Grey levels that a pixel must be brighter by to be replaced: less is noise."""
+
+_DARK_SPREAD, _GAP, _BRIGHT_SPREAD = 6.0, 6.0, 10.0
+"""Grey levels. Of the frames of a still camera, the darkest third agrees within the first, the next one is brighter by
+the second, and the bright ones differ by the third: drops in more than half of them, each as bright as it likes. A
+thing that stands there for a while is alike in all of its frames. A low quantile everywhere would cost 1.9 dB."""
+
+_AGREE, _DISAGREE = 20.0, 40.0
+"""Grey levels between the darkest and the middle one of the neighbours: up to the first they agree, from the second on
+they don't."""
+
+_MIN_NEIGHBOURS = 2
+"""Neighbours without which nothing is known."""
+
+_MANY = 5
+"""Neighbours from which on a lower quantile is more than one frame's word."""
+
+
+class Neighbour(NamedTuple):
+    """Another frame, and where to find each pixel in it.
+
+    Attributes:
+        image: H×W×3 RGB, uint8 or uint16.
+        luma: H×W uint8.
+        places: H×W×2 float32, from `motion.places_in`.
+        followed: H×W, whether a pixel that is followed there and back arrives; None where nobody looked.
+        asked: whether it is asked what is behind the rain; else only whether lights are lit in it.
+    """
+
+    image: Pixels
+    luma: NDArray[np.uint8]
+    places: NDArray[np.float32]
+    followed: NDArray[np.bool_] | None
+    asked: bool
+
+
+class Fused(NamedTuple):
+    """What time makes of a frame.
+
+    Attributes:
+        image: H×W×3, in the dtype of the frame.
+        confidence: H×W float32, 0..1: how far the neighbours know what each pixel shows without rain.
+        rain: how certain it is that it rains in the frame, 0..1, as far as its neighbours can tell; 1 where they can't.
+    """
+
+    image: Pixels
+    confidence: NDArray[np.float32]
+    rain: float
+
+
+def fuse(
+    image: Pixels, luma: NDArray[np.uint8], neighbours: Mapping[int, Neighbour], *, still: bool, levels: float = 1.0
+) -> Fused:
+    """Take the rain out of a frame, as far as its neighbours know what is behind.
+
+    Args:
+        image: the frame, H×W×3 RGB, uint8 or uint16.
+        luma: its luma, H×W uint8.
+        neighbours: other frames, by how many frames they lie behind (or, negative, before) it.
+        still: whether the camera stands still.
+        levels: thresholds are multiplied by this: below 1 where the code values of white lie lower (HDR).
+    """
+    asked = {lag: each for lag, each in neighbours.items() if each.asked}
+    if len(asked) < _MIN_NEIGHBOURS:
+        return Fused(image, np.zeros(luma.shape, np.float32), 1.0)
+
+    # 1. The neighbours on the frame's grid; where one doesn't see a pixel, the frame speaks for it.
+    colours = [warp(each.image, each.places, image) for each in asked.values()]  # H×W×3 each
+    lumas = {lag: warp(each.luma, each.places, luma) for lag, each in neighbours.items()}  # H×W each
+
+    # 2. What they say: the median, or less where the frames of a still camera show drops in more than half of them.
+    answer = order_statistic([image, *colours], len(colours) // 2)
+    if still and len(colours) >= _MANY:
+        answer = _below_dense_rain(answer, [image, *colours], [luma, *(lumas[lag] for lag in asked)], levels)
+    difference = _levels(luma, luma_8_bits(answer), levels)
+    rise = np.maximum(difference, 0)
+
+    # 3. What must not vanish.
+    floor = np.minimum(image, answer)  # rain adds light in every channel
+    channels = (image - floor).astype(np.float32) / np.float32(levels * _unit(image))
+    things = compact(rise) | coloured(channels) | repeating(luma, lumas, rise)
+
+    # 4. Where it rains, and by how much.
+    evidence = rain_evidence(difference, ~things)
+    share = np.where((rise > _LEAST_RISE) & ~things, evidence, np.float32(0))
+    fused = _blend(image, floor, share)
+
+    confidence = _confidence(list(asked.values()), [lumas[lag] for lag in asked], levels)
+    known = confidence > 0.5
+    rain = float(evidence[known].mean()) if known.mean() > _ENOUGH_KNOWN else 1.0
+    return Fused(fused, np.where(things, np.float32(1), confidence), rain)
+
+
+_ENOUGH_KNOWN = 0.25
+"""Share of the picture that time must know to tell whether it rains."""
+
+
+def _below_dense_rain(median: Pixels, pictures: list[Pixels], lumas: list[NDArray[np.uint8]], levels: float) -> Pixels:
+    """The median, and a lower quantile where drops cover more than half of the frames."""
+    low = (len(pictures) - 1) // 3
+    ranks = {rank: order_statistic(lumas, rank) for rank in (0, low, low + 1, len(lumas) - 1)}
+    dense = _levels(ranks[low], ranks[0], levels) <= _DARK_SPREAD
+    dense &= _levels(ranks[low + 1], ranks[low], levels) >= _GAP
+    dense &= _levels(ranks[len(lumas) - 1], ranks[low + 1], levels) >= _BRIGHT_SPREAD
+    return np.where(dense[..., None], order_statistic(pictures, low), median)
+
+
+def _levels(luma: NDArray[np.uint8], other: NDArray[np.uint8], levels: float) -> NDArray[np.float32]:
+    """How much brighter one is than the other, in grey levels."""
+    return cv2.subtract(luma, other, dtype=cv2.CV_32F) / np.float32(levels)
+
+
+def _unit(image: Pixels) -> int:
+    """Code values in a grey level."""
+    return 1 if image.dtype == np.uint8 else 257
+
+
+def _blend(image: Pixels, floor: Pixels, share: NDArray[np.float32]) -> Pixels:
+    """The frame, and so much of the other picture; bit for bit the frame where that is nothing."""
+    change = cv2.subtract(image, floor, dtype=cv2.CV_32F) * share[..., None]
+    fused: Pixels = image - np.rint(change).astype(image.dtype)
+    return fused
+
+
+def _confidence(asked: list[Neighbour], lumas: list[NDArray[np.uint8]], levels: float) -> NDArray[np.float32]:
+    """Whether the neighbours agree; H×W, 0..1."""
+    middle, darkest = order_statistic(lumas, len(lumas) // 2), order_statistic(lumas, 0)
+    confidence = ramp(_levels(middle, darkest, levels), _DISAGREE, _AGREE)
+    # Half of them at least must see the pixel, and lead back to where it began.
+    seen = np.zeros(middle.shape, np.uint8)
+    for each in asked:
+        here = in_view(each.places)
+        seen += here if each.followed is None else here & each.followed
+    return np.where(seen * 2 >= len(asked), confidence, np.float32(0))

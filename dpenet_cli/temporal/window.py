@@ -1,0 +1,99 @@
+"""Which frames of a video may be asked about each other: those of one scene, near in time, that are no repeats."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dpenet_cli.arrays import Pixels
+from dpenet_cli.temporal.motion import FlowEstimator, luma_8_bits, read_at
+
+REACH = 3
+"""Frames before and after each one that its result may depend on: three of a still camera, else two, and the third
+tells whether a light blinks."""
+
+MAX_GAP = 0.1
+"""Seconds between two frames beyond which they are no neighbours."""
+
+_REPEAT_LEVELS = 2
+"""Grey levels that no pixel of a repeated frame differs by; encoders repeat frames almost exactly."""
+
+_CUT_WIDTH = 96
+"""Pixels across the small pictures in which a cut is looked for."""
+
+_CUT_LIKENESS = 0.6
+"""Correlation, after alignment, below which two frames show different scenes: neighbours in the videos looked at have
+0.87 and more, frames of different ones 0.2 on average and 0.61 at most."""
+
+_FLAT = 2.0
+"""Grey levels of standard deviation in which there is nothing to align; there, the difference of brightness decides."""
+
+_CUT_BRIGHTNESS = 24.0
+"""Grey levels between two flat pictures that make a cut."""
+
+
+class TimedFrame(NamedTuple):
+    """A frame as it comes.
+
+    Attributes:
+        image: H×W×3 RGB, uint8 or uint16.
+        seconds: when it is shown.
+    """
+
+    image: Pixels
+    seconds: float
+
+
+class SeenFrame(NamedTuple):
+    """A frame and what is derived from it once.
+
+    Attributes:
+        image: H×W×3 RGB, uint8 or uint16.
+        seconds: when it is shown.
+        luma: H×W uint8, full range.
+        features: what its flow is computed from, h×w uint8.
+        follows: whether it may be asked about the frame before it, and that one about it.
+        repeats: whether it shows the very frame before it again.
+    """
+
+    image: Pixels
+    seconds: float
+    luma: NDArray[np.uint8]
+    features: NDArray[np.uint8]
+    follows: bool
+    repeats: bool
+
+
+def seen(frame: TimedFrame, before: SeenFrame | None, estimator: FlowEstimator) -> SeenFrame:
+    """Look at a frame, and at whether it goes on from the one before it."""
+    luma = luma_8_bits(frame.image)
+    features = estimator.features(luma)
+    if before is None or not _could_follow(frame, before):
+        return SeenFrame(frame.image, frame.seconds, luma, features, follows=False, repeats=False)
+    repeats = cv2.norm(luma, before.luma, cv2.NORM_INF) <= _REPEAT_LEVELS
+    follows = repeats or not is_cut(before.features, features, estimator)
+    return SeenFrame(frame.image, frame.seconds, luma, features, follows, repeats)
+
+
+def _could_follow(frame: TimedFrame, before: SeenFrame) -> bool:
+    alike = frame.image.shape == before.image.shape and frame.image.dtype == before.image.dtype
+    return alike and 0 < frame.seconds - before.seconds <= MAX_GAP
+
+
+def is_cut(before: NDArray[np.uint8], after: NDArray[np.uint8], estimator: FlowEstimator) -> bool:
+    """Whether two pictures of one size, h×w uint8, show different scenes.
+
+    They are aligned at the size of a stamp, where rain is gone, and then correlated without what is blurred further:
+    a bright sky above a dark road is common to most scenes.
+    """
+    width = min(_CUT_WIDTH, before.shape[1])
+    size = (width, max(round(before.shape[0] * width / before.shape[1]), 12))
+    a, b = (np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA), np.uint8) for each in (before, after))
+    b = read_at(b, estimator(a, b))
+    fine_a, fine_b = (p.astype(np.float32) - cv2.GaussianBlur(p.astype(np.float32), (0, 0), 4) for p in (a, b))
+    deviations = float(fine_a.std()), float(fine_b.std())
+    if max(deviations) < _FLAT:
+        return abs(float(a.mean()) - float(b.mean())) > _CUT_BRIGHTNESS
+    likeness = float((fine_a * fine_b).mean()) / max(deviations[0] * deviations[1], _FLAT * _FLAT / 4)
+    return likeness < _CUT_LIKENESS
