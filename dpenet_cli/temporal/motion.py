@@ -117,7 +117,7 @@ def warp(picture: NDArray[Any], places: NDArray[np.float32], outside: NDArray[An
 
 def composed(first: Flow, second: Flow) -> Flow:
     """Flow from A to C, of the flows from A to B and from B to C."""
-    return first + read_at(second, first)
+    return np.asarray(first + read_at(second, first), np.float32)
 
 
 def round_trip_error(there: Flow, back: Flow) -> NDArray[np.float32]:
@@ -136,8 +136,8 @@ def read_at(picture: NDArray[Any], flow: Flow) -> NDArray[Any]:
     return np.asarray(cv2.remap(picture, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-_NO_MAP = np.empty(0, np.float32)
-"""Tells OpenCV that x and y are in one array."""
+_NO_MAP: Any = None
+"""Tells OpenCV that x and y are in one array; its type hints know of no such thing."""
 
 
 @functools.lru_cache(maxsize=4)
