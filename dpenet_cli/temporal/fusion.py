@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.temporal.evidence import rain_evidence, ramp
-from dpenet_cli.temporal.motion import in_view, luma_8_bits, warp
+from dpenet_cli.temporal.motion import Flow, in_view, luma_8_bits, places_in, warp
 from dpenet_cli.temporal.objects import coloured, compact, repeating
 from dpenet_cli.temporal.order_statistics import order_statistic
 
@@ -38,19 +38,19 @@ _MANY = 5
 
 
 class Neighbour(NamedTuple):
-    """Another frame, and where to find each pixel in it.
+    """Another frame, and where to look for each pixel in it.
 
     Attributes:
         image: H×W×3 RGB, uint8 or uint16.
         luma: H×W uint8.
-        places: H×W×2 float32, from `motion.places_in`.
-        followed: H×W, whether a pixel that is followed there and back arrives; None where nobody looked.
+        flow: from the frame to this one, h×w×2.
+        followed: h×w, whether what is followed there and back arrives; None where nobody looked.
         asked: whether it is asked what is behind the rain; else only whether lights are lit in it.
     """
 
     image: Pixels
     luma: NDArray[np.uint8]
-    places: NDArray[np.float32]
+    flow: Flow
     followed: NDArray[np.bool_] | None
     asked: bool
 
@@ -86,8 +86,15 @@ def fuse(
         return Fused(image, np.zeros(luma.shape, np.float32), 1.0)
 
     # 1. The neighbours on the frame's grid; where one doesn't see a pixel, the frame speaks for it.
-    colours = [warp(each.image, each.places, image) for each in asked.values()]  # H×W×3 each
-    lumas = {lag: warp(each.luma, each.places, luma) for lag, each in neighbours.items()}  # H×W each
+    colours = []  # of those that are asked, H×W×3 each
+    lumas = {}  # of all, H×W each
+    witnesses = np.zeros(luma.shape, np.uint8)  # how many of those that are asked see each pixel
+    for lag, each in neighbours.items():
+        places = places_in(each.flow, luma.shape)
+        lumas[lag] = warp(each.luma, places, luma)
+        if each.asked:
+            colours.append(warp(each.image, places, image))
+            witnesses += _sees(each, places)
 
     # 2. What they say: the median, or less where the frames of a still camera show drops in more than half of them.
     answer = order_statistic([image, *colours], len(colours) // 2)
@@ -106,7 +113,9 @@ def fuse(
     share = np.where((rise > _LEAST_RISE) & ~things, evidence, np.float32(0))
     fused = _blend(image, floor, share)
 
-    confidence = _confidence(list(asked.values()), [lumas[lag] for lag in asked], levels)
+    # 5. What they know: half of them at least must see a pixel, and agree about it.
+    confidence = _agreement([lumas[lag] for lag in asked], levels)
+    confidence[witnesses * 2 < len(asked)] = 0
     known = confidence > 0.5
     rain = float(evidence[known].mean()) if known.mean() > _ENOUGH_KNOWN else 1.0
     return Fused(fused, np.where(things, np.float32(1), confidence), rain)
@@ -143,13 +152,16 @@ def _blend(image: Pixels, floor: Pixels, share: NDArray[np.float32]) -> Pixels:
     return fused
 
 
-def _confidence(asked: list[Neighbour], lumas: list[NDArray[np.uint8]], levels: float) -> NDArray[np.float32]:
-    """Whether the neighbours agree; H×W, 0..1."""
-    middle, darkest = order_statistic(lumas, len(lumas) // 2), order_statistic(lumas, 0)
-    confidence = ramp(_levels(middle, darkest, levels), _DISAGREE, _AGREE)
-    # Half of them at least must see the pixel, and lead back to where it began.
-    seen = np.zeros(middle.shape, np.uint8)
-    for each in asked:
-        here = in_view(each.places)
-        seen += here if each.followed is None else here & each.followed
-    return np.where(seen * 2 >= len(asked), confidence, np.float32(0))
+def _agreement(lumas: list[NDArray[np.uint8]], levels: float) -> NDArray[np.float32]:
+    """How far the darker half of the neighbours agrees; H×W, 0..1."""
+    spread = _levels(order_statistic(lumas, len(lumas) // 2), order_statistic(lumas, 0), levels)
+    return ramp(spread, _DISAGREE, _AGREE)
+
+
+def _sees(neighbour: Neighbour, places: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which pixels lie inside the neighbour and lead back to where they began; H×W."""
+    height, width = places.shape[:2]
+    if neighbour.followed is None:
+        return in_view(places)
+    followed = cv2.resize(neighbour.followed.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return in_view(places) & (followed > 0)

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dpenet_cli.temporal.fusion import Fused, Neighbour, fuse
-from dpenet_cli.temporal.motion import Flow, FlowEstimator, composed, length, places_in, round_trip_error
+from dpenet_cli.temporal.motion import Flow, FlowEstimator, composed, length, round_trip_error
 from dpenet_cli.temporal.window import REACH, SeenFrame, TimedFrame, seen
 
 _NEAR = 2
@@ -28,8 +26,9 @@ class Fusion:
         levels: thresholds are multiplied by this, see `fusion.fuse`.
 
     Example:
+        >>> from fractions import Fraction
         >>> import numpy as np
-        >>> video = (TimedFrame(np.full((48, 64, 3), 90, np.uint8), number / 25) for number in range(5))
+        >>> video = (TimedFrame(np.full((48, 64, 3), 90, np.uint8), Fraction(number, 25)) for number in range(5))
         >>> [fused.image.shape for fused in Fusion()(video)]
         [(48, 64, 3), (48, 64, 3), (48, 64, 3), (48, 64, 3), (48, 64, 3)]
     """
@@ -120,19 +119,14 @@ class _Window:
     def _neighbour(self, turn: int, other: int, *, asked: bool) -> Neighbour:
         frame = self._frames[other]
         lag = other - turn
-        followed = None
         if abs(lag) <= _NEAR:
-            flow = self._flow(turn, other)
-            followed = self._followed(flow, self._flow(other, turn), frame.luma.shape, self._unit(turn))
-        else:  # further flows are made of shorter ones, which are needed anyway
-            between = other - 1 if lag > 0 else other + 1
-            flow = composed(self._flow(turn, between), self._flow(between, other))
-        return Neighbour(frame.image, frame.luma, places_in(flow, frame.luma.shape), followed, asked)
-
-    def _followed(self, there: Flow, back: Flow, shape: tuple[int, ...], unit: float) -> NDArray[np.bool_]:
-        arrives = round_trip_error(there, back) < _MAX_MISS / unit + _MAX_MISS_SHARE * length(there)  # h×w
-        size = shape[1], shape[0]
-        return cv2.resize(arrives.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0  # H×W
+            flow, back = self._flow(turn, other), self._flow(other, turn)
+            followed = round_trip_error(flow, back) < _MAX_MISS / self._unit(turn) + _MAX_MISS_SHARE * length(flow)
+            return Neighbour(frame.image, frame.luma, flow, followed, asked)
+        # Further flows are made of shorter ones, which are needed anyway.
+        between = other - 1 if lag > 0 else other + 1
+        flow = composed(self._flow(turn, between), self._flow(between, other))
+        return Neighbour(frame.image, frame.luma, flow, None, asked)
 
     def _flow(self, start: int, end: int) -> Flow:
         """Flow between two frames at most `_NEAR` apart, computed once."""

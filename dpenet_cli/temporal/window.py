@@ -1,5 +1,6 @@
 """Which frames of a video may be asked about each other: those of one scene, near in time, that are no repeats."""
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import cv2
@@ -13,7 +14,7 @@ REACH = 3
 """Frames before and after each one that its result may depend on: three of a still camera, else two, and the third
 tells whether a light blinks."""
 
-MAX_GAP = 0.1
+MAX_GAP = Fraction(1, 10)
 """Seconds between two frames beyond which they are no neighbours."""
 
 _REPEAT_LEVELS = 2
@@ -38,11 +39,11 @@ class TimedFrame(NamedTuple):
 
     Attributes:
         image: H×W×3 RGB, uint8 or uint16.
-        seconds: when it is shown.
+        seconds: when it is shown, exact.
     """
 
     image: Pixels
-    seconds: float
+    seconds: Fraction
 
 
 class SeenFrame(NamedTuple):
@@ -58,7 +59,7 @@ class SeenFrame(NamedTuple):
     """
 
     image: Pixels
-    seconds: float
+    seconds: Fraction
     luma: NDArray[np.uint8]
     features: NDArray[np.uint8]
     follows: bool
