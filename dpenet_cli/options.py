@@ -212,6 +212,14 @@ class VideoCodec(StrEnum):
     FFV1 = "ffv1"
 
 
+class VideoMethod(StrEnum):
+    """What cleans a video's frames: their neighbours in time, the network, or both."""
+
+    AUTO = "auto"
+    TEMPORAL = "temporal"
+    NETWORK = "network"
+
+
 class VideoEncoder(StrEnum):
     """Who does the encoding: the processor, or an NVIDIA card's video engine."""
 
@@ -225,6 +233,8 @@ class VideoOptions:
     """How a video is cleaned.
 
     Attributes:
+        method: what cleans the frames. ``auto``: their neighbours, and the network where those don't know.
+        fast: optical flow at half of the usual size.
         codec: of the result, or None for the one that suits the container and the bit depth.
         crf: the encoder's quality scale, lower is better, or None for the codec's own default here.
         preset: the encoder's own name or number for speed against size, or None for its default.
@@ -240,6 +250,8 @@ class VideoOptions:
         overwrite: redo outputs that exist and are newer than their source.
     """
 
+    method: VideoMethod = VideoMethod.AUTO
+    fast: bool = False
     codec: VideoCodec | None = None
     crf: int | None = None
     preset: str | None = None

@@ -2,6 +2,7 @@
 
 import copy
 import errno
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,7 +32,8 @@ class Outcome:
         error: the reason, where it failed.
         notices: what the user should know about this picture.
         size: (width, height) in pixels, upright, once known.
-        seconds: time in the network.
+        seconds: time in the network, or for a whole video.
+        shares: where a video's pictures came from, as `video.restoration.Shares` tells it.
     """
 
     source: str
@@ -41,6 +43,7 @@ class Outcome:
     notices: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     seconds: float = 0.0
+    shares: Mapping[str, float] | None = None
 
 
 class Report(Protocol):

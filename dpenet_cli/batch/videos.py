@@ -1,5 +1,6 @@
-"""Many videos through one engine, one after the other; one bad video never stops the rest."""
+"""Many videos, one after the other; one bad video never stops the rest."""
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -11,16 +12,17 @@ from dpenet_cli.errors import DpenetError, VideoReadError
 from dpenet_cli.inference.multi_gpu import Engine, load_engine
 from dpenet_cli.inference.select import hint
 from dpenet_cli.network.checkpoints import find_weights
-from dpenet_cli.options import EngineOptions, VideoOptions
+from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import Estimate, estimate
+from dpenet_cli.video.restoration import Restoration, Shares, restoration
 from dpenet_cli.video.video_task import VideoTask, damage, prepare
 from dpenet_cli.video.work_folder import remove_stored_work
 
 
 class VideoBatch:
-    """Every video of a plan in turn, through one engine that is loaded when the first needs it.
+    """Every video of a plan in turn, through one network that is loaded when the first needs it, if the method does.
 
     Args:
         options: how each is cleaned.
@@ -35,11 +37,10 @@ class VideoBatch:
         self._weights = weights
         self._report = report
         self._engine: Engine | None = None
-        self._engine_identity = ""
 
     @property
     def description(self) -> str:
-        """Device and precision, for a person; empty before an engine was needed."""
+        """Device and precision of the network, for a person; empty before it was needed."""
         return self._engine.description if self._engine else ""
 
     def run(self, plan: Plan, *, dry: bool) -> Iterator[Outcome]:
@@ -66,10 +67,11 @@ class VideoBatch:
             self._tell(task)
             if dry:
                 return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task))
-            engine = self._load()
-            expected = estimate(task, engine.stream, self._engine_identity)
+            identity = self._identity()
+            expected = estimate(task, self._restoration(task), identity)
             self._report.note(f"{source}: {_outlook(task, expected)}")
-            notices = clean_video(task, engine.stream, self._engine_identity, self._frames_told(task.frames))
+            cleaner = self._restoration(task)
+            notices = clean_video(task, cleaner, identity, self._frames_told(task.frames))
             damaged = damage(task)
         except DpenetError as failure:
             return Outcome(source, target, Status.FAILED, error_of(job, failure))
@@ -78,13 +80,14 @@ class VideoBatch:
         except MemoryError:
             advice = "Close other programs, or set --tile to something small; the same command goes on from here."
             return Outcome(source, target, Status.FAILED, VideoReadError(source, "memory ran out", advice))
-        notices = (*task.notices, *notices)
+        notices = (*task.notices, *notices, *_told(cleaner.shares, self._options.method))
         # Damaged input: the result is there (DONE), yet the error makes the exit code 1, unless the user allowed it.
         error = damaged
         if damaged is not None and self._options.allow_damaged:
             error, notices = None, (*notices, damaged.why)
         seconds = time.perf_counter() - started
-        return Outcome(source, target, Status.DONE, error, notices, _shown_size(task), seconds)
+        shares = cleaner.shares.to_json() if cleaner.shares else None
+        return Outcome(source, target, Status.DONE, error, notices, _shown_size(task), seconds, shares)
 
     def _tell(self, task: VideoTask) -> None:
         """What is decided, before the work starts."""
@@ -96,13 +99,28 @@ class VideoBatch:
         for detail in task.details:
             self._report.detail(f"{source}: {detail}")
 
+    def _restoration(self, task: VideoTask) -> Restoration:
+        """What cleans the frames of a video."""
+        method, strength = self._options.method, self._engine_options.strength
+        engine = None if method is VideoMethod.TEMPORAL else self._load()
+        levels = min(plan.stream.colour.reference_white for plan in task.plans)
+        return restoration(method, engine, strength, fast=self._options.fast, levels=levels)
+
+    def _identity(self) -> str:
+        """What the result depends on: unfinished work goes on only with the same."""
+        how = f"{self._options.method}{' fast' if self._options.fast else ''} strength {self._engine_options.strength}"
+        if self._options.method is VideoMethod.TEMPORAL:
+            return how
+        engine = self._load()
+        content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
+        return f"{content} {'gpu' if engine.on_gpu else 'cpu'} {self.description} {how}"
+
     def _load(self) -> Engine:
         if self._engine is None:
-            self._engine = load_engine(self._weights, self._engine_options)
-            # Unfinished work goes on only with the same weights, kind of device, precision and strength.
-            content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
-            kind = "gpu" if self._engine.on_gpu else "cpu"
-            self._engine_identity = f"{content} {kind} {self.description} strength {self._engine_options.strength}"
+            options = self._engine_options
+            if self._options.method is VideoMethod.AUTO:  # which scales its own change, and time's with it
+                options = dataclasses.replace(options, strength=1.0)
+            self._engine = load_engine(self._weights, options)
             self._report.detail(f"{self._weights} on {self.description}")
             self._report.advice(hint(self._engine_options))
         return self._engine
@@ -119,6 +137,14 @@ class VideoBatch:
             self._report.frames(done, total, (done - before) / (now - began) if done > before else 0.0)
 
         return tell
+
+
+def _told(shares: Shares | None, method: VideoMethod) -> tuple[str, ...]:
+    """Where the pictures came from, at the end."""
+    if shares is None or not shares.frames or method is not VideoMethod.AUTO:
+        return ()
+    share = f"{shares.temporal:.0%}"
+    return (f"{share} of the picture came from neighbouring frames, the network looked at the rest",)
 
 
 def _outlook(task: VideoTask, expected: Estimate) -> str:

@@ -204,6 +204,7 @@ def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
         "width": width,
         "height": height,
         "seconds": round(outcome.seconds, 3),
+        **({"shares": dict(outcome.shares)} if outcome.shares else {}),
         "notices": list(outcome.notices),
         "error": error and {"what": error.what, "why": error.why, "next_step": error.next_step},
     }

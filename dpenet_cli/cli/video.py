@@ -30,7 +30,7 @@ from dpenet_cli.cli.shared_options import (
     parse_tile,
 )
 from dpenet_cli.errors import OptionError
-from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoOptions
+from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
 from dpenet_cli.video.codecs import CODECS
 
 _PART = "Which part"
@@ -111,6 +111,16 @@ def video(
             rich_help_panel=_PART,
         ),
     ] = None,
+    method: Annotated[
+        VideoMethod,
+        typer.Option(
+            help="temporal: what neighbouring frames show behind the rain, without the network: by far the fastest. "
+            "network: each frame by itself. auto: neighbours, and the network where those don't agree. With time, what "
+            "is bright for a single frame may vanish too: sparks, confetti, specks of light on water, blinking lights "
+            "that are small, and snow (a bonus).",
+            rich_help_panel=RESULT,
+        ),
+    ] = VideoOptions.method,
     weights: Weights = None,
     strength: Strength = EngineOptions.strength,
     codec: Annotated[
@@ -187,15 +197,21 @@ def video(
 ) -> None:
     """Remove rain from videos: falling rain, not drops on the windscreen.
 
-    Sound, subtitles, chapters and metadata are copied. Every frame keeps its time.
+    Sound, subtitles, chapters and metadata are copied. Every frame keeps its time. As evidence, only the original
+    counts: keep it.
 
     An interrupted run goes on where it was: give the same command again.
 
     Exit code: 0 all done, 1 some failed or damaged, 2 wrong usage, 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
+    if method is VideoMethod.TEMPORAL and (fast or weights is not None):
+        option = "--fast" if fast else "--weights"
+        raise OptionError(f"--method temporal {option}", "it runs no network", f"Leave out {option}, or take auto.")
     engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend)
     options = VideoOptions(
+        method=method,
+        fast=fast,
         codec=codec,
         crf=crf,
         preset=preset,

@@ -40,6 +40,7 @@ from dpenet_cli.system.memory import peak_bytes, reset_peak
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.encoder import EncoderProcess, Encoding
+from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.video_task import prepare
 
 _CROP = 1024
@@ -143,7 +144,7 @@ def time_video(options: EndToEndOptions) -> Iterator[EndToEndTiming]:
         work = prepare(Job(source, source.with_name("clean.mkv"), None), VideoOptions())
         looking = stopwatch.seconds
         stream = _TimedStream(engine)
-        clean_video(work, stream, "")
+        clean_video(work, EachFrame(stream), "")
         parts = {
             "looking at every frame": looking,
             "network": stream.network,

@@ -30,6 +30,9 @@ _AGREE, _DISAGREE = 20.0, 40.0
 """Grey levels between the darkest and the middle one of the neighbours: up to the first they agree, from the second on
 they don't."""
 
+_LOST_AGREE, _LOST_DISAGREE = 8.0, 20.0
+"""The same where following a pixel there and back loses it. On a plain road every pixel is lost, and nothing by it."""
+
 _MIN_NEIGHBOURS = 2
 """Neighbours without which nothing is known."""
 
@@ -89,12 +92,15 @@ def fuse(
     colours = []  # of those that are asked, H×W×3 each
     lumas = {}  # of all, H×W each
     witnesses = np.zeros(luma.shape, np.uint8)  # how many of those that are asked see each pixel
+    followed = np.zeros(luma.shape, np.uint8)  # how many of those lead back to where it began
     for lag, each in neighbours.items():
         places = places_in(each.flow, luma.shape)
         lumas[lag] = warp(each.luma, places, luma)
         if each.asked:
             colours.append(warp(each.image, places, image))
-            witnesses += _sees(each, places)
+            visible = in_view(places)
+            witnesses += visible
+            followed += visible & _leads_back(each, luma.shape)
 
     # 2. What they say: the median, or less where the frames of a still camera show drops in more than half of them.
     answer = order_statistic([image, *colours], len(colours) // 2)
@@ -113,8 +119,8 @@ def fuse(
     share = np.where((rise > _LEAST_RISE) & ~things, evidence, np.float32(0))
     fused = _blend(image, floor, share)
 
-    # 5. What they know: half of them at least must see a pixel, and agree about it.
-    confidence = _agreement([lumas[lag] for lag in asked], levels)
+    # 5. What they know: half of them at least must see a pixel, and they must agree about it.
+    confidence = _agreement([lumas[lag] for lag in asked], followed * 2 >= len(asked), levels)
     confidence[witnesses * 2 < len(asked)] = 0
     known = confidence > 0.5
     rain = float(evidence[known].mean()) if known.mean() > _ENOUGH_KNOWN else 1.0
@@ -152,16 +158,16 @@ def _blend(image: Pixels, floor: Pixels, share: NDArray[np.float32]) -> Pixels:
     return fused
 
 
-def _agreement(lumas: list[NDArray[np.uint8]], levels: float) -> NDArray[np.float32]:
+def _agreement(lumas: list[NDArray[np.uint8]], followed: NDArray[np.bool_], levels: float) -> NDArray[np.float32]:
     """How far the darker half of the neighbours agrees; H×W, 0..1."""
     spread = _levels(order_statistic(lumas, len(lumas) // 2), order_statistic(lumas, 0), levels)
-    return ramp(spread, _DISAGREE, _AGREE)
+    lost = ramp(spread, _LOST_DISAGREE, _LOST_AGREE)
+    return np.where(followed, ramp(spread, _DISAGREE, _AGREE), lost)
 
 
-def _sees(neighbour: Neighbour, places: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which pixels lie inside the neighbour and lead back to where they began; H×W."""
-    height, width = places.shape[:2]
+def _leads_back(neighbour: Neighbour, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which pixels are found again after they were followed to the neighbour and back; H×W."""
     if neighbour.followed is None:
-        return in_view(places)
-    followed = cv2.resize(neighbour.followed.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    return in_view(places) & (followed > 0)
+        return np.ones(shape, np.bool_)
+    small = neighbour.followed.astype(np.uint8)
+    return np.asarray(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST) > 0)

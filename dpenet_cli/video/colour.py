@@ -37,6 +37,11 @@ class ColourTags(NamedTuple):
     transfer: int = _UNKNOWN
 
     @property
+    def reference_white(self) -> float:
+        """The code value of diffuse white, as a share of the range: ITU-R BT.2408 has 58% for PQ and 75% for HLG."""
+        return {16: 0.58, 18: 0.75}.get(self.transfer, 1.0)
+
+    @property
     def is_hdr(self) -> bool:
         """Whether the transfer is PQ or HLG."""
         return self.transfer in HDR_TRANSFERS

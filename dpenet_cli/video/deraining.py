@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.system.atomic import date_no_earlier
-from dpenet_cli.video.frames import CleanStream, Frame, pump
+from dpenet_cli.video.frames import Frame, FrameCleaner, pump
 from dpenet_cli.video.mux import EncodedStream, assemble, verify
 from dpenet_cli.video.segments import SegmentSink
 from dpenet_cli.video.stream_plan import StreamPlan
@@ -20,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def clean_video(
-    task: VideoTask, clean: CleanStream, engine: str, written: Callable[[int], None] | None = None
+    task: VideoTask, clean: FrameCleaner, engine: str, written: Callable[[int], None] | None = None
 ) -> tuple[str, ...]:
     """Do the work: the missing segments, then the file, looked at before it gets its name.
 
     Args:
         task: from `prepare`.
-        clean: the network.
-        engine: what of the engine the result depends on; other words start the work over.
+        clean: cleans the frames.
+        engine: what of it the result depends on; other words start the work over.
         written: told the number of frames that are done, over all streams.
 
     Returns:
@@ -39,7 +38,7 @@ def clean_video(
     target = task.job.target
     target.parent.mkdir(parents=True, exist_ok=True)
     if task.options.preview is not None:
-        clean = _before_and_after(clean)
+        clean = _BeforeAndAfter(clean)
     notices: tuple[str, ...] = ()
     with WorkFolder(target, identity(task, engine)) as folder:
         if folder.restarted:
@@ -65,7 +64,7 @@ def _clean_stream(
     task: VideoTask,
     plan: StreamPlan,
     folder: WorkFolder,
-    clean: CleanStream,
+    clean: FrameCleaner,
     *,
     written: Callable[[int], None],
     done: int,
@@ -76,7 +75,7 @@ def _clean_stream(
         task: what is to be done for the file.
         plan: what is to be done with the stream.
         folder: where its segments are.
-        clean: the network.
+        clean: cleans the frames.
         written: told the number of frames that are done, over all streams.
         done: frames of the streams before this one.
     """
@@ -94,7 +93,7 @@ def _clean_stream(
         position += 1
         written(position)
 
-    frames = task.reader(plan, range(plan.first + sink.first_frame, plan.stop))
+    frames = task.reader(plan, range(plan.first + sink.first_frame, plan.stop), clean.reach)
     try:
         pump(frames, clean, sink, count)
     finally:
@@ -114,21 +113,24 @@ def _encoded_stream(plan: StreamPlan, folder: WorkFolder) -> EncodedStream:
     )
 
 
-def _before_and_after(clean: CleanStream) -> CleanStream:
-    """A network whose images show what came in on the left and what comes out on the right: H×2W×3 of H×W×3."""
+class _BeforeAndAfter:
+    """A cleaner whose images show what came in on the left and what comes out on the right: H×2W×3 of H×W×3."""
 
-    def both(frames: Iterable[Pixels]) -> Iterator[Pixels]:
-        before: deque[Pixels] = deque()  # what went in and has not come out yet
+    def __init__(self, clean: FrameCleaner) -> None:
+        self._clean = clean
+        self.reach = clean.reach
 
-        def kept() -> Iterator[Pixels]:
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        before: deque[Frame] = deque()  # what went in and has not come out yet
+
+        def kept() -> Iterator[Frame]:
             for frame in frames:
-                before.append(frame)
+                if not frame.context:
+                    before.append(frame)
                 yield frame
 
-        for after in clean(kept()):
-            yield np.hstack([before.popleft(), after])
-
-    return both
+        for after in self._clean(kept()):
+            yield Frame(np.hstack([before.popleft().image, after.image]), after.pts)
 
 
 def _ignore(_: int) -> None:

@@ -5,10 +5,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
-from dpenet_cli.video.frames import CleanStream
+from dpenet_cli.video.frames import Frame, FrameCleaner
 from dpenet_cli.video.stream_plan import StreamPlan
 from dpenet_cli.video.video_task import VideoTask, identity
 from dpenet_cli.video.work_folder import WorkFolder
@@ -26,7 +25,7 @@ class Estimate:
     """What a video will take.
 
     Attributes:
-        seconds_per_frame: time that the network takes, measured.
+        seconds_per_frame: time that cleaning takes, measured.
         frames: how many are still to be cleaned.
         seconds: time for all of them.
         bytes_needed: on the output's disk while working: the segments that are not there yet, and the file that is made
@@ -41,7 +40,7 @@ class Estimate:
     bytes_free: int
 
 
-def estimate(task: VideoTask, clean: CleanStream, engine: str) -> Estimate:
+def estimate(task: VideoTask, clean: FrameCleaner, engine: str) -> Estimate:
     """Clean the first frames of each stream that has some left, and throw them away. Arguments as `clean_video`'s.
 
     Raises:
@@ -59,7 +58,7 @@ def estimate(task: VideoTask, clean: CleanStream, engine: str) -> Estimate:
         if not remaining:
             continue
         wanted = range(plan.first, min(plan.first + 1 + _MAX_FRAMES, plan.stop))
-        each = _seconds_per_frame(clean, (frame.image for frame in task.reader(plan, wanted)))
+        each = _seconds_per_frame(clean, task.reader(plan, wanted, clean.reach))
         seconds, left = seconds + each * remaining, left + remaining
     disk = next(parent for parent in task.job.target.absolute().parents if parent.exists())
     free = shutil.disk_usage(disk).free + folder.replaceable_bytes()
@@ -69,7 +68,7 @@ def estimate(task: VideoTask, clean: CleanStream, engine: str) -> Estimate:
     return Estimate(seconds / max(left, 1), left, seconds, needed, free)
 
 
-def _seconds_per_frame(clean: CleanStream, frames: Iterable[Pixels]) -> float:
+def _seconds_per_frame(clean: FrameCleaner, frames: Iterable[Frame]) -> float:
     """The first frame takes longer than those that follow, and counts only if it is the only one."""
     times = [time.perf_counter()]
     for _ in clean(frames):

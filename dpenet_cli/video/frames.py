@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from dpenet_cli.arrays import Pixels
+
+T = TypeVar("T")
 
 QUEUE_FRAMES = 4
 """Frames that wait before the network, and as many behind it: enough to overlap, a few megabytes each."""
@@ -23,14 +25,60 @@ class Frame(NamedTuple):
     Attributes:
         image: H×W×3 RGB, uint8 or uint16, upright.
         pts: when it is shown, in seconds of the stream's own clock, exact.
+        context: whether it is there for its neighbours' sake alone: none comes out for it.
     """
 
     image: Pixels
     pts: Fraction
+    context: bool = False
 
 
 CleanStream = Callable[[Iterable[Pixels]], Iterator[Pixels]]
 """As many images out as in, in order; such as `Derainer.stream`."""
+
+CleanFrames = Callable[[Iterable[Frame]], Iterator[Frame]]
+"""As many frames out as in, but for those that are context, in order and at their times."""
+
+
+class FrameCleaner(Protocol):
+    """What cleans a video's frames.
+
+    Attributes:
+        reach: frames before and after each one that its result depends on.
+    """
+
+    @property
+    def reach(self) -> int:
+        """See above."""
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Clean frames, in order, all but those that are context."""
+
+
+class EachFrame:
+    """A `FrameCleaner` that cleans each frame by itself.
+
+    Args:
+        clean: cleans images.
+    """
+
+    reach = 0
+
+    def __init__(self, clean: CleanStream) -> None:
+        self._clean = clean
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Clean frames, in order; none of them is context."""
+        times: deque[Fraction] = deque()
+
+        def images() -> Iterator[Pixels]:
+            for frame in frames:
+                times.append(frame.pts)
+                yield frame.image
+
+        # Images go in without their times and come out in the same order: the oldest time is that of the next one.
+        for image in self._clean(images()):
+            yield Frame(image, times.popleft())
 
 
 class FrameSource(Protocol):
@@ -52,56 +100,52 @@ class FrameSink(Protocol):
 
 def pump(
     source: FrameSource | Iterable[Frame],
-    clean: CleanStream,
+    clean: CleanFrames,
     sink: FrameSink,
     written: Callable[[Frame], None] | None = None,
 ) -> int:
     """Carry every frame from the source through `clean` into the sink, and finish it.
 
-    The source is read on one thread and the sink written on another while `clean` works on this one. Each frame keeps
-    its time. At most `QUEUE_FRAMES` frames wait on either side, so memory does not grow with the length of the video.
+    The source is read on one thread and the sink written on another while `clean` works on this one. At most
+    `QUEUE_FRAMES` frames wait on either side, so memory does not grow with the length of the video.
 
     Args:
         source: frames in order.
-        clean: the network.
+        clean: gives the frames that are written, of those that are read.
         sink: takes the clean frames; it is not finished if anything fails.
         written: told, on the sink's thread, of each frame that the sink has taken.
 
     Returns:
-        The number of frames.
+        The number of frames that were written.
 
     Raises:
         Exception: whatever the source, `clean` or the sink raised first.
     """
     count = 0
-    times: deque[Fraction] = deque()
-    with _ReadAhead(source) as frames, _WriteBehind(sink, written) as writer:
-
-        def images() -> Iterator[Pixels]:
-            for frame in frames:
-                times.append(frame.pts)
-                yield frame.image
-
-        # Images go in without their times and come out in the same order: the oldest time is that of the next one.
-        for image in clean(images()):
-            writer.put(Frame(image, times.popleft()))
+    with ReadAhead(source) as frames, _WriteBehind(sink, written) as writer:
+        for frame in clean(frames):
+            writer.put(frame)
             count += 1
         writer.finish()
     return count
 
 
-class _ReadAhead:
-    """Reads a source on a thread, `QUEUE_FRAMES` frames ahead."""
+class ReadAhead(Generic[T]):
+    """Reads a source on a thread, `QUEUE_FRAMES` items ahead; a context manager that gives an iterator.
 
-    def __init__(self, source: FrameSource | Iterable[Frame]) -> None:
+    Args:
+        source: what is read; what it raises is raised where its items are taken.
+    """
+
+    def __init__(self, source: Iterable[T]) -> None:
         self._source = source
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(QUEUE_FRAMES)
+        self._queue: queue.Queue[T | BaseException | None] = queue.Queue(QUEUE_FRAMES)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="read frames", daemon=True)
 
-    def __enter__(self) -> Iterator[Frame]:
+    def __enter__(self) -> Iterator[T]:
         self._thread.start()
-        return self._frames()
+        return self._items()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -109,7 +153,7 @@ class _ReadAhead:
         self._stop.set()
         self._thread.join()
 
-    def _frames(self) -> Iterator[Frame]:
+    def _items(self) -> Iterator[T]:
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -117,14 +161,14 @@ class _ReadAhead:
 
     def _run(self) -> None:
         try:
-            for frame in self._source:
-                if not self._offer(frame):
+            for item in self._source:
+                if not self._offer(item):
                     return
             self._offer(None)
         except BaseException as error:  # noqa: BLE001 - it is raised again where the frames are taken
             self._offer(error)
 
-    def _offer(self, item: Frame | BaseException | None) -> bool:
+    def _offer(self, item: T | BaseException | None) -> bool:
         """Queue an item once there is room; False if nobody wants it any more."""
         while not self._stop.is_set():
             try:

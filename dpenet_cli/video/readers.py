@@ -228,6 +228,7 @@ class VideoReader:
         plan: from `plan_reading`.
         orientation: turns the coded picture upright.
         wanted: numbers of the frames, without a gap.
+        reach: frames before and after those that are read as context, where the stream has them.
         deinterlace: make frames of fields.
     """
 
@@ -239,13 +240,15 @@ class VideoReader:
         orientation: Orientation,
         wanted: range,
         *,
+        reach: int = 0,
         deinterlace: bool = False,
     ) -> None:
         self._media = media
         self._stream = stream
         self._plan = plan
         self._orientation = orientation
-        self._first, self._stop = wanted.start, wanted.stop
+        self._wanted = wanted
+        self._first, self._stop = max(wanted.start - reach, 0), min(wanted.stop + reach, len(stream.ticks))
         self._deinterlace = deinterlace and stream.interlaced
 
     def __iter__(self) -> Iterator[Frame]:
@@ -253,7 +256,8 @@ class VideoReader:
         for image in self._images():
             if number == self._stop:
                 return
-            yield Frame(self._orientation.upright(image), self._stream.time(number))
+            context = number not in self._wanted
+            yield Frame(self._orientation.upright(image), self._stream.time(number), context)
             number += 1
         if number < self._stop:
             why = f"reading stopped at frame {number} of {self._stop}, which could be decoded before"

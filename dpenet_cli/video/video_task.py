@@ -51,10 +51,17 @@ class VideoTask:
         """Frames to clean, over all streams."""
         return sum(plan.frames for plan in self.plans)
 
-    def reader(self, plan: StreamPlan, wanted: range) -> VideoReader:
-        """The frames of one of its streams, by their numbers."""
-        deinterlace = self.options.deinterlace
-        return VideoReader(self.media, plan.stream, plan.reading, plan.orientation, wanted, deinterlace=deinterlace)
+    def reader(self, plan: StreamPlan, wanted: range, reach: int) -> VideoReader:
+        """The frames of one of its streams, by their numbers, and so many around them as context."""
+        return VideoReader(
+            self.media,
+            plan.stream,
+            plan.reading,
+            plan.orientation,
+            wanted,
+            reach=reach,
+            deinterlace=self.options.deinterlace,
+        )
 
 
 def prepare(job: Job, options: VideoOptions) -> VideoTask:
