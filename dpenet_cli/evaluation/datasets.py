@@ -127,7 +127,7 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
     if not folder.is_dir():
         raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
     subfolders = _subfolders(folder)
-    rainy, clean = _first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders)
+    rainy, clean = two_folders(folder)
     pictures = _pictures(folder)
     # Two folders decide, whatever else lies beside them.
     if rainy and clean:
@@ -154,10 +154,26 @@ def holds_set(folder: Path) -> bool:
     Raises:
         OSError: the folder is not there, or not ours to read.
     """
-    if any(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir()):
-        return True
+    return holds_pictures(folder) or None not in two_folders(folder)
+
+
+def holds_pictures(folder: Path) -> bool:
+    """Whether pictures lie in a folder itself, told by names alone.
+
+    Raises:
+        OSError: the folder is not there, or not ours to read.
+    """
+    return any(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def two_folders(folder: Path) -> tuple[Path | None, Path | None]:
+    """The folders of rainy pictures and of clean ones in a set's folder, told by names alone; None for one that lacks.
+
+    Raises:
+        OSError: the folder is not there, or not ours to read.
+    """
     subfolders = _subfolders(folder)
-    return None not in (_first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders))
+    return _first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders)
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:

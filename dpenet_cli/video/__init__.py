@@ -5,6 +5,7 @@ The files in reading order; each imports only from those above it:
     containers       which are read, which are written, and what each can hold
     codecs           who encodes each, and what it holds
     frames           the frame loop, without any codec
+    restoration      what cleans the frames
     safe_open        opening a file from a stranger, and nothing that it points to
     hdr              HDR metadata: mastering display and light levels
     colour           colour tags, matrices and pixel formats

@@ -32,6 +32,9 @@ class Frame(NamedTuple):
 CleanStream = Callable[[Iterable[Pixels]], Iterator[Pixels]]
 """As many images out as in, in order; such as `Derainer.stream`."""
 
+CleanFrames = Callable[[Iterable[Frame]], Iterator[Frame]]
+"""As many frames out as in, in order, each at its own time."""
+
 
 class FrameSource(Protocol):
     """Where frames come from, in the order in which they are shown."""
