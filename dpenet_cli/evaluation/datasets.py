@@ -126,7 +126,6 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
     """
     if not folder.is_dir():
         raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
-    subfolders = _subfolders(folder)
     rainy, clean = two_folders(folder)
     pictures = _pictures(folder)
     # Two folders decide, whatever else lies beside them.
@@ -138,7 +137,7 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
         rain = _pictures(rainy) if rainy else [path for path in pictures if path not in set(norain)]
         return _pair_by_name(folder, Layout.NORAIN, rain, norain, partial=partial)
     if not pictures:
-        some = ", ".join(path.name for path in list(subfolders.values())[:_NAMED]) or "nothing"
+        some = ", ".join(path.name for path in list(_subfolders(folder).values())[:_NAMED]) or "nothing"
         why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
         raise DatasetError(str(folder), why, "Give each set's own folder.")
     # Names tell no more: whether each picture holds a pair is seen in its pixels.

@@ -1,6 +1,7 @@
 """Pairs to score on: a set by its name, two folders, or the demo, looked through before any work starts."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -123,8 +124,8 @@ def scorable(
     problems = {pair: problem for pair, (_, problem) in looked.items() if problem}
     sizes = {pair: size for pair, (size, problem) in looked.items() if not problem}
     if one_size and len(set(sizes.values())) > 1:
-        first, usual = next(iter(sizes.items()))
-        text = f"where {first.rainy.name} is {usual}"
+        usual, _ = Counter(sizes.values()).most_common(1)[0]
+        text = f"where others are {usual}"
         problems |= {pair: f"{pair.rainy.name} is {size} {text}" for pair, size in sizes.items() if size != usual}
     usable = [pair for pair in dataset.pairs if pair not in problems]
     if problems and (not partial or not usable):
