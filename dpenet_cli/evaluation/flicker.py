@@ -14,7 +14,7 @@ less than 2 levels: there, whatever changes is rain, or was put there by what wa
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ STILL = 2.0
 
 _MIN_FLOW_SIDE = 32
 """Shortest side that optical flow is computed on, in pixels: OpenCV's crashes the process below 16."""
+
+Matches: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Columns and rows in another frame of each pixel of a frame, H×W each."""
 
 
 class Flicker(NamedTuple):
@@ -92,7 +95,7 @@ class FlickerMeter:
         if any(a.dtype != np.uint8 or a.shape != truth.shape for a in (*frames, *previous)):
             raise ValueError(f"expected uint8 frames of {previous[0].shape}, got {[a.shape for a in frames]}")
         if self._previous:
-            matches = self._flow.matches(truth, previous[0])  # H×W×2
+            matches = self._flow.matches(truth, previous[0])
             pairs = zip(previous, frames, strict=True)
             differences = [_difference(before, now, matches) for before, now in pairs]  # H×W each, the truth's first
             still = differences[0] < STILL
@@ -114,14 +117,15 @@ class _FlowFinder:
     def __init__(self) -> None:
         import cv2
 
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
-    def matches(self, frame: Pixels8, other: Pixels8) -> NDArray[np.float32]:
-        """Columns and rows in `other` of the pixels of `frame`: H×W×2, the form that ``cv2.remap`` takes."""
+    def matches(self, frame: Pixels8, other: Pixels8) -> Matches:
+        """Find in `other` the pixels of `frame`."""
         height, width = frame.shape[:2]
-        flow = self._dis.calc(_grey(frame), _grey(other), None)[:height, :width]
+        start: Any = None  # no flow to begin with; OpenCV's own types do not know that there may be none
+        flow = np.asarray(self._dis.calc(_grey(frame), _grey(other), start))[:height, :width]  # H×W×2: x, y
         columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-        return np.asarray(flow + np.dstack(np.meshgrid(columns, rows)), np.float32)
+        return np.asarray(flow[..., 0] + columns), np.asarray(flow[..., 1] + rows[:, None])
 
 
 def _grey(frame: Pixels8) -> NDArray[Any]:
@@ -134,11 +138,11 @@ def _grey(frame: Pixels8) -> NDArray[Any]:
     return np.asarray(cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE))
 
 
-def _difference(before: Pixels8, now: Pixels8, matches: NDArray[np.float32]) -> NDArray[np.float64]:
+def _difference(before: Pixels8, now: Pixels8, matches: Matches) -> NDArray[np.float64]:
     """Absolute difference of luma between a frame and the one before it, warped onto it: H×W."""
     import cv2
 
-    warped = cv2.remap(before, matches, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.remap(before, *matches, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.abs(limited_range_luma(now) - limited_range_luma(np.asarray(warped, np.uint8)))
 
 

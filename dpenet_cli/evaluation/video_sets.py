@@ -81,9 +81,8 @@ def ntu_set(data_root: Path | None = None, *, partial: bool = False) -> VideoSet
                 (name := _below(each.folder, root)): _clip_set(name, each.rainy, each.clean, partial=partial)
                 for each in clips
             }
-            return _video_set(
-                NTU, sets, [f"{_below(each, root)}: no input/ and target/ with frames" for each in others]
-            )
+            left_out = [f"{_below(each, root)}: no input/ and target/ with frames" for each in others]
+            return _video_set(NTU, sets, left_out)
     looked = ", ".join(map(str, roots))
     why = f"no clip of it is on this machine; looked for folders named {NTU}… or in NTURain under {looked}"
     step = f"Get it from {_SOURCE}; lay it out as {_LAYOUT}; and name the folder above with --data-root."
@@ -174,9 +173,7 @@ def _clip_set(name: str, rainy: Path, clean: Path, *, partial: bool) -> PairSet:
 
 
 def _video_set(name: str, sets: dict[str, PairSet], others: Sequence[str]) -> VideoSet:
-    clips = tuple(
-        _clip(clip, found.pairs) for clip, found in sorted(sets.items(), key=lambda each: natural_key(each[0]))
-    )
+    clips = tuple(_clip(clip, sets[clip].pairs) for clip in sorted(sets, key=natural_key))
     left_out = [f"{clip}: {text}" for clip, found in sets.items() for text in found.left_out]
     frames = tuple(frame for clip in clips for frame in clip.frames)
     complete = sum(found.usual_pairs or len(found.pairs) for found in sets.values())
