@@ -14,6 +14,7 @@ The files in reading order; each imports only from those above it:
     benchmark        scores of methods on sets of pairs
     flicker          what changes from frame to frame beyond the scene
     video_benchmark  scores of methods on clips
+    video_table      what was scored on clips, as rows of text
     methods          weights as methods to score
     result_files     scores as CSV, and restored pictures
     strip_plot       the distribution of scores, as SVG

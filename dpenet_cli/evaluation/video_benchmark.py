@@ -52,6 +52,32 @@ class VideoMean(NamedTuple):
     flicker_still: float
 
 
+class VideoScores(NamedTuple):
+    """The scores of one clip, or their means over several.
+
+    Attributes:
+        truth: the true frames' own: of interest for their flicker.
+        before: the rainy frames'; None for results.
+        after: the restored frames'.
+    """
+
+    truth: VideoMean
+    before: VideoMean | None
+    after: VideoMean
+
+    @property
+    def gain(self) -> float | None:
+        """PSNR of the restored frames above that of the rainy ones, in dB; None where there is no such number."""
+        gain = self.after.psnr - self.before.psnr if self.before else math.nan
+        return gain if math.isfinite(gain) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The scores as strict JSON: an infinite PSNR is null, and so is a flicker that does not exist."""
+        truth = finite({"flicker": self.truth.flicker, "flicker_still": self.truth.flicker_still})
+        before = self.before and finite(self.before._asdict())
+        return {"input": before, "restored": finite(self.after._asdict()), "truth": truth}
+
+
 @dataclass(frozen=True)
 class ClipScore:
     """The scores of one method on one clip.
@@ -73,16 +99,9 @@ class ClipScore:
     shares: dict[str, Any] | None = None
 
     @property
-    def before(self) -> VideoMean | None:
-        """The rainy frames' own scores; None for results."""
-        if self.flicker_input is None:
-            return None
-        return _mean(mean_score([each.before for each in self.pictures if each.before]), self.flicker_input)
-
-    @property
-    def after(self) -> VideoMean:
-        """The restored frames' scores."""
-        return _mean(mean_score([each.after for each in self.pictures]), self.flicker_restored)
+    def scores(self) -> VideoScores:
+        """The scores of the clip as a whole."""
+        return _scores(self.pictures, self.flicker_truth, self.flicker_input, self.flicker_restored)
 
     @property
     def seconds(self) -> float:
@@ -95,14 +114,12 @@ class ClipScore:
         return 60 * len(self.pictures) / self.seconds if self.seconds > 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        """The clip's scores as strict JSON: an infinite PSNR is null, and so is a flicker that does not exist."""
+        """The clip's scores as strict JSON."""
         rate = self.frames_per_minute
         return {
             "name": self.name,
             "frames": len(self.pictures),
-            "input": self.before and finite(self.before._asdict()),
-            "restored": finite(self.after._asdict()),
-            "truth": finite({"flicker": self.flicker_truth.mean, "flicker_still": self.flicker_truth.still}),
+            **self.scores.to_json(),
             "shares": self.shares,
             "seconds": round(self.seconds, 4),
             "frames_per_minute": rate and round(rate, 2),
@@ -120,38 +137,31 @@ class VideoResult(BenchmarkResult):
     clips: tuple[ClipScore, ...] = ()
 
     @property
-    def over_clips(self) -> VideoMean:
-        """Means of the clips' restored scores, each clip counting the same."""
-        return mean_of_clips([clip.after for clip in self.clips])
+    def over_clips(self) -> VideoScores:
+        """Means of the clips' scores, each clip counting the same."""
+        scores = [clip.scores for clip in self.clips]
+        before = [each.before for each in scores if each.before]
+        return VideoScores(
+            _mean_of([each.truth for each in scores]),
+            _mean_of(before) if before else None,
+            _mean_of([each.after for each in scores]),
+        )
 
     @property
-    def over_frames(self) -> VideoMean:
-        """Means over the restored frames of all clips, and the flicker over all their pairs of consecutive frames."""
-        return _mean(self.after, pooled(clip.flicker_restored for clip in self.clips))
+    def over_frames(self) -> VideoScores:
+        """Scores of all clips as if they were one: each frame, and each pair of consecutive frames, counts the same."""
+        flicker_input = [clip.flicker_input for clip in self.clips if clip.flicker_input]
+        return _scores(
+            self.pictures,
+            pooled(clip.flicker_truth for clip in self.clips),
+            pooled(flicker_input) if flicker_input else None,
+            pooled(clip.flicker_restored for clip in self.clips),
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """The result as strict JSON: ``input`` and ``restored`` are means over frames, ``over_clips`` over clips."""
-        before = [clip.before for clip in self.clips if clip.before]
-        over_clips = {
-            "input": finite(mean_of_clips(before)._asdict()) if before else None,
-            "restored": finite(self.over_clips._asdict()),
-        }
-        return super().to_json() | {"over_clips": over_clips, "clips": [clip.to_json() for clip in self.clips]}
-
-
-def mean_of_clips(clips: Sequence[VideoMean]) -> VideoMean:
-    """The means of clips' scores; a flicker that a clip does not have is left out of its mean.
-
-    Raises:
-        ValueError: there are no clips.
-    """
-    if not clips:
-        raise ValueError("no clips to average")
-    flickers = [[clip.flicker for clip in clips], [clip.flicker_still for clip in clips]]
-    known = [[value for value in values if not math.isnan(value)] for values in flickers]
-    means = [math.fsum(values) / len(values) if values else math.nan for values in known]
-    psnr, ssim = (math.fsum(values) / len(clips) for values in zip(*((c.psnr, c.ssim) for c in clips), strict=True))
-    return VideoMean(psnr, ssim, *means)
+        """The result as strict JSON, with the means over clips and over frames, and every clip's scores."""
+        means = {"over_clips": self.over_clips.to_json(), "over_frames": self.over_frames.to_json()}
+        return super().to_json() | means | {"clips": [clip.to_json() for clip in self.clips]}
 
 
 def score_videos(
@@ -269,5 +279,21 @@ def _bound(callback: OnScored, video_set: VideoSet, method: Method) -> Callable[
     return lambda images: callback(video_set, method, images)
 
 
+def _scores(pictures: Sequence[PictureScore], truth: Flicker, rainy: Flicker | None, restored: Flicker) -> VideoScores:
+    """The scores of frames together with the flicker between them."""
+    before = [picture.before for picture in pictures if picture.before]
+    return VideoScores(
+        VideoMean(math.inf, 1.0, truth.mean, truth.still),
+        _mean(mean_score(before), rainy) if before and rainy else None,
+        _mean(mean_score([picture.after for picture in pictures]), restored),
+    )
+
+
 def _mean(scores: MeanScore, flicker: Flicker) -> VideoMean:
     return VideoMean(scores.psnr, scores.ssim, flicker.mean, flicker.still)
+
+
+def _mean_of(means: Sequence[VideoMean]) -> VideoMean:
+    """Means of means. A flicker that is not a number, that of a single frame, is left out of its own."""
+    columns = [[value for value in column if not math.isnan(value)] for column in zip(*means, strict=True)]
+    return VideoMean(*(math.fsum(column) / len(column) if column else math.nan for column in columns))

@@ -176,9 +176,9 @@ def _video_set(name: str, sets: dict[str, PairSet], others: Sequence[str]) -> Vi
     clips = tuple(_clip(clip, sets[clip].pairs) for clip in sorted(sets, key=natural_key))
     left_out = [f"{clip}: {text}" for clip, found in sets.items() for text in found.left_out]
     frames = tuple(frame for clip in clips for frame in clip.frames)
-    complete = sum(found.usual_pairs or len(found.pairs) for found in sets.values())
+    whole = sum(found.usual_pairs or len(found.pairs) for found in sets.values())
     files = tuple(path for found in sets.values() for path in found.files)
-    return VideoSet(name, frames, complete, (*others, *left_out), files, clips)
+    return VideoSet(name, frames, whole if whole > len(frames) else None, (*others, *left_out), files, clips)
 
 
 def _clip(name: str, pairs: Sequence[BenchmarkPair]) -> Clip:
