@@ -20,9 +20,10 @@ from dpenet_cli.evaluation.methods import load_methods, load_video_methods, meth
 from dpenet_cli.evaluation.pair_sets import PairSet, folder_set, named_set, short_name
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.result_files import RestoredPictures, to_csv, write_file
+from dpenet_cli.evaluation.test_sets import NTU
 from dpenet_cli.evaluation.video_benchmark import VideoResult, score_videos
 from dpenet_cli.evaluation.video_report import ShownMoments, build_video_page
-from dpenet_cli.evaluation.video_sets import NTU, VideoSet, frames_set, ntu_set
+from dpenet_cli.evaluation.video_sets import VideoSet, frames_set, ntu_set
 from dpenet_cli.network.checkpoints import find_weights
 from dpenet_cli.options import EngineOptions, Precision, Protocol, VideoMethod
 from dpenet_cli.system.outputs import Output, check_outputs
@@ -60,7 +61,7 @@ class Scoring(NamedTuple):
     @property
     def is_video(self) -> bool:
         """Whether clips are scored, and not pictures."""
-        return self.frames or NTU in self.dataset
+        return self.frames or any(name.lower() == NTU for name in self.dataset)
 
     @property
     def method_names(self) -> list[str]:

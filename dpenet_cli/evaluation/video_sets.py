@@ -15,9 +15,7 @@ from dpenet_cli.errors import DatasetError
 from dpenet_cli.evaluation.datasets import CLEAN_FOLDERS, RAINY_FOLDERS, holds_pictures, pair_folders, two_folders
 from dpenet_cli.evaluation.pair_sets import BenchmarkPair, PairSet, scorable, short_name
 from dpenet_cli.evaluation.set_folders import data_roots
-
-NTU = "ntu"
-"""The name of the set of video clips, and what the names of its clips' folders begin with."""
+from dpenet_cli.evaluation.test_sets import NTU
 
 _WHOLE = "nturain"
 """Name of the folder that holds the set, in lower case without punctuation."""
