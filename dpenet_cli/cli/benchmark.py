@@ -50,7 +50,7 @@ def benchmark(
         bool,
         typer.Option(
             "--frames",
-            help="--input (or --results) and --target hold the frames of one video: cleaned together, flicker measured.",
+            help="--input (or --results) and --target hold the frames of one video, and flicker counts too.",
             rich_help_panel=_WHAT,
         ),
     ] = False,

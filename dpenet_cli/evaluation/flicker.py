@@ -60,8 +60,7 @@ class Flicker(NamedTuple):
 
 def pooled(flickers: Iterable[Flicker]) -> Flicker:
     """The flicker over the pixels of several videos together."""
-    columns = list(zip(*flickers, strict=True))
-    return Flicker(*(sum(column) for column in columns))
+    return Flicker(*map(sum, zip(*flickers, strict=True)))
 
 
 class FlickerMeter:
