@@ -111,6 +111,7 @@ def benchmark(
     method: Annotated[
         list[VideoMethod] | None,
         typer.Option(
+            metavar="auto|temporal|network",
             help="What cleans the frames of videos, as for `dpenet video`. Repeated, they stand side by side.",
             show_default=VideoMethod.AUTO.value,
             rich_help_panel=_HOW,
@@ -166,7 +167,8 @@ def benchmark(
 ) -> None:
     """Score weights, or the results of other methods, on test sets.
 
-    The field's sets are found by name and paired by name; what others published on them is printed beneath.
+    The field's sets are found by name and paired by name; what others published on them is printed beneath. Clips are
+    cleaned as `dpenet video` cleans, and scored for flicker too.
 
     Exit code: 0 done, 1 a file could not be written, 2 wrong usage or an incomplete set, 130 interrupted.
     """

@@ -1,5 +1,6 @@
 """Clips: how they are found, what is left out, their scores and means, methods by name, and the page."""
 
+import doctest
 import itertools
 import json
 import math
@@ -12,6 +13,7 @@ import pytest
 from conftest import make_clip, store, textured
 
 from dpenet_cli.errors import DatasetError
+from dpenet_cli.evaluation import video_sets
 from dpenet_cli.evaluation.benchmark import Method
 from dpenet_cli.evaluation.flicker import FlickerMeter
 from dpenet_cli.evaluation.methods import load_video_methods, video_method_names
@@ -93,6 +95,7 @@ def test_frames_follow_each_other_in_the_natural_order_of_their_names(tmp_path):
     make_clip(tmp_path / "ntu-a1")
     (clip,) = ntu_set(tmp_path).clips
     assert [frame.name for frame in clip.frames] == [f"ntu-a1/{number}" for number in (8, 9, 10, 11)]
+    assert doctest.testmod(video_sets).failed == 0
     names = ["f10b", "f9", "f10a", "f", "7", "f09", "f1"]
     assert sorted(names, key=natural_key) == ["7", "f", "f1", "f9", "f09", "f10a", "f10b"]
 
