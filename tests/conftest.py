@@ -135,6 +135,17 @@ def make_set(folder: Path, count: int = 3) -> None:
         store(folder / f"input/{number}.png", (clean + noise).clip(0, 255).astype(np.uint8))
 
 
+def make_clip(
+    folder: Path, count: int = 4, height: int = 40, width: int = 48, rainy: str = "input", clean: str = "target"
+) -> None:
+    """A texture that moves by a column a frame, and the same with bright specks; names count from 8: 8, 9, 10, 11."""
+    picture, rng = textured(0, 120, 136), np.random.default_rng(count)
+    for number in range(count):
+        truth = store(folder / clean / f"{number + 8}.png", picture[:height, number : number + width])
+        specks = rng.random((height, width, 1)) < 0.02 * (number + 1)
+        store(folder / rainy / f"{number + 8}.png", np.where(specks, 250, truth).astype(np.uint8))
+
+
 @pytest.fixture
 def data_root(tmp_path: Path) -> Path:
     """A folder of test sets with three pairs of one of them."""

@@ -8,8 +8,8 @@ import typer
 
 from dpenet_cli.cli.console import end_on_signals
 from dpenet_cli.errors import OptionError
-from dpenet_cli.evaluation.test_sets import ALIASES, BENCHMARK_SETS, DEMO, find_test_set
-from dpenet_cli.options import DEFAULT_WEIGHTS, PROTOCOL, EngineOptions, Precision, Protocol
+from dpenet_cli.evaluation.test_sets import ALIASES, BENCHMARK_SETS, DEMO, NTU, find_test_set
+from dpenet_cli.options import DEFAULT_WEIGHTS, PROTOCOL, EngineOptions, Precision, Protocol, VideoMethod
 
 _WHAT, _HOW, _OUT = "What is scored", "How", "What comes out"
 """The panels of the help."""
@@ -26,7 +26,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help=f"{_SETS}, or {DEMO}, which needs no download. May be repeated.",
+            help=f"{_SETS}; {NTU}, the video clips of NTURain; or {DEMO}, which needs no download. May be repeated.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -46,6 +46,14 @@ def benchmark(
         Path | None,
         typer.Option(metavar="DIR", help="The ground truths of --input or --results.", rich_help_panel=_WHAT),
     ] = None,
+    frames: Annotated[
+        bool,
+        typer.Option(
+            "--frames",
+            help="--input (or --results) and --target hold the frames of one video, and flicker counts too.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
     results: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Pictures that another method made, to be scored.", rich_help_panel=_WHAT),
@@ -100,6 +108,15 @@ def benchmark(
             rich_help_panel=_HOW,
         ),
     ] = None,
+    method: Annotated[
+        list[VideoMethod] | None,
+        typer.Option(
+            metavar="auto|temporal|network",
+            help="What cleans the frames of videos, as for `dpenet video`. Repeated, they stand side by side.",
+            show_default=VideoMethod.AUTO.value,
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     protocol: Annotated[
         Protocol,
         typer.Option(
@@ -150,14 +167,15 @@ def benchmark(
 ) -> None:
     """Score weights, or the results of other methods, on test sets.
 
-    The field's sets are found by name and paired by name; what others published on them is printed beneath.
+    The field's sets are found by name and paired by name; what others published on them is printed beneath. Clips are
+    cleaned as `dpenet video` cleans, and scored for flicker too.
 
     Exit code: 0 done, 1 a file could not be written, 2 wrong usage or an incomplete set, 130 interrupted.
     """
     end_on_signals()
     names = weights or [DEFAULT_WEIGHTS]
     if speed:
-        _check_speed([dataset, rainy, target, results, save, csv, report], names, size, photo or film)
+        _check_speed([dataset, rainy, target, results, frames, method, save, csv, report], names, size, photo or film)
         from dpenet_cli.cli import timing
 
         engine = EngineOptions(device, threads=threads)
@@ -167,12 +185,13 @@ def benchmark(
     if photo or film or size:
         raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
     _check_sources(dataset, rainy, target, results, weights)
+    _check_videos(dataset or [], results, weights, method, frames=frames)
     from dpenet_cli.cli.scoring import Scoring, score_and_show
 
     engine = EngineOptions(device, precision, threads=threads)
-    wanted = Scoring(
-        tuple(dataset or ()), data_root, rainy, target, results, names, engine, protocol, partial=allow_partial
-    )
+    sets, methods = tuple(dataset or ()), tuple(method or (VideoMethod.AUTO,))
+    sources = (sets, data_root, rainy, target, results)
+    wanted = Scoring(*sources, names, engine, protocol, partial=allow_partial, frames=frames, methods=methods)
     raise typer.Exit(score_and_show(wanted, save=save, csv=csv, report=report, overwrite=overwrite, as_json=as_json))
 
 
@@ -180,7 +199,8 @@ def _check_speed(
     others: Sequence[object], weights: Sequence[str], sizes: Sequence[str] | None, file_size: str | None
 ) -> None:
     if any(others) or len(weights) > 1:
-        step = "Leave out --dataset, --input, --target, --results, --save, --csv, --report and further --weights."
+        step = "Leave out --dataset, --input, --target, --results, --frames, --method, --save, --csv, --report and "
+        step += "further --weights."
         raise OptionError("--speed", "it times one network on drawn pictures, and scores none", step)
     if sizes and file_size:
         raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
@@ -199,10 +219,34 @@ def _check_sources(
         step = "Give --dataset NAME, or --input DIR --target DIR, or --results DIR --target DIR; demo is a NAME."
         raise OptionError("benchmark", why, step)
     for name in dataset or []:
-        if name.lower() != DEMO:
+        if name.lower() not in {DEMO, NTU}:
             find_test_set(name)
     if (target is None) != bool(dataset):
         why = "a named set brings its own" if dataset else f"{given[0]} needs ground truths"
         raise OptionError("--target", why, "Leave it out." if dataset else "Give --target DIR.")
     if results and weights:
         raise OptionError("--weights", "--results are pictures that are there already", "Leave one of them out.")
+
+
+def _check_videos(
+    dataset: Sequence[str],
+    results: Path | None,
+    weights: Sequence[str] | None,
+    method: Sequence[VideoMethod] | None,
+    *,
+    frames: bool,
+) -> None:
+    """Check what goes with videos alone."""
+    clips = [name for name in dataset if name.lower() == NTU]
+    if frames and dataset:
+        raise OptionError("--frames", "a named set says itself what it holds", "Leave it out.")
+    if clips and len(clips) < len(dataset):
+        raise OptionError(f"--dataset {NTU}", "videos and pictures have tables of their own", "Run the command twice.")
+    if method and not (frames or clips):
+        step = f"Give --dataset {NTU}, or --frames with two folders of frames."
+        raise OptionError("--method", "it says how videos are cleaned, and pictures are to be scored", step)
+    if method and results:
+        raise OptionError("--method", "--results are frames that are there already", "Leave one of them out.")
+    if method and weights and set(method) == {VideoMethod.TEMPORAL}:
+        step = "Leave one of them out, or add --method auto."
+        raise OptionError("--weights", f"--method {VideoMethod.TEMPORAL} takes no network", step)

@@ -16,12 +16,16 @@ from dpenet_cli.cli.tables import print_scores
 from dpenet_cli.errors import ImageWriteError
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, OnScored, ScoredImages, score_sets
 from dpenet_cli.evaluation.html_report import ShownImages, build_page
-from dpenet_cli.evaluation.methods import load_methods, method_names
+from dpenet_cli.evaluation.methods import load_methods, load_video_methods, method_names, video_method_names
 from dpenet_cli.evaluation.pair_sets import PairSet, folder_set, named_set, short_name
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.result_files import RestoredPictures, to_csv, write_file
+from dpenet_cli.evaluation.test_sets import NTU
+from dpenet_cli.evaluation.video_benchmark import VideoResult, score_videos
+from dpenet_cli.evaluation.video_report import ShownMoments, build_video_page
+from dpenet_cli.evaluation.video_sets import VideoSet, frames_set, ntu_set
 from dpenet_cli.network.checkpoints import find_weights
-from dpenet_cli.options import EngineOptions, Precision, Protocol
+from dpenet_cli.options import EngineOptions, Precision, Protocol, VideoMethod
 from dpenet_cli.system.outputs import Output, check_outputs
 
 
@@ -31,13 +35,15 @@ class Scoring(NamedTuple):
     Attributes:
         dataset: names of test sets; empty where folders are given.
         data_root: folder that they are searched in first, or None.
-        rainy: folder of rainy pictures, or None.
+        rainy: folder of rainy pictures or frames, or None.
         target: folder of their ground truths, or of those of `results`, or None.
         results: folder of pictures that another method made, or None.
         weights: names or paths of weights; not looked at where there are results.
         engine: how the network is run.
         protocol: what is compared.
         partial: go on when pairs are missing.
+        frames: the folders hold the frames of a video.
+        methods: what cleans the frames of videos.
     """
 
     dataset: tuple[str, ...]
@@ -49,6 +55,30 @@ class Scoring(NamedTuple):
     engine: EngineOptions
     protocol: Protocol
     partial: bool
+    frames: bool = False
+    methods: Sequence[VideoMethod] = ()
+
+    @property
+    def is_video(self) -> bool:
+        """Whether clips are scored, and not pictures."""
+        return self.frames or any(name.lower() == NTU for name in self.dataset)
+
+    @property
+    def method_names(self) -> list[str]:
+        """What the methods are shown as."""
+        if self.results is not None:
+            return [short_name(self.results)]
+        return list(video_method_names(self.methods, self.weights) if self.is_video else method_names(self.weights))
+
+    @property
+    def weights_needed(self) -> list[str]:
+        """Names or paths of the weights that are going to be loaded."""
+        if self.results is not None:
+            return []
+        if not self.is_video:
+            return list(self.weights)
+        parts = video_method_names(self.methods, self.weights).values()
+        return [part.weights for part in parts if part.weights is not None]
 
 
 def score_and_show(
@@ -76,19 +106,17 @@ def score_and_show(
         restored = RestoredPictures(save) if save else None
         outputs = [Output(path, name) for path, name in ((csv, "--csv"), (report, "--report")) if path]
         _check_outputs(outputs, restored, sets, wanted, overwrite=overwrite)
-        if wanted.results is not None:
-            methods = [Method(short_name(wanted.results))]
-        else:
-            methods = load_methods(wanted.weights, wanted.engine)
-        shown = ShownImages() if report else None
+        methods = _load_methods(wanted)
+        shown = None if report is None else ShownMoments() if wanted.is_video else ShownImages()
         callbacks = [callback for callback in (restored, shown) if callback is not None]
         found = _score(sets, methods, wanted.protocol, callbacks, console)
-        description = methods[0].description
+        # that of a network, where one method has none
+        description = next((each.description for each in methods if each.cost), methods[0].description)
         _show(found, description, precision, as_json=as_json)
         if csv:
             write_file(csv, to_csv(found, precision.value))
         if report and shown:
-            write_file(report, build_page(found, shown.by_set_and_method, description).encode())
+            write_file(report, _page(found, shown, description).encode())
     except ImageWriteError as error:
         print_error(error, console)
         return Exit.SOME_FAILED
@@ -101,9 +129,20 @@ def score_and_show(
 def _open_sets(wanted: Scoring) -> list[PairSet]:
     pictures = wanted.rainy or wanted.results
     if pictures and wanted.target:
-        return [folder_set(pictures, wanted.target, partial=wanted.partial)]
+        open_folders = frames_set if wanted.frames else folder_set
+        return [open_folders(pictures, wanted.target, partial=wanted.partial)]
+    if wanted.is_video:
+        return [ntu_set(wanted.data_root, partial=wanted.partial)]
     sets = [named_set(name, wanted.data_root, partial=wanted.partial) for name in wanted.dataset]
     return list({each.name: each for each in sets}.values())  # test100 and rain800 are one
+
+
+def _load_methods(wanted: Scoring) -> list[Method]:
+    if wanted.results is not None:
+        return [Method(short_name(wanted.results))]
+    if wanted.is_video:
+        return load_video_methods(wanted.methods, wanted.weights, wanted.engine)
+    return load_methods(wanted.weights, wanted.engine)
 
 
 def _check_outputs(
@@ -116,15 +155,11 @@ def _check_outputs(
 ) -> None:
     """Look at all that will be written before the first picture is scored."""
     inputs = [path for each in sets for path in each.files]
-    if wanted.results is not None:
-        methods = [short_name(wanted.results)]
-    else:
-        methods = list(method_names(wanted.weights))
-        inputs += [find_weights(name) for name in wanted.weights]
+    inputs += [find_weights(name) for name in wanted.weights_needed]
     pictures = [
         Output(restored.path(each.name, method, pair.name), f"{pair.name} of {each.name} by {method}")
         for each in sets
-        for method in methods
+        for method in wanted.method_names
         for pair in each.pairs
         if restored is not None
     ]
@@ -140,6 +175,9 @@ def _score(
 ) -> list[BenchmarkResult]:
     with _ScoringProgress(console) as progress:
         on_scored = [*on_scored, progress.advance]
+        videos = [each for each in sets if isinstance(each, VideoSet)]
+        if videos:
+            return list(score_videos(videos, methods, protocol, on_start=progress.start, on_scored=on_scored))
         return score_sets(sets, methods, protocol, on_start=progress.start, on_scored=on_scored)
 
 
@@ -162,13 +200,21 @@ class _ScoringProgress:
         self._bar.stop()
 
     def start(self, test_set: PairSet, method: Method) -> None:
-        title = "scoring" if method.clean is None else one_line(f"{method.name} on {test_set.name}")
+        title = "scoring" if method.is_given else one_line(f"{method.name} on {test_set.name}")
         if not self._console.is_terminal:
-            self._console.print(f"{title}: {len(test_set.pairs)} pictures", soft_wrap=True)
+            kind = "frames" if isinstance(test_set, VideoSet) else "pictures"
+            self._console.print(f"{title}: {len(test_set.pairs)} {kind}", soft_wrap=True)
         self._bar.reset(self._task, description=title, total=len(test_set.pairs), visible=True)
 
     def advance(self, test_set: PairSet, method: Method, images: ScoredImages) -> None:  # noqa: ARG002 - a callback
         self._bar.advance(self._task)
+
+
+def _page(results: Sequence[BenchmarkResult], shown: ShownImages | ShownMoments, description: str) -> str:
+    if isinstance(shown, ShownImages):
+        return build_page(results, shown.by_set_and_method, description)
+    videos = [result for result in results if isinstance(result, VideoResult)]
+    return build_video_page(videos, shown.by_set_method_and_clip, description)
 
 
 def _show(results: Sequence[BenchmarkResult], description: str, precision: Precision, *, as_json: bool) -> None:

@@ -10,6 +10,8 @@ from dpenet_cli.cli.console import one_line, table_console
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, NetworkCost
 from dpenet_cli.evaluation.metrics import MeanScore
 from dpenet_cli.evaluation.reported_scores import reported_on
+from dpenet_cli.evaluation.video_benchmark import VideoResult
+from dpenet_cli.evaluation.video_table import HEADS, NOTE, clip_rows
 
 _PIXELS = 256 * 256
 """The size for which the field gives multiply-adds."""
@@ -34,19 +36,42 @@ def _print_set(console: Console, results: Sequence[BenchmarkResult], description
     first = results[0]
     test_set = first.test_set
     title = f"{one_line(test_set.name)}: {test_set.coverage}, protocol {first.protocol}, {description}"
+    console.print(title, style="bold", soft_wrap=True)
+    videos = [result for result in results if isinstance(result, VideoResult)]
+    if videos:
+        _print_clips(console, videos)
+    else:
+        _print_pictures(console, results)
+    for file in test_set.left_out:
+        console.print(f"left out  {one_line(file)}", soft_wrap=True)
+    for result in results:
+        _print_identical(console, result)
+    _print_reported_scores(console, test_set.name)
+
+
+def _print_clips(console: Console, results: Sequence[VideoResult]) -> None:
+    """The truth, the input and every method, clip by clip, and how to read their flicker."""
+    columns = [Column(name, justify="right", no_wrap=True) for name in HEADS[2:]]
+    table = Table(Column(HEADS[0], overflow="fold"), Column(HEADS[1], overflow="fold"), *columns)
+    before = ""
+    for row in clip_rows(results):
+        if row.clip != before and before:
+            table.add_section()
+        table.add_row("" if row.clip == before else one_line(row.clip), one_line(row.cells[0]), *row.cells[1:])
+        before = row.clip
+    console.print(table)
+    console.print(NOTE, soft_wrap=True)
+
+
+def _print_pictures(console: Console, results: Sequence[BenchmarkResult]) -> None:
+    first = results[0]
     names = ("PSNR dB", "SSIM", "gain dB", "s each", "parameters", "GMAC at 256²")
     table = Table(Column("method", overflow="fold"), *(Column(name, justify="right", no_wrap=True) for name in names))
     if first.before:
         table.add_row("rainy input", _psnr(first.before), f"{first.before.ssim:.4f}", "", "", "", "")
     for result in results:
         table.add_row(one_line(result.method), *_score_cells(result))
-    console.print(title, style="bold", soft_wrap=True)
     console.print(table)
-    for file in test_set.left_out:
-        console.print(f"left out  {one_line(file)}", soft_wrap=True)
-    for result in results:
-        _print_identical(console, result)
-    _print_reported_scores(console, test_set.name)
 
 
 def _score_cells(result: BenchmarkResult) -> tuple[str, ...]:
@@ -70,7 +95,8 @@ def _print_identical(console: Console, result: BenchmarkResult) -> None:
     after = result.after
     if after.identical:
         rest = "" if math.isnan(after.psnr_of_others) else f"; the others average {after.psnr_of_others:.2f} dB"
-        text = f"{after.identical} of {after.pictures} pictures equal their ground truth, hence ∞{rest}"
+        kind = "frames" if isinstance(result, VideoResult) else "pictures"
+        text = f"{after.identical} of {after.pictures} {kind} equal their ground truth, hence ∞{rest}"
         console.print(f"{one_line(result.method)}: {text}", soft_wrap=True)
 
 

@@ -10,11 +10,16 @@ The files in reading order; each imports only from those above it:
     demo             pairs made on the spot
     reported_scores  what other methods reported
     pair_sets        pairs to score on, looked through before any work starts
+    video_sets       clips to score on: pairs that are the frames of videos
     benchmark        scores of methods on sets of pairs
+    flicker          what changes from frame to frame beyond the scene
+    video_benchmark  scores of methods on clips
+    video_table      what was scored on clips, as rows of text
     methods          weights as methods to score
     result_files     scores as CSV, and restored pictures
     strip_plot       the distribution of scores, as SVG
     html_report      the page that shows a benchmark
+    video_report     the same for clips
     speed            times of this machine, as ratios to the reference
     end_to_end       a photograph and a video from file to file, timed part by part
 """

@@ -14,6 +14,7 @@ from dpenet_cli.arrays import Pixels8
 from dpenet_cli.evaluation.metrics import MeanScore, Score, mean_score, score
 from dpenet_cli.evaluation.pair_sets import PairSet
 from dpenet_cli.options import Protocol
+from dpenet_cli.video.frames import CleanFrames
 
 
 class NetworkCost(NamedTuple):
@@ -29,19 +30,26 @@ class NetworkCost(NamedTuple):
 
 
 class Method(NamedTuple):
-    """What restores rainy pictures.
+    """What restores rainy pictures, or the frames of clips; neither, if a set's first pictures are results already.
 
     Attributes:
         name: name of the weights, or of the folder of results.
-        clean: cleans a picture, H×W×3 uint8 RGB in and out; None if the sets' first pictures are results already.
-        cost: cost of its network, None for results.
+        clean: cleans a picture, H×W×3 uint8 RGB in and out; None for results, and for a method of clips.
+        cost: cost of its network, None where there is none.
         description: device and precision, for a person.
+        restoration: gives what cleans the frames of one clip, anew for each; None for results and for pictures.
     """
 
     name: str
     clean: Callable[[Pixels8], Pixels8] | None = None
     cost: NetworkCost | None = None
     description: str = "pictures as given"
+    restoration: Callable[[], CleanFrames] | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is results that are there already."""
+        return self.clean is None and self.restoration is None
 
 
 class PictureScore(NamedTuple):
@@ -120,8 +128,8 @@ class BenchmarkResult:
             "method": self.method,
             "protocol": self.protocol.value,
             "network": self.cost and self.cost._asdict(),
-            "input": self.before and _finite(self.before._asdict()),
-            "restored": _finite(self.after._asdict()),
+            "input": self.before and finite(self.before._asdict()),
+            "restored": finite(self.after._asdict()),
             "pictures": [_picture_json(each) for each in self.pictures],
         }
 
@@ -210,7 +218,7 @@ def _restored_score(images: ScoredImages) -> Score:
     return images.score.after
 
 
-def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+def finite(fields: dict[str, Any]) -> dict[str, Any]:
     """Numbers that JSON cannot hold become None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
 
@@ -220,7 +228,7 @@ def _picture_json(picture: PictureScore) -> dict[str, Any]:
         "name": picture.name,
         "width": picture.width,
         "height": picture.height,
-        "input": picture.before and _finite(picture.before._asdict()),
-        "restored": _finite(picture.after._asdict()),
+        "input": picture.before and finite(picture.before._asdict()),
+        "restored": finite(picture.after._asdict()),
         "seconds": round(picture.seconds, 4),
     }

@@ -126,8 +126,7 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
     """
     if not folder.is_dir():
         raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
-    subfolders = _subfolders(folder)
-    rainy, clean = _first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders)
+    rainy, clean = two_folders(folder)
     pictures = _pictures(folder)
     # Two folders decide, whatever else lies beside them.
     if rainy and clean:
@@ -138,7 +137,7 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
         rain = _pictures(rainy) if rainy else [path for path in pictures if path not in set(norain)]
         return _pair_by_name(folder, Layout.NORAIN, rain, norain, partial=partial)
     if not pictures:
-        some = ", ".join(path.name for path in list(subfolders.values())[:_NAMED]) or "nothing"
+        some = ", ".join(path.name for path in list(_subfolders(folder).values())[:_NAMED]) or "nothing"
         why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
         raise DatasetError(str(folder), why, "Give each set's own folder.")
     # Names tell no more: whether each picture holds a pair is seen in its pixels.
@@ -154,10 +153,26 @@ def holds_set(folder: Path) -> bool:
     Raises:
         OSError: the folder is not there, or not ours to read.
     """
-    if any(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir()):
-        return True
+    return holds_pictures(folder) or None not in two_folders(folder)
+
+
+def holds_pictures(folder: Path) -> bool:
+    """Whether pictures lie in a folder itself, told by names alone.
+
+    Raises:
+        OSError: the folder is not there, or not ours to read.
+    """
+    return any(path.suffix.lower() in SUFFIXES and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def two_folders(folder: Path) -> tuple[Path | None, Path | None]:
+    """The folders of rainy pictures and of clean ones in a set's folder, told by names alone; None for one that lacks.
+
+    Raises:
+        OSError: the folder is not there, or not ours to read.
+    """
     subfolders = _subfolders(folder)
-    return None not in (_first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders))
+    return _first(RAINY_FOLDERS, subfolders), _first(CLEAN_FOLDERS, subfolders)
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from PIL import Image
 from dpenet_cli import __version__
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, BestAndWorst, Method, ScoredImages
-from dpenet_cli.evaluation.metrics import MeanScore, Score
+from dpenet_cli.evaluation.metrics import Score
 from dpenet_cli.evaluation.pair_sets import PairSet
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.strip_plot import Row, strip_plot
@@ -53,11 +53,22 @@ def build_page(
         shown: pictures to show, by the names of set and method; none for those that are missing.
         description: device and precision, for a person.
     """
+    sets = list(dict.fromkeys(result.test_set.name for result in results))
+    sections = [_set_section([r for r in results if r.test_set.name == name], shown) for name in sets]
+    return whole_page(results, sections, description)
+
+
+def whole_page(results: Sequence[BenchmarkResult], sections: Sequence[str], description: str) -> str:
+    """A page around sections, one a set.
+
+    Args:
+        results: what they show; at least one.
+        sections: their HTML.
+        description: device and precision, for a person.
+    """
     folder = Path(__file__).parent
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    sets = list(dict.fromkeys(result.test_set.name for result in results))
-    title = f"Deraining benchmark: {', '.join(sets)}"
-    sections = [_set_section([r for r in results if r.test_set.name == name], shown) for name in sets]
+    title = f"Deraining benchmark: {', '.join(dict.fromkeys(result.test_set.name for result in results))}"
     intro = f"Protocol {results[0].protocol} · {description} · dpenet {__version__}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -73,11 +84,11 @@ def _set_section(results: Sequence[BenchmarkResult], shown: Mapping[tuple[str, s
     parts = [
         f"<section><h2>{escape(test_set.name)}: {escape(test_set.coverage)}</h2>",
         _summary(results),
-        _left_out(test_set),
-        f'<figure><div class="plot">{_distribution(results)}</div>',
+        left_out(test_set),
+        f'<figure><div class="plot">{distribution(results)}</div>',
         "<figcaption>One dot a picture; the line is the mean.</figcaption></figure>",
-        _reported_scores(test_set.name),
-        _all_pictures(results),
+        reported_scores(test_set.name),
+        every_picture(results),
     ]
     methods = [result.method for result in results if (test_set.name, result.method) in shown]
     parts += [_best_and_worst(method, shown[test_set.name, method]) for method in methods]
@@ -87,46 +98,49 @@ def _set_section(results: Sequence[BenchmarkResult], shown: Mapping[tuple[str, s
 def _summary(results: Sequence[BenchmarkResult]) -> str:
     rows = []
     if before := results[0].before:
-        rows.append(("rainy input", _psnr(before), f"{before.ssim:.4f}", "", ""))
+        rows.append(("rainy input", shown_psnr(before.psnr), f"{before.ssim:.4f}", "", ""))
     for result in results:
         after = result.after
         same = f" ({after.identical} of {after.pictures} identical)" if after.identical else ""
         gain = "" if result.gain is None else f"{result.gain:+.2f}"
         parameters = f"{result.cost.parameters:,}" if result.cost else ""
-        rows.append((result.method, _psnr(after) + same, f"{after.ssim:.4f}", gain, parameters))
-    return f'<div class="wide">{_table(("method", "PSNR, dB", "SSIM", "gain, dB", "parameters"), rows)}</div>'
+        rows.append((result.method, shown_psnr(after.psnr) + same, f"{after.ssim:.4f}", gain, parameters))
+    return f'<div class="wide">{table(("method", "PSNR, dB", "SSIM", "gain, dB", "parameters"), rows)}</div>'
 
 
-def _left_out(test_set: PairSet) -> str:
+def left_out(test_set: PairSet) -> str:
+    """The files that were left out, folded; nothing where none was."""
     files = "".join(f"<li>{escape(file)}</li>" for file in test_set.left_out)
     return f"<details><summary>Left out</summary><ul>{files}</ul></details>" if files else ""
 
 
-def _distribution(results: Sequence[BenchmarkResult]) -> str:
+def distribution(results: Sequence[BenchmarkResult]) -> str:
+    """All PSNRs of one set, a row a method, as SVG."""
     befores = [each.before.psnr for each in results[0].pictures if each.before]
     rows = [Row("rainy input", befores, is_input=True)] if befores else []
     return strip_plot([*rows, *(Row(r.method, [each.after.psnr for each in r.pictures]) for r in results)])
 
 
-def _reported_scores(dataset: str) -> str:
+def reported_scores(dataset: str) -> str:
+    """What others published on a set, folded; nothing where nobody did."""
     rows = [(row.method, row.text, row.training, row.protocol, row.source) for row in reported_on(dataset)]
     if not rows:
         return ""
-    table = _table(("method", "PSNR / SSIM", "trained on", "protocol", "source"), rows, words=True)
+    others = table(("method", "PSNR / SSIM", "trained on", "protocol", "source"), rows, words=True)
     note = "On the full set. Only numbers of one source compare with each other."
-    return f"<details><summary>Published by others</summary><p>{note}</p><div class='wide'>{table}</div></details>"
+    return f"<details><summary>Published by others</summary><p>{note}</p><div class='wide'>{others}</div></details>"
 
 
-def _all_pictures(results: Sequence[BenchmarkResult]) -> str:
-    """Every picture, the worst of the first method first."""
+def every_picture(results: Sequence[BenchmarkResult], kind: str = "picture") -> str:
+    """The scores of every picture of one set, the worst of the first method first."""
     columns = [{picture.name: picture.after for picture in result.pictures} for result in results]
-    heads = ["picture", *(["input"] if results[0].before else []), *(result.method for result in results)]
+    heads = [kind, *(["input"] if results[0].before else []), *(result.method for result in results)]
     rows = []
     for picture in sorted(results[0].pictures, key=lambda picture: (picture.after, picture.name)):
         before = [_scores(picture.before)] if picture.before else []
         rows.append((picture.name, *before, *(_scores(column[picture.name]) for column in columns)))
-    table = f'<div class="wide">{_table(heads, rows)}</div>'
-    return f"<h3>Every picture, worst first</h3><p>PSNR in dB / SSIM</p>{table}"
+    scores = f'<div class="wide">{table(heads, rows)}</div>'
+    return f"<h3>Every {kind}, worst first</h3><p>PSNR in dB / SSIM</p>{scores}"
 
 
 def _best_and_worst(method: str, images: BestAndWorst) -> str:
@@ -141,7 +155,7 @@ def _slider(images: ScoredImages) -> str:
     """One picture with a slider between the rainy (or clean) and the restored pixels."""
     picture = images.score
     name = escape(picture.name, quote=True)
-    rainy, restored, clean = map(_data_uri, (images.rainy, images.restored, images.clean))
+    rainy, restored, clean = map(data_uri, (images.rainy, images.restored, images.clean))
     # Results of another method have no rainy input to slide to: the ground truth takes its place.
     before = f"{_scores(picture.before)} → " if picture.before else ""
     left, left_uri = ("rainy", rainy) if picture.before else ("ground truth", clean)
@@ -158,8 +172,8 @@ def _slider(images: ScoredImages) -> str:
     )
 
 
-def _data_uri(picture: Pixels8) -> str:
-    """Pixels as lossless WebP, which every browser of today shows."""
+def data_uri(picture: Pixels8) -> str:
+    """Pixels, H×W×3 uint8, as lossless WebP, which every browser of today shows; at most `MAX_SIDE` on a side."""
     image = Image.fromarray(picture)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     data = io.BytesIO()
@@ -167,15 +181,17 @@ def _data_uri(picture: Pixels8) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
 
 
-def _psnr(score: MeanScore | Score) -> str:
-    return f"{score.psnr:.2f}" if math.isfinite(score.psnr) else "∞"
+def shown_psnr(psnr: float) -> str:
+    """A PSNR in dB with two decimals, or ∞."""
+    return f"{psnr:.2f}" if math.isfinite(psnr) else "∞"
 
 
 def _scores(score: Score | None) -> str:
-    return f"{_psnr(score)} / {score.ssim:.4f}" if score else ""
+    return f"{shown_psnr(score.psnr)} / {score.ssim:.4f}" if score else ""
 
 
-def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], *, words: bool = False) -> str:
+def table(heads: Iterable[str], rows: Iterable[Sequence[str]], *, words: bool = False) -> str:
+    """A table of escaped texts; the cells of one of words are flush left."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in rows)
     kind = ' class="words"' if words else ""

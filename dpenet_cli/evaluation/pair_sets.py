@@ -1,6 +1,7 @@
 """Pairs to score on: a set by its name, two folders, or the demo, looked through before any work starts."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def named_set(name: str, data_root: Path | None = None, *, partial: bool = False
         return demo_set()
     test_set = find_test_set(name)
     dataset = open_test_set(test_set, data_root, partial=partial)
-    return _scorable(test_set.name, dataset, partial=partial, usual_pairs=test_set.pairs)
+    return scorable(test_set.name, dataset, partial=partial, usual_pairs=test_set.pairs)
 
 
 def folder_set(rainy: Path, clean: Path, *, partial: bool = False) -> PairSet:
@@ -87,7 +88,7 @@ def folder_set(rainy: Path, clean: Path, *, partial: bool = False) -> PairSet:
         DatasetError: as `datasets.pair_folders`, and for pairs that cannot be scored unless `partial`.
     """
     name = f"{short_name(rainy)} against {short_name(clean)}"
-    return _scorable(name, pair_folders(rainy, clean, partial=partial), partial=partial)
+    return scorable(name, pair_folders(rainy, clean, partial=partial), partial=partial)
 
 
 def demo_set() -> PairSet:
@@ -101,11 +102,31 @@ def short_name(folder: Path) -> str:
     return "/".join(folder.absolute().parts[-2:])
 
 
-def _scorable(name: str, dataset: Dataset, *, partial: bool, usual_pairs: int | None = None) -> PairSet:
-    # Every pair is read once before any work starts, so that an hour's run does not end at its last picture.
+def scorable(
+    name: str, dataset: Dataset, *, partial: bool, usual_pairs: int | None = None, one_size: bool = False
+) -> PairSet:
+    """The pairs of a dataset that can be scored.
+
+    Every pair is read once before any work starts, so that an hour's run does not end at its last picture.
+
+    Args:
+        name: name of the set.
+        dataset: its pairs.
+        partial: whether pairs that cannot be scored are left out, instead of being an error.
+        usual_pairs: number of pairs of the complete set, None where nobody knows.
+        one_size: whether all pictures are to be of one size, as a video's frames are.
+
+    Raises:
+        DatasetError: pairs cannot be scored, and `partial` does not allow it, or there would be none left.
+    """
     with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
-        found = list(pool.map(_problem, dataset.pairs))
-    problems = {pair: problem for pair, problem in zip(dataset.pairs, found, strict=True) if problem}
+        looked = dict(zip(dataset.pairs, pool.map(_look, dataset.pairs), strict=True))
+    problems = {pair: problem for pair, (_, problem) in looked.items() if problem}
+    sizes = {pair: size for pair, (size, problem) in looked.items() if not problem}
+    if one_size and len(set(sizes.values())) > 1:
+        usual, _ = Counter(sizes.values()).most_common(1)[0]
+        text = f"where others are {usual}"
+        problems |= {pair: f"{pair.rainy.name} is {size} {text}" for pair, size in sizes.items() if size != usual}
     usable = [pair for pair in dataset.pairs if pair not in problems]
     if problems and (not partial or not usable):
         some = "; ".join(list(problems.values())[:_NAMED])
@@ -128,16 +149,17 @@ def _named(pairs: Sequence[Pair]) -> tuple[BenchmarkPair, ...]:
     return tuple(BenchmarkPair(pair.name if unique else pair.rainy.name, pair.load) for pair in ordered)
 
 
-def _problem(pair: Pair) -> str:
-    """Why a pair cannot be scored; nothing if it can."""
+def _look(pair: Pair) -> tuple[str, str]:
+    """The size of a pair's pictures, such as 640×480, and why it cannot be scored; nothing if it can."""
     try:
         shapes = [read_picture(path).shape for path in dict.fromkeys((pair.rainy, pair.clean))]
     except DatasetError as error:
-        return f"{Path(error.what).name} {error.why.removeprefix('it ')}"
+        return "", f"{Path(error.what).name} {error.why.removeprefix('it ')}"
     if len(set(shapes)) > 1:
-        return f"{pair.rainy.name} and {pair.clean.name} differ in size"
+        return "", f"{pair.rainy.name} and {pair.clean.name} differ in size"
     height, width, _ = shapes[0]
     width //= 1 if pair.clean_side is None else 2
+    size = f"{width}×{height}"
     if min(width, height) < MIN_SIDE:
-        return f"{pair.rainy.name} is {width}×{height}, smaller than SSIM's window of {MIN_SIDE}×{MIN_SIDE}"
-    return ""
+        return size, f"{pair.rainy.name} is {size}, smaller than SSIM's window of {MIN_SIDE}×{MIN_SIDE}"
+    return size, ""

@@ -15,7 +15,7 @@ class ReportedScore:
 
     Attributes:
         method: name of the method.
-        dataset: name of the set, as in `test_sets`.
+        dataset: name of the set, as in `test_sets` and `video_sets`.
         psnr: PSNR in dB.
         ssim: SSIM, 0..1, or None where the source has none.
         training: data that the method was trained on.
@@ -137,6 +137,23 @@ _TABLES = (
         NOT_STATED,
         "rain200l rain200h rain1400 test1200 spa-data",
         "DFSSM: 41.81/.9905 32.99/.9403 34.53/.9608 35.66/.9671 49.55/.9939",
+    ),
+    _Table(
+        "TonyHongtaoWu/RainMamba README",
+        NOT_STATED,
+        NOT_STATED,
+        "ntu",
+        """
+        MSCSC: 27.31/.7870
+        J4RNet: 32.14/.9480
+        SPAC: 33.11/.9474
+        FCRNet: 36.05/.9676
+        SLDNet: 34.89/.9540
+        MPRNet (single frames): 36.11/.9637
+        S2VD: 37.37/.9683
+        ESTINet: 37.48/.9700
+        RainMamba: 37.87/.9738
+        """,
     ),
 )
 

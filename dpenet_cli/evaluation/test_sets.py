@@ -145,6 +145,9 @@ BENCHMARK_SETS = {
 DEMO = "demo"
 """The name that stands for no set of the field but for pairs made on the spot (`dpenet_cli.evaluation.demo`)."""
 
+NTU = "ntu"
+"""The name of the set of video clips, which lies in no one folder (`dpenet_cli.evaluation.video_sets`)."""
+
 ALIASES = {"test100": "rain800"}
 """Other names of the same sets."""
 
@@ -159,6 +162,6 @@ def find_test_set(name: str) -> BenchmarkSet:
     try:
         return BENCHMARK_SETS[ALIASES.get(key, key)]
     except KeyError:
-        names = ", ".join([*BENCHMARK_SETS, *ALIASES, DEMO])
+        names = ", ".join([*BENCHMARK_SETS, *ALIASES, NTU, DEMO])
         step = f"Use one of {names}; or give any pairs with --input and --target."
         raise DatasetError(f"dataset {name!r}", "no set has that name", step) from None

@@ -7,10 +7,11 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import command, dpenet, store
+from conftest import command, dpenet, make_clip, store
 from PIL import Image
 
 from dpenet_cli.evaluation.metrics import mean_score, score
+from dpenet_cli.options import VideoMethod
 
 
 def test_the_command_scores_side_by_side_and_saves(data_root, tiny_weights, tmp_path):
@@ -55,12 +56,82 @@ def test_results_of_another_method_and_identical_pictures(data_root):
         (["--dataset", "demo", "--target", "."], "brings its own"),
         (["--results", ".", "--target", ".", "--weights", "general"], "Leave one of them out"),
         (["--dataset", "rain13k"], "no set has that name"),
+        (["--dataset", "ntu", "--dataset", "demo"], "Run the command twice"),
+        (["--dataset", "ntu", "--frames"], "says itself what it holds"),
+        (["--dataset", "ntu", "--target", "."], "brings its own"),
+        (["--dataset", "demo", "--method", "network"], "pictures are to be scored"),
+        (["--input", ".", "--target", ".", "--method", "auto"], "--frames with two folders"),
+        (["--results", ".", "--target", ".", "--frames", "--method", "auto"], "frames that are there already"),
+        (["--dataset", "ntu", "--method", "temporal", "--weights", "general"], "takes no network"),
+        (["--speed", "--method", "temporal"], "scores none"),
+        (["--dataset", "ntu", "--method", "median"], "'median'"),
     ],
 )
 def test_wrong_usage_says_what_to_do(arguments, why, tmp_path):
     run = dpenet("benchmark", *arguments, cwd=tmp_path)
     assert run.returncode == 2
     assert why in run.stderr
+
+
+def test_clips_are_scored_side_by_side_and_saved(tiny_weights, tmp_path):
+    make_clip(tmp_path / "sets/NTU-a1")
+    make_clip(tmp_path / "sets/NTU-b1", count=2)
+    (tmp_path / "sets/ntu-real").mkdir()
+    out = tmp_path / "out"
+    arguments = ["benchmark", "--dataset", "NTU", "--data-root", tmp_path / "sets", "--weights", tiny_weights]
+    arguments += [word for name in VideoMethod for word in ("--method", name)]
+    run = dpenet(*arguments, "--csv", out / "s.csv", "--save", out, "--report", out / "page.html")
+    assert run.returncode == 0, run.stderr
+    for part in ("2 clips, 6 frames", "truth", "rainy input", "tiny (network)", "mean over 2 clips", "RainMamba"):
+        assert part in run.stdout, part
+    assert "left out  ntu-real: no input/ and target/ with frames" in run.stdout
+    assert "Less flicker than the truth is blur" in run.stdout
+    assert "tiny (network) on ntu: 6 frames" in run.stderr
+    with (out / "s.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    frames = [f"NTU-a1/{number}" for number in (8, 9, 10, 11)] + ["NTU-b1/8", "NTU-b1/9"]
+    methods = ("tiny", "temporal", "tiny (network)")
+    assert [(row["method"], row["picture"]) for row in rows] == [(m, frame) for m in methods for frame in frames]
+    for row in rows:
+        saved = np.asarray(Image.open(out / "ntu" / row["method"] / f"{row['picture']}.png"))
+        clip, _, number = row["picture"].partition("/")
+        truth = np.asarray(Image.open(tmp_path / "sets" / clip / f"target/{number}.png"))
+        assert float(row["psnr"]) == pytest.approx(score(saved, truth).psnr, abs=1e-5)
+    assert "around its worst frame" in (out / "page.html").read_text(encoding="utf-8")
+    again = dpenet(*arguments, "--save", out)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_temporal_loads_no_weights_and_two_folders_are_one_clip(tmp_path):
+    make_clip(tmp_path / "a1")
+    folders = ["--input", tmp_path / "a1/input", "--target", tmp_path / "a1/target", "--frames"]
+    run = dpenet("benchmark", *folders, "--method", "temporal", "--json")
+    assert run.returncode == 0, run.stderr
+    (result,) = json.loads(run.stdout)["results"]
+    assert (result["method"], result["network"], result["clips"][0]["name"]) == ("temporal", None, "a1")
+    assert json.loads(run.stdout)["how"] == "no network"
+    clip = result["clips"][0]
+    assert clip["frames"] == 4
+    assert clip["truth"]["flicker"] < clip["input"]["flicker"]
+    (tmp_path / "a1/target/11.png").unlink()
+    missing = dpenet("benchmark", *folders, "--method", "temporal")
+    assert missing.returncode == 2
+    assert "have no partner: input/11.png" in missing.stderr
+    partial = dpenet("benchmark", *folders, "--method", "temporal", "--allow-partial")
+    assert partial.returncode == 0, partial.stderr
+    assert "1 clip, 3 of 4 frames" in partial.stdout
+
+
+def test_another_methods_frames_are_scored_for_flicker_too(tmp_path):
+    make_clip(tmp_path / "a1")
+    run = dpenet(
+        "benchmark", "--results", tmp_path / "a1/input", "--target", tmp_path / "a1/target", "--frames", "--json"
+    )
+    assert run.returncode == 0, run.stderr
+    (clip,) = json.loads(run.stdout)["results"][0]["clips"]
+    assert clip["input"] is clip["frames_per_minute"] is None
+    assert clip["restored"]["flicker"] > clip["truth"]["flicker"]
 
 
 def test_an_interrupt_ends_it_with_its_own_code(tmp_path):
