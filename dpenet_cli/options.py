@@ -228,14 +228,6 @@ class VideoEncoder(StrEnum):
     NVENC = "nvenc"
 
 
-class VideoMethod(StrEnum):
-    """What cleans a video's frames: their neighbours in time, the network, or both."""
-
-    AUTO = "auto"
-    TEMPORAL = "temporal"
-    NETWORK = "network"
-
-
 @dataclass(frozen=True)
 class VideoOptions:
     """How a video is cleaned.

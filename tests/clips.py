@@ -12,6 +12,7 @@ import pytest
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
+from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.video_task import prepare
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25"]
@@ -67,7 +68,7 @@ def unchanged(frames):
 def clean(source: Path, target: Path, network=unchanged, **options: object):
     """Clean a video with a network of one line."""
     task = prepare(Job(source, target), VideoOptions(**options))
-    clean_video(task, network, "a test")
+    clean_video(task, EachFrame(network), "a test")
     return task
 
 

@@ -58,12 +58,12 @@ def load_video_methods(methods: Sequence[VideoMethod], weights: Sequence[str], e
     loaded = []
     for name, (method, file) in video_method_names(methods, weights).items():
         if file is None:
-            restore = functools.partial(restoration, method, None)
+            restore = functools.partial(restoration, method, None, ahead=False)
             loaded.append(Method(name, description="no network", restoration=restore))
             continue
         if file not in derainers:
             derainers[file] = Derainer.load(file, engine)
-        restore = functools.partial(restoration, method, derainers[file])
+        restore = functools.partial(restoration, method, derainers[file], ahead=False)
         cost = network_cost(load_model(file))
         loaded.append(Method(name, None, cost, derainers[file].description, restore))
     return loaded

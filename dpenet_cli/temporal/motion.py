@@ -22,8 +22,8 @@ smaller pictures that it was computed from."""
 _MAX_SIDE = 960
 """Longest side of the pictures between which flow is computed, in pixels."""
 
-_MIN_SIDE = 16
-"""Shortest side of a picture that DIS takes, in pixels."""
+MIN_SIDE = 32
+"""Shortest side of a picture that flow is computed from, in pixels: OpenCV's crashes the process below 16."""
 
 _SMOOTHNESS = 80.0
 """α of the variational refinement."""
@@ -58,7 +58,7 @@ class FlowEstimator:
         dry = cv2.morphologyEx(luma, cv2.MORPH_OPEN, line)
         height, width = luma.shape
         shrink = max(self._shrink, max(height, width) / _MAX_SIDE)
-        size = (max(round(width / shrink), _MIN_SIDE), max(round(height / shrink), _MIN_SIDE))
+        size = (max(round(width / shrink), MIN_SIDE), max(round(height / shrink), MIN_SIDE))
         return np.asarray(cv2.resize(dry, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def __call__(self, start: NDArray[np.uint8], end: NDArray[np.uint8]) -> Flow:

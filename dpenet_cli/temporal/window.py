@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.arrays import Pixels
-from dpenet_cli.temporal.motion import FlowEstimator, luma_8_bits, read_at
+from dpenet_cli.temporal.motion import MIN_SIDE, FlowEstimator, luma_8_bits, read_at
 
 REACH = 3
 """Frames before and after each one that its result may depend on: three of a still camera, else two, and the third
@@ -20,8 +20,8 @@ MAX_GAP = Fraction(1, 10)
 _REPEAT_LEVELS = 2
 """Grey levels that no pixel of a repeated frame differs by; encoders repeat frames almost exactly."""
 
-_CUT_WIDTH = 96
-"""Pixels across the small pictures in which a cut is looked for."""
+_CUT_SIDE = 96
+"""Longest side of the small pictures in which a cut is looked for, in pixels."""
 
 _CUT_LIKENESS = 0.6
 """Correlation, after alignment, below which two frames show different scenes: neighbours in the videos looked at have
@@ -88,8 +88,9 @@ def is_cut(before: NDArray[np.uint8], after: NDArray[np.uint8], estimator: FlowE
     They are aligned at the size of a stamp, where rain is gone, and then correlated without what is blurred further:
     a bright sky above a dark road is common to most scenes.
     """
-    width = min(_CUT_WIDTH, before.shape[1])
-    size = (width, max(round(before.shape[0] * width / before.shape[1]), 12))
+    height, width = before.shape
+    shrink = max(width, height) / _CUT_SIDE
+    size = max(round(width / shrink), MIN_SIDE), max(round(height / shrink), MIN_SIDE)
     a, b = (np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA), np.uint8) for each in (before, after))
     b = read_at(b, estimator(a, b))
     fine_a, fine_b = (p.astype(np.float32) - cv2.GaussianBlur(p.astype(np.float32), (0, 0), 4) for p in (a, b))

@@ -9,6 +9,7 @@ than they are, elsewhere it is not; it does as well or better on the fused frame
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -87,7 +88,13 @@ class Shares:
 
 
 def restoration(
-    method: VideoMethod, engine: FrameEngine | None, strength: float = 1.0, *, fast: bool = False, levels: float = 1.0
+    method: VideoMethod,
+    engine: FrameEngine | None,
+    strength: float = 1.0,
+    *,
+    fast: bool = False,
+    levels: float = 1.0,
+    ahead: bool = True,
 ) -> "Restoration":
     """What cleans a video by a method.
 
@@ -98,13 +105,15 @@ def restoration(
         strength: share of all that is changed which is applied, 0..1.
         fast: compute optical flow at half of the usual size.
         levels: thresholds in grey levels are multiplied by this, see `temporal.fusion.fuse`.
+        ahead: fuse on a thread of its own, ahead of the network; else frame by frame when asked, to be timed.
     """
     if method is VideoMethod.NETWORK:
         assert engine is not None
         return Restoration(EachFrame(engine.stream), None)
     shares = Shares()
     fusion = Fusion(shrink=4 if fast else 2, levels=levels)
-    return Restoration(_OverTime(fusion, engine if method is VideoMethod.AUTO else None, strength, shares), shares)
+    network = engine if method is VideoMethod.AUTO else None
+    return Restoration(_OverTime(fusion, network, strength, shares, ahead=ahead), shares)
 
 
 class Restoration:
@@ -144,18 +153,21 @@ class _OverTime:
 
     reach = REACH
 
-    def __init__(self, fusion: Fusion, engine: FrameEngine | None, strength: float, shares: Shares) -> None:
+    def __init__(
+        self, fusion: Fusion, engine: FrameEngine | None, strength: float, shares: Shares, *, ahead: bool
+    ) -> None:
         self._fusion = fusion
         self._engine = engine
         self._strength = strength
         self._shares = shares
+        self._ahead = ahead
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         if self._strength == 0.0:
             yield from (frame for frame in frames if not frame.context)
             return
         # Flow and fusion run on a thread of their own, ahead of the network.
-        with ReadAhead(self._fused(frames)) as fused:
+        with ReadAhead(self._fused(frames)) if self._ahead else nullcontext(self._fused(frames)) as fused:
             for frame, asked, tiles, changed in in_order(self._finished, fused, getattr(self._engine, "at_once", 1)):
                 self._shares.frames += 1
                 self._shares.tiles += tiles

@@ -31,6 +31,7 @@ from dpenet_cli.options import PictureOptions, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import estimate
+from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.probe import probe
 from dpenet_cli.video.stream_copy import Window, copied_packets
 from dpenet_cli.video.video_task import prepare
@@ -268,9 +269,9 @@ def test_a_video_that_vanishes_on_the_way_is_named(film, tmp_path, takes_its_pla
         if takes_its_place is not None:
             takes_its_place(film)
 
-    assert estimate(work, remove, "a test").frames == 20
+    assert estimate(work, EachFrame(remove), "a test").frames == 20
     with pytest.raises(VideoReadError, match=r"a\.mp4: it cannot be (read|opened)"):
-        clean_video(work, iter, "a test")
+        clean_video(work, EachFrame(iter), "a test")
     with pytest.raises(VideoReadError, match=r"a\.mp4: it cannot be (read|opened)"):
         prepare(Job(film, tmp_path / "b.mp4"), VideoOptions())
     assert not (tmp_path / "b.mp4").exists()

@@ -9,7 +9,7 @@ import pytest
 from clips import unchanged
 
 from dpenet_cli.errors import VideoReadError, VideoWriteError
-from dpenet_cli.video.frames import Frame, pump
+from dpenet_cli.video.frames import EachFrame, Frame, pump
 
 
 class ListSink:
@@ -33,7 +33,7 @@ def numbered_frames(count):
 
 def test_the_frame_loop_needs_no_codec():
     sink = ListSink()
-    done = pump(numbered_frames(50), lambda frames: (255 - frame for frame in frames), sink)
+    done = pump(numbered_frames(50), EachFrame(lambda frames: (255 - frame for frame in frames)), sink)
     assert (done, sink.finished) == (50, True)
     assert [frame.pts for frame in sink.frames] == [Fraction(n, 7) for n in range(50)]
     assert [int(frame.image[0, 0, 0]) for frame in sink.frames] == [255 - n for n in range(50)]

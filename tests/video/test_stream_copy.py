@@ -12,6 +12,7 @@ from dpenet_cli.errors import OptionError, VideoError, VideoRefused
 from dpenet_cli.options import VideoCodec, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
+from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.video_task import prepare
 
 
@@ -85,7 +86,7 @@ def test_two_cameras_and_one(data, tmp_path):
     source = data / "video/nasa_13013.mp4"
     task = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(video_stream=1, end=Fraction(1)))
     assert [plan.stream.index for plan in task.plans] == [3]
-    clean_video(task, lambda frames: (255 - frame for frame in frames), "a test")
+    clean_video(task, EachFrame(lambda frames: (255 - frame for frame in frames)), "a test")
     kinds = [stream["codec_type"] for stream in probe(tmp_path / "b.mp4")["streams"]]
     assert kinds == ["video", "audio", "subtitle", "video", "audio", "subtitle"]
     before, after = planes(source, 0)[0][0], planes(tmp_path / "b.mp4", 0)[0][0]

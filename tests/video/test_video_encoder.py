@@ -15,6 +15,7 @@ from dpenet_cli.errors import VideoRefused, VideoWriteError
 from dpenet_cli.options import VideoEncoder, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
+from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.video_task import prepare
 
 
@@ -26,7 +27,7 @@ def test_an_encoder_that_fails_is_told_with_its_words(tmp_path):
     task = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions())
     plan = dataclasses.replace(task.plans[0], encoding=dataclasses.replace(task.plans[0].encoding, preset="nonsense"))
     with pytest.raises(VideoWriteError, match="nonsense"):
-        clean_video(dataclasses.replace(task, plans=(plan,)), unchanged, "a test")
+        clean_video(dataclasses.replace(task, plans=(plan,)), EachFrame(unchanged), "a test")
     assert not (tmp_path / "b.mp4").exists()
     assert children() == []
 
@@ -36,14 +37,14 @@ def test_an_ffmpeg_of_ones_own(tmp_path, monkeypatch):
     task = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions())
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-such-program"))
     with pytest.raises(VideoWriteError, match="no-such-program"):
-        clean_video(task, unchanged, "a test")
+        clean_video(task, EachFrame(unchanged), "a test")
 
 
 def test_nvenc_is_tried_not_assumed(tmp_path):
     task = prepare(Job(clip(tmp_path / "a.mp4"), tmp_path / "b.mp4"), VideoOptions(encoder=VideoEncoder.NVENC))
     (plan,) = task.plans
     assert plan.encoding.hardware != any("nvenc does not work here" in notice for notice in task.notices)
-    clean_video(task, unchanged, "a test")
+    clean_video(task, EachFrame(unchanged), "a test")
     assert len(times(tmp_path / "b.mp4")) == 10
 
 

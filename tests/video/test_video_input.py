@@ -12,6 +12,7 @@ from dpenet_cli.errors import VideoReadError
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
+from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.safe_open import open_capture
 from dpenet_cli.video.video_task import damage, prepare
 
@@ -35,7 +36,7 @@ def test_other_kinds_of_files(tmp_path, name, codec):
     source = clip(tmp_path / name, *pixels, codec=codec, frames=7)
     (job,) = plan_videos([str(source)]).jobs
     task = prepare(job, VideoOptions())
-    clean_video(task, unchanged, "a test")
+    clean_video(task, EachFrame(unchanged), "a test")
     assert len(times(job.target)) == 7
     assert not damage(task)
 

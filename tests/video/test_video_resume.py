@@ -16,6 +16,7 @@ from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import estimate
+from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.video_task import identity, prepare
 from dpenet_cli.video.work_folder import WorkFolder
 
@@ -49,7 +50,7 @@ def test_a_crash_costs_one_segment_and_changes_nothing(tmp_path):
     assert not (tmp_path / "b.mp4").exists()
     told = []
     task = prepare(Job(source, tmp_path / "b.mp4"), VideoOptions(**options))
-    assert clean_video(task, darken, "a test", told.append) == ()
+    assert clean_video(task, EachFrame(darken), "a test", told.append) == ()
     assert (told[0], told[-1]) == (20, 30)
     assert not part.exists()
     assert all(
@@ -88,20 +89,20 @@ def test_other_options_or_another_input_start_over(tmp_path):
 
     def begin():
         with pytest.raises(Crash):
-            clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), crash, "a test")
+            clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), EachFrame(crash), "a test")
 
     begin()
-    (told,) = clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), unchanged, "another engine")
+    (told,) = clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), EachFrame(unchanged), "another engine")
     assert "started over" in told
     begin()
     os.utime(source, (5, 5))
-    (told,) = clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), unchanged, "a test")
+    (told,) = clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), EachFrame(unchanged), "a test")
     assert "started over" in told
     begin()
     segment = tmp_path / "b.mp4.part/0-00000.mkv"
     segment.write_bytes(segment.read_bytes()[:500])  # it does not hold what the manifest says: it does not count
     told = []
-    clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), unchanged, "a test", told.append)
+    clean_video(prepare(Job(source, tmp_path / "b.mp4"), options), EachFrame(unchanged), "a test", told.append)
     assert told[0] == 0
 
 
@@ -112,7 +113,7 @@ def test_a_resume_costs_what_is_left(tmp_path, monkeypatch):
     module = sys.modules["dpenet_cli.video.estimate"]
     task = prepare(Job(source, tmp_path / "b.mp4"), options)
     folder = WorkFolder(tmp_path / "b.mp4", identity(task, "a test"))
-    whole = estimate(task, unchanged, "a test")
+    whole = estimate(task, EachFrame(unchanged), "a test")
     frame = 64 * 48 // 16  # bytes by the estimate's rule of thumb
     assert whole.bytes_needed == source.stat().st_size + 2 * 30 * frame
 
@@ -122,15 +123,15 @@ def test_a_resume_costs_what_is_left(tmp_path, monkeypatch):
         raise Crash
 
     with pytest.raises(Crash):
-        clean_video(task, crash, "a test")
+        clean_video(task, EachFrame(crash), "a test")
     held = sum(folder.segment(0, number).stat().st_size for number in range(2))
-    left = estimate(task, unchanged, "a test")
+    left = estimate(task, EachFrame(unchanged), "a test")
     assert (left.frames, left.bytes_needed) == (10, source.stat().st_size + held + 2 * 10 * frame)
 
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["dpenet_cli.video.deraining"], "assemble", lambda *_: next(unchanged([])))
         with pytest.raises(StopIteration):
-            clean_video(task, unchanged, "a test")
+            clean_video(task, EachFrame(unchanged), "a test")
     held = sum(folder.segment(0, number).stat().st_size for number in range(3))
     (folder.path / "result.mp4").write_bytes(bytes(100))
 
@@ -141,12 +142,12 @@ def test_a_resume_costs_what_is_left(tmp_path, monkeypatch):
     for free, enough in ((needed - 100, True), (needed - 101, False)):  # what is replaced gives its space
         monkeypatch.setattr(module.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         if enough:
-            nothing = estimate(task, forbidden, "a test")
+            nothing = estimate(task, EachFrame(forbidden), "a test")
             assert (nothing.frames, nothing.seconds, nothing.bytes_needed) == (0, 0.0, needed)
         else:
             with pytest.raises(VideoWriteError, match="are needed while working"):
-                estimate(task, forbidden, "a test")
-    assert clean_video(task, forbidden, "a test") == ()
+                estimate(task, EachFrame(forbidden), "a test")
+    assert clean_video(task, EachFrame(forbidden), "a test") == ()
     assert len(planes(tmp_path / "b.mp4")) == 30
 
 
