@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from dpenet_cli.video.estimate import Estimate, estimate
 from dpenet_cli.video.restoration import Restoration, Shares, restoration
 from dpenet_cli.video.video_task import VideoTask, damage, prepare
 from dpenet_cli.video.work_folder import remove_stored_work
+
+_NOTHING = 0.001
+"""Share of the picture that is next to nothing."""
 
 
 class VideoBatch:
@@ -143,8 +147,14 @@ def _told(shares: Shares | None, method: VideoMethod) -> tuple[str, ...]:
     """Where the pictures came from, at the end."""
     if shares is None or not shares.frames or method is not VideoMethod.AUTO:
         return ()
-    share = f"{shares.temporal:.0%}"
-    return (f"{share} of the picture came from neighbouring frames, the network looked at the rest",)
+    if shares.network_tiles:
+        percent = math.floor(100 * shares.temporal)  # 100% would leave nothing for the network
+        told = (f"{percent}% of the picture came from neighbouring frames, the network looked at the rest",)
+    else:
+        told = ("100% of the picture came from neighbouring frames",)
+    if shares.changed / shares.frames + shares.network_tiles / shares.tiles < _NOTHING:
+        told += ("next to nothing was changed: its frames show no rain. If you see some, try --method network",)
+    return told
 
 
 def _outlook(task: VideoTask, expected: Estimate) -> str:

@@ -19,7 +19,6 @@ from dpenet_cli.cli.shared_options import (
     Device,
     DryRun,
     EnginePrecision,
-    Fast,
     Overwrite,
     Quiet,
     Strength,
@@ -30,7 +29,7 @@ from dpenet_cli.cli.shared_options import (
     parse_tile,
 )
 from dpenet_cli.errors import OptionError
-from dpenet_cli.options import EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
+from dpenet_cli.options import FAST_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
 from dpenet_cli.video.codecs import CODECS
 
 _PART = "Which part"
@@ -175,7 +174,14 @@ def video(
             rich_help_panel=RESULT,
         ),
     ] = False,
-    fast: Fast = False,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help=f"Motion is found at half of the usual size, and the weights are `{FAST_WEIGHTS}`: faster, not as good.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = VideoOptions.fast,
     device: Device = EngineOptions.device,
     backend: Backend = EngineOptions.backend,
     precision: EnginePrecision = EngineOptions.precision,
