@@ -147,14 +147,13 @@ def _told(shares: Shares | None, method: VideoMethod) -> tuple[str, ...]:
     """Where the pictures came from, at the end."""
     if shares is None or not shares.frames or method is not VideoMethod.AUTO:
         return ()
-    if shares.network_tiles:
-        percent = math.floor(100 * shares.temporal)  # 100% would leave nothing for the network
-        told = (f"{percent}% of the picture came from neighbouring frames, the network looked at the rest",)
-    else:
-        told = ("100% of the picture came from neighbouring frames",)
+    # Rounded down: 100% would leave nothing for the network.
+    percent = math.floor(100 * shares.temporal)
+    rest = ", the network looked at the rest" if shares.network_tiles else ""
+    told = [f"{percent}% of the picture came from neighbouring frames{rest}"]
     if shares.changed / shares.frames + shares.network_tiles / shares.tiles < _NOTHING:
-        told += ("next to nothing was changed: its frames show no rain. If you see some, try --method network",)
-    return told
+        told.append("next to nothing was changed: its frames show no rain. If you see some, try --method network")
+    return tuple(told)
 
 
 def _outlook(task: VideoTask, expected: Estimate) -> str:

@@ -178,7 +178,7 @@ def video(
         bool,
         typer.Option(
             "--fast",
-            help=f"Motion is found at half of the usual size, and the weights are `{FAST_WEIGHTS}`: faster, not as good.",
+            help=f"Motion is found at half the size, and the weights are `{FAST_WEIGHTS}`: faster, not as good.",
             rich_help_panel=ENGINE,
         ),
     ] = VideoOptions.fast,
