@@ -9,7 +9,7 @@ from dpenet_cli.temporal.motion import Flow, FlowEstimator, composed, length, ro
 from dpenet_cli.temporal.window import REACH, SeenFrame, TimedFrame, seen
 
 _NEAR = 2
-"""Frames before and after that are asked of a moving camera, and that flow is computed to."""
+"""Frames before and after that are asked of a moving camera."""
 
 _STILL = 1 / 3
 """Median flow from one frame to the next below which the camera stands still, in pixels."""
@@ -118,18 +118,21 @@ class _Window:
 
     def _neighbour(self, turn: int, other: int, *, asked: bool) -> Neighbour:
         frame = self._frames[other]
-        lag = other - turn
-        if abs(lag) <= _NEAR:
-            flow, back = self._flow(turn, other), self._flow(other, turn)
-            followed = round_trip_error(flow, back) < _MAX_MISS / self._unit(turn) + _MAX_MISS_SHARE * length(flow)
-            return Neighbour(frame.image, frame.luma, flow, followed, asked)
-        # Further flows are made of shorter ones, which are needed anyway.
-        between = other - 1 if lag > 0 else other + 1
-        flow = composed(self._flow(turn, between), self._flow(between, other))
-        return Neighbour(frame.image, frame.luma, flow, None, asked)
+        flow = self._flow(turn, other)
+        followed = None
+        if abs(other - turn) <= _NEAR:
+            miss = round_trip_error(flow, self._flow(other, turn))
+            followed = miss < _MAX_MISS / self._unit(turn) + _MAX_MISS_SHARE * length(flow)
+        return Neighbour(frame.image, frame.luma, flow, followed, asked)
 
     def _flow(self, start: int, end: int) -> Flow:
-        """Flow between two frames at most `_NEAR` apart, computed once."""
+        """Flow between two frames: computed, once, from each to the next, and composed of those for others.
+
+        Flow that is computed over two frames takes twice the time, and gains 0.03 to 0.09 dB.
+        """
+        step = 1 if end > start else -1
+        if end - start != step:
+            return composed(self._flow(start, end - step), self._flow(end - step, end))
         if (start, end) not in self._flows:
             first, second = self._frames[start], self._frames[end]
             self._flows[start, end] = self._estimator(first.features, second.features)
