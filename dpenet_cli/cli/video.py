@@ -246,7 +246,12 @@ def _run(
     plan: Plan, report: BatchReport, options: VideoOptions, engine: EngineOptions, weights: str, *, dry: bool
 ) -> Exit:
     """Clean every video, or only tell what would be done; tell the exit code."""
+    import cv2
+
     from dpenet_cli.batch.videos import VideoBatch
+    from dpenet_cli.system.cores import usable_cores
+
+    cv2.setNumThreads(engine.threads or usable_cores())  # for optical flow and fusion
 
     videos = VideoBatch(options, engine, weights, report)
     report.begin(plan)
