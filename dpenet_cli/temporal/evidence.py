@@ -6,6 +6,9 @@ each pixel, tells rain from a flow that fails: by it the fused frames of two dry
 from their input, are 51 and 56 dB from it, and those of NTURain lose less than 0.05 dB.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,38 +25,76 @@ _FLOOR = 0.15
 _NONE, _CERTAIN = 0.16, 0.32
 """Excess of brighter over darker, as a share of both, below which it doesn't rain, and above which it does."""
 
+_SOMEWHERE, _EVERYWHERE = 0.55, 0.7
+"""Share of the picture that changes in which it rains, up to which it rains somewhere, and from which on everywhere."""
+
 _SHRINK = 4
 """How many times smaller than the picture the sums are made."""
 
 
-def rain_evidence(difference: NDArray[np.float32], counted: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-    """How certain it is that it rains around each pixel.
+class Changes(NamedTuple):
+    """Light that a frame has more, and less, than its neighbours say: grey levels, h×w float32 each, of a smaller grid.
+
+    Attributes:
+        brighter: where it has more.
+        darker: where it has less.
+    """
+
+    brighter: NDArray[np.float32]
+    darker: NDArray[np.float32]
+
+
+class Evidence(NamedTuple):
+    """How certain it is that it rains.
+
+    Attributes:
+        around: around each pixel, H×W float32, 0..1, without a step.
+        everywhere: whether it rains in nearly all of the picture where anything changes, 0..1. A row of posts that
+            pass faster than the flow can follow looks like rain, in its own part of the picture.
+    """
+
+    around: NDArray[np.float32]
+    everywhere: float
+
+
+def changes(difference: NDArray[np.float32], counted: NDArray[np.bool_]) -> Changes:
+    """Sum up what a frame has more and less than its neighbours say.
 
     Args:
-        difference: grey levels that the frame is brighter (or, negative, darker) than its neighbours say, H×W.
-        counted: which pixels count, H×W; None for all.
-
-    Returns:
-        H×W float32, 0..1, without a step.
+        difference: grey levels that it is brighter, or (negative) darker, H×W.
+        counted: which pixels count, H×W.
     """
     height, width = difference.shape
-    if counted is not None:
-        difference = np.where(counted, difference, np.float32(0))
-    small = max(width // _SHRINK, 1), max(height // _SHRINK, 1)
-    brighter, darker = (_strong(difference, sign, small) for sign in (1, -1))
-    side = max(round(small[1] * _REGION), 3)
-    brighter, darker = (_around(each, side) for each in (brighter, darker))
-    excess = (brighter - darker) / (brighter + darker + np.float32(_FLOOR))
-    evidence = ramp(excess, _NONE, _CERTAIN)
-    return np.asarray(cv2.resize(evidence, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    size = max(width // _SHRINK, 1), max(height // _SHRINK, 1)
+    difference = np.where(counted, difference, np.float32(0))
+    return Changes(_strong(difference, size), _strong(-difference, size))
 
 
-def _strong(difference: NDArray[np.float32], sign: int, size: tuple[int, int]) -> NDArray[np.float32]:
-    strong = cv2.threshold(difference * np.float32(sign), _LEVELS, 0, cv2.THRESH_TOZERO)[1]
+def rain_evidence(around: Sequence[Changes], shape: tuple[int, ...]) -> Evidence:
+    """How certain it is that it rains, around each pixel and everywhere.
+
+    Args:
+        around: changes in the frame, and in those before and after it: rain doesn't come and go with single frames.
+        shape: of the frame, rows first.
+    """
+    height, width = shape
+    brighter = np.mean([each.brighter for each in around], axis=0)
+    darker = np.mean([each.darker for each in around], axis=0)
+    side = max(round(brighter.shape[0] * _REGION), 3)
+    brighter, darker = _blurred(brighter, side), _blurred(darker, side)
+    evidence = ramp((brighter - darker) / (brighter + darker + np.float32(_FLOOR)), _NONE, _CERTAIN)
+    changing = brighter + darker > _FLOOR
+    share = float(evidence[changing].mean()) if changing.any() else 0.0
+    everywhere = min(max((share - _SOMEWHERE) / (_EVERYWHERE - _SOMEWHERE), 0.0), 1.0)
+    return Evidence(np.asarray(cv2.resize(evidence, (width, height), interpolation=cv2.INTER_LINEAR)), everywhere)
+
+
+def _strong(difference: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    strong = cv2.threshold(difference, _LEVELS, 0, cv2.THRESH_TOZERO)[1]
     return np.asarray(cv2.resize(strong, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _around(sums: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _blurred(sums: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Means over the square around each point."""
     return np.asarray(cv2.blur(sums, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
 

@@ -5,7 +5,7 @@ still and the rain dense); where the frame is brighter by more than a few grey l
 is brighter is no thing, the median takes its place. All other pixels stay as they are, bit for bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.arrays import Pixels
-from dpenet_cli.temporal.evidence import rain_evidence, ramp
+from dpenet_cli.temporal.evidence import Changes, changes, rain_evidence, ramp
 from dpenet_cli.temporal.motion import Flow, in_view, luma_8_bits, places_in, warp
 from dpenet_cli.temporal.objects import coloured, compact, repeating
 from dpenet_cli.temporal.order_statistics import order_statistic
@@ -33,6 +33,12 @@ they don't."""
 _LOST_AGREE, _LOST_DISAGREE = 8.0, 20.0
 """The same where following a pixel there and back loses it. On a plain road every pixel is lost, and nothing by it."""
 
+_SURELY = 0.3
+"""Share of what a pixel may miss its beginning by, within which it was followed for certain."""
+
+_ENOUGH_KNOWN = 0.25
+"""Share of the picture that time must know to tell whether it rains."""
+
 _MIN_NEIGHBOURS = 2
 """Neighbours without which nothing is known."""
 
@@ -47,15 +53,33 @@ class Neighbour(NamedTuple):
         image: H×W×3 RGB, uint8 or uint16.
         luma: H×W uint8.
         flow: from the frame to this one, h×w×2.
-        followed: h×w, whether what is followed there and back arrives; None where nobody looked.
+        miss: h×w float32, how far from its beginning ends what is followed there and back, as a share of what may be.
         asked: whether it is asked what is behind the rain; else only whether lights are lit in it.
     """
 
     image: Pixels
     luma: NDArray[np.uint8]
     flow: Flow
-    followed: NDArray[np.bool_] | None
+    miss: NDArray[np.float32]
     asked: bool
+
+
+class Comparison(NamedTuple):
+    """A frame beside what its neighbours say.
+
+    Attributes:
+        image: the frame, H×W×3.
+        floor: what is left of it without what is brighter than its neighbours say, H×W×3; the frame itself elsewhere.
+        doubtful: H×W, which of its pixels change and may have been mistaken for others.
+        confidence: H×W uint8, 0..255: how far the neighbours know what each pixel shows without rain.
+        changes: light that the frame has more, and less, than its neighbours say; None if there are too few of them.
+    """
+
+    image: Pixels
+    floor: Pixels
+    doubtful: NDArray[np.bool_]
+    confidence: NDArray[np.uint8]
+    changes: Changes | None
 
 
 class Fused(NamedTuple):
@@ -72,10 +96,10 @@ class Fused(NamedTuple):
     rain: float
 
 
-def fuse(
+def compare(
     image: Pixels, luma: NDArray[np.uint8], neighbours: Mapping[int, Neighbour], *, still: bool, levels: float = 1.0
-) -> Fused:
-    """Take the rain out of a frame, as far as its neighbours know what is behind.
+) -> Comparison:
+    """Ask a frame's neighbours what is behind the rain.
 
     Args:
         image: the frame, H×W×3 RGB, uint8 or uint16.
@@ -86,13 +110,14 @@ def fuse(
     """
     asked = {lag: each for lag, each in neighbours.items() if each.asked}
     if len(asked) < _MIN_NEIGHBOURS:
-        return Fused(image, np.zeros(luma.shape, np.float32), 1.0)
+        nothing = np.zeros(luma.shape, np.uint8)
+        return Comparison(image, image, nothing > 0, nothing, None)
 
     # 1. The neighbours on the frame's grid; where one doesn't see a pixel, the frame speaks for it.
     colours = []  # of those that are asked, H×W×3 each
     lumas = {}  # of all, H×W each
     witnesses = np.zeros(luma.shape, np.uint8)  # how many of those that are asked see each pixel
-    followed = np.zeros(luma.shape, np.uint8)  # how many of those lead back to where it began
+    followed, surely = np.zeros_like(witnesses), np.zeros_like(witnesses)  # how many of those lead back to where it was
     for lag, each in neighbours.items():
         places = places_in(each.flow, luma.shape)
         lumas[lag] = warp(each.luma, places, luma)
@@ -100,7 +125,9 @@ def fuse(
             colours.append(warp(each.image, places, image))
             visible = in_view(places)
             witnesses += visible
-            followed += visible & _leads_back(each, luma.shape)
+            miss = cv2.resize(each.miss, luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            followed += visible & (miss < 1)
+            surely += visible & (miss < _SURELY)
 
     # 2. What they say: the median, or less where the frames of a still camera show drops in more than half of them.
     answer = order_statistic([image, *colours], len(colours) // 2)
@@ -113,22 +140,37 @@ def fuse(
     floor = np.minimum(image, answer)  # rain adds light in every channel
     channels = (image - floor).astype(np.float32) / np.float32(levels * _unit(image))
     things = compact(rise) | coloured(channels) | repeating(luma, lumas, rise)
+    changing = (rise > _LEAST_RISE) & ~things
 
-    # 4. Where it rains, and by how much.
-    evidence = rain_evidence(difference, ~things)
-    share = np.where((rise > _LEAST_RISE) & ~things, evidence, np.float32(0))
-    fused = _blend(image, floor, share)
-
-    # 5. What they know: half of them at least must see a pixel, and they must agree about it.
+    # 4. What they know: half of them at least must see a pixel, and they must agree about it.
     confidence = _agreement([lumas[lag] for lag in asked], followed * 2 >= len(asked), levels)
     confidence[witnesses * 2 < len(asked)] = 0
-    known = confidence > 0.5
-    rain = float(evidence[known].mean()) if known.mean() > _ENOUGH_KNOWN else 1.0
-    return Fused(fused, np.where(things, np.float32(1), confidence), rain)
+    confidence[things] = 1
+    return Comparison(
+        image,
+        np.where(changing[..., None], floor, image),
+        changing & (surely * 2 < len(asked)),
+        np.rint(confidence * 255).astype(np.uint8),
+        changes(difference, ~things),
+    )
 
 
-_ENOUGH_KNOWN = 0.25
-"""Share of the picture that time must know to tell whether it rains."""
+def fuse(comparison: Comparison, around: Sequence[Changes]) -> Fused:
+    """Take the rain out of a frame, as far as it rains.
+
+    Args:
+        comparison: the frame beside what its neighbours say.
+        around: changes in the frame, and in those before and after it, from which it is told whether it rains.
+    """
+    confidence = comparison.confidence.astype(np.float32) / np.float32(255)
+    if comparison.changes is None:
+        return Fused(comparison.image, confidence, 1.0)
+    evidence = rain_evidence(around, confidence.shape)
+    # Where it doesn't rain everywhere, what is to go must have been followed for certain.
+    share = evidence.around * np.where(comparison.doubtful, np.float32(evidence.everywhere), np.float32(1))
+    known = comparison.confidence > 127
+    rain = float(evidence.around[known].mean()) if known.mean() > _ENOUGH_KNOWN else 1.0
+    return Fused(_blend(comparison.image, comparison.floor, share), confidence, rain)
 
 
 def _below_dense_rain(median: Pixels, pictures: list[Pixels], lumas: list[NDArray[np.uint8]], levels: float) -> Pixels:
@@ -163,11 +205,3 @@ def _agreement(lumas: list[NDArray[np.uint8]], followed: NDArray[np.bool_], leve
     spread = _levels(order_statistic(lumas, len(lumas) // 2), order_statistic(lumas, 0), levels)
     lost = ramp(spread, _LOST_DISAGREE, _LOST_AGREE)
     return np.where(followed, ramp(spread, _DISAGREE, _AGREE), lost)
-
-
-def _leads_back(neighbour: Neighbour, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which pixels are found again after they were followed to the neighbour and back; H×W."""
-    if neighbour.followed is None:
-        return np.ones(shape, np.bool_)
-    small = neighbour.followed.astype(np.uint8)
-    return np.asarray(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST) > 0)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dpenet_cli.temporal.fusion import Fused, Neighbour, fuse
+from dpenet_cli.temporal.fusion import Comparison, Fused, Neighbour, compare, fuse
 from dpenet_cli.temporal.motion import Flow, FlowEstimator, composed, length, round_trip_error
-from dpenet_cli.temporal.window import REACH, SeenFrame, TimedFrame, seen
+from dpenet_cli.temporal.window import COMPARED, REACH, STEADY, SeenFrame, TimedFrame, seen
 
 _NEAR = 2
 """Frames before and after that are asked of a moving camera."""
@@ -14,8 +14,8 @@ _NEAR = 2
 _STILL = 1 / 3
 """Median flow from one frame to the next below which the camera stands still, in pixels."""
 
-_MAX_MISS, _MAX_MISS_SHARE = 1.0, 0.1
-"""Pixels, and share of the way, that a pixel may miss its beginning by when it is followed to a frame and back."""
+_MISS, _MISS_SHARE = 1.0, 0.1
+"""Pixels, and share of the way, that a pixel which is followed to a frame and back may miss its beginning by."""
 
 
 class Fusion:
@@ -23,7 +23,7 @@ class Fusion:
 
     Args:
         shrink: how many times smaller than the frames flow is computed, see `FlowEstimator`.
-        levels: thresholds are multiplied by this, see `fusion.fuse`.
+        levels: thresholds are multiplied by this, see `fusion.compare`.
 
     Example:
         >>> from fractions import Fraction
@@ -64,6 +64,7 @@ class _Window:
         self._levels = levels
         self._frames: dict[int, SeenFrame] = {}
         self._flows: dict[tuple[int, int], Flow] = {}
+        self._comparisons: dict[int, Comparison] = {}
         self._added = 0
         self._turn = 0
 
@@ -80,28 +81,43 @@ class _Window:
     def next(self) -> Fused:
         """Fuse the frame whose turn it is, and forget what no later one needs."""
         turn = self._turn
-        frame = self._frames[turn]
-        others = self._others(turn)
-        near = [other for other in others if abs(other - turn) <= _NEAR]
-        still = self._is_still(turn, near)
-        neighbours = {other - turn: self._neighbour(turn, other, asked=still or other in near) for other in others}
-        fused = fuse(frame.image, frame.luma, neighbours, still=still, levels=self._levels)
+        scene = self._scene(turn, STEADY)
+        for number in scene:
+            if number not in self._comparisons:
+                self._comparisons[number] = self._compare(number)
+        around = [self._comparisons[number].changes for number in scene]
+        fused = fuse(self._comparisons[turn], [changes for changes in around if changes is not None])
         self._turn += 1
-        gone = self._turn - REACH - 1  # the next frame's window begins behind it
-        self._frames.pop(gone, None)
-        self._flows = {pair: flow for pair, flow in self._flows.items() if min(pair) > gone}
+        # The next frames to be compared ask those `COMPARED` before them.
+        self._comparisons = {n: each for n, each in self._comparisons.items() if n >= self._turn - STEADY}
+        first = max(self._comparisons, default=turn) + 1 - COMPARED
+        self._frames = {n: each for n, each in self._frames.items() if n >= min(first, self._turn - STEADY)}
+        self._flows = {pair: flow for pair, flow in self._flows.items() if min(pair) >= first}
         return fused
 
-    def _others(self, turn: int) -> list[int]:
-        """Numbers of the frames of the same scene, without repeats of this one or of each other."""
-        first = last = turn
-        while turn - first < REACH and self._frames[first].follows and first - 1 in self._frames:
+    def _scene(self, number: int, reach: int) -> range:
+        """Numbers of the frames around one, up to so many on either side, that belong to its scene."""
+        first = last = number
+        while number - first < reach and first - 1 in self._frames and self._frames[first].follows:
             first -= 1
-        while last - turn < REACH and last + 1 in self._frames and self._frames[last + 1].follows:
+        while last - number < reach and last + 1 in self._frames and self._frames[last + 1].follows:
             last += 1
+        return range(first, last + 1)
+
+    def _compare(self, number: int) -> Comparison:
+        frame = self._frames[number]
+        others = self._others(number)
+        near = [other for other in others if abs(other - number) <= _NEAR]
+        still = self._is_still(number, near)
+        neighbours = {other - number: self._neighbour(number, other, asked=still or other in near) for other in others}
+        return compare(frame.image, frame.luma, neighbours, still=still, levels=self._levels)
+
+    def _others(self, turn: int) -> list[int]:
+        """Numbers of the frames that one is compared with: without repeats of it, or of each other."""
+        scene = self._scene(turn, COMPARED)
         pictures: dict[int, list[int]] = {}  # numbers of the frames that show one picture, by that of the first
-        for number in range(first, last + 1):
-            if number > first and self._frames[number].repeats:
+        for number in scene:
+            if number > scene.start and self._frames[number].repeats:
                 pictures[max(pictures)].append(number)
             else:
                 pictures[number] = [number]
@@ -119,11 +135,9 @@ class _Window:
     def _neighbour(self, turn: int, other: int, *, asked: bool) -> Neighbour:
         frame = self._frames[other]
         flow = self._flow(turn, other)
-        followed = None
-        if abs(other - turn) <= _NEAR:
-            miss = round_trip_error(flow, self._flow(other, turn))
-            followed = miss < _MAX_MISS / self._unit(turn) + _MAX_MISS_SHARE * length(flow)
-        return Neighbour(frame.image, frame.luma, flow, followed, asked)
+        allowed = np.float32(_MISS / self._unit(turn)) + np.float32(_MISS_SHARE) * length(flow)
+        miss = round_trip_error(flow, self._flow(other, turn)) / allowed
+        return Neighbour(frame.image, frame.luma, flow, miss, asked)
 
     def _flow(self, start: int, end: int) -> Flow:
         """Flow between two frames: computed, once, from each to the next, and composed of those for others.

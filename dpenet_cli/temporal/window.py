@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.temporal.motion import MIN_SIDE, FlowEstimator, luma_8_bits, read_at
 
-REACH = 3
-"""Frames before and after each one that its result may depend on: three of a still camera, else two, and the third
-tells whether a light blinks."""
+COMPARED = 3
+"""Frames before and after each one that it is compared with: three of a still camera, else two, and the third tells
+whether a light blinks."""
+
+STEADY = 2
+"""Frames before and after each one that also tell whether it rains in it."""
+
+REACH = COMPARED + STEADY
+"""Frames before and after each one that its result depends on."""
 
 MAX_GAP = Fraction(1, 10)
 """Seconds between two frames beyond which they are no neighbours."""

@@ -104,7 +104,7 @@ def restoration(
             ``auto`` it should clean at full strength.
         strength: share of all that is changed which is applied, 0..1.
         fast: compute optical flow at half of the usual size.
-        levels: thresholds in grey levels are multiplied by this, see `temporal.fusion.fuse`.
+        levels: thresholds in grey levels are multiplied by this, see `temporal.fusion.compare`.
         ahead: fuse on a thread of its own, ahead of the network; else frame by frame when asked, to be timed.
     """
     if method is VideoMethod.NETWORK:
