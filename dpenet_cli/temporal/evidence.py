@@ -25,7 +25,7 @@ _FLOOR = 0.15
 _NONE, _CERTAIN = 0.16, 0.32
 """Excess of brighter over darker, as a share of both, below which it doesn't rain, and above which it does."""
 
-_SOMEWHERE, _EVERYWHERE = 0.55, 0.7
+_SOMEWHERE, _EVERYWHERE = 0.45, 0.8
 """Share of the picture that changes in which it rains, up to which it rains somewhere, and from which on everywhere."""
 
 _SHRINK = 4
