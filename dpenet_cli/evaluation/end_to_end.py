@@ -58,7 +58,7 @@ _QUALITY = 92
 _VIDEO_RATE = 30
 """Frames a second of the video that is made."""
 
-_PHOTOGRAPHS, _VIDEO = "a JPEG: decode, clean, encode", "a video: decode, clean, encode, mux"
+_PHOTOGRAPHS, _VIDEO = "a JPEG: decode, clean, encode", "a video, each frame by itself: decode, clean, encode, mux"
 """What is timed, as tables and JSON call it."""
 
 
