@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.temporal.evidence import Changes, changes, rain_evidence, ramp
 from dpenet_cli.temporal.motion import Flow, in_view, luma_8_bits, places_in, warp
-from dpenet_cli.temporal.objects import coloured, compact, repeating
+from dpenet_cli.temporal.objects import coloured, compact, edges, repeating
 from dpenet_cli.temporal.order_statistics import order_statistic
 
 _LEAST_RISE = 4.0
@@ -139,7 +139,7 @@ def compare(
     # 3. What must not vanish.
     floor = np.minimum(image, answer)  # rain adds light in every channel
     channels = (image - floor).astype(np.float32) / np.float32(levels * _unit(image))
-    things = compact(rise) | coloured(channels) | repeating(luma, lumas, rise)
+    things = compact(rise) | coloured(channels) | repeating(luma, lumas, rise) | edges(luma, lumas, rise)
     changing = (rise > _LEAST_RISE) & ~things
 
     # 4. What they know: half of them at least must see a pixel, and they must agree about it.

@@ -77,7 +77,11 @@ def test_the_command(tiny_weights, tmp_path):
     run = ["benchmark", "--speed", "--weights", tiny_weights, "--photo", "48x32", "--film", "64x48", "--repeat", "2"]
     result = dpenet(*run, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for words in ("a JPEG: decode, clean, encode, 48×32", "a video: decode, clean, encode, mux, 64×48", "cores busy"):
+    for words in (
+        "a JPEG: decode, clean, encode, 48×32",
+        "a video, each frame by itself: decode, clean, encode, mux, 64×48",
+        "cores busy",
+    ):
         assert words in result.stdout
     rows = json.loads(dpenet(*run, "--json").stdout)["journeys"]
     assert [row["pieces"] for row in rows] == [1, 2, 2]
