@@ -8,12 +8,13 @@ Of a thing that moves and is nearly followed, only an edge is brighter than what
 edge of something wide, and in another frame as bright.
 """
 
-import functools
 from collections.abc import Mapping
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from dpenet_cli.temporal.order_statistics import order_statistic
 
 SCALE_HEIGHT = 480
 """Rows of the picture for which widths are given here; taller pictures have wider streaks."""
@@ -126,8 +127,8 @@ def edges(
     """
     side = _square(_WIDE, len(luma)).shape
     wide = cv2.morphologyEx(luma, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, side))
-    brightest = functools.reduce(cv2.max, neighbours.values())
-    both = cv2.min(wide, np.asarray(brightest, np.uint8))
+    brightest = order_statistic([*neighbours.values()], len(neighbours) - 1)
+    both = cv2.min(wide, brightest)
     return np.asarray((cv2.subtract(luma, both) <= np.float32(_ALIKE) * rise) & (rise > _WIDE_LEVELS))
 
 
@@ -138,6 +139,6 @@ def _patches(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _square(side: int, height: int) -> NDArray[np.uint8]:
-    """A square of so many pixels, and more in tall pictures; an odd number, as an even one would shift what it opens."""
+    """A square of so many pixels, and more in tall pictures; an odd number, as an even one shifts what it opens."""
     scaled = max(round(side * height / SCALE_HEIGHT), 5) | 1
     return np.ones((scaled, scaled), np.uint8)
