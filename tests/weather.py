@@ -1,5 +1,6 @@
 """Made clips of which the truth is known: scenes that move, things in them, and rain drawn over both."""
 
+import functools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -31,6 +32,7 @@ def psnr(results: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> float:
     return float(np.mean([10 * np.log10(peak**2 / max(error, peak**2 * 10**-9.9)) for error in errors]))
 
 
+@functools.lru_cache(maxsize=4)
 def scenery(seed: int, height: int, width: int) -> np.ndarray:
     """Shapes of all sizes, mostly grey: mean 120 and standard deviation 30."""
     rng = np.random.default_rng(seed)
@@ -40,7 +42,9 @@ def scenery(seed: int, height: int, width: int) -> np.ndarray:
             noise = rng.normal(size=(height, width, channels)).astype(np.float32)
             smooth = cv2.GaussianBlur(noise, (0, 0), sigma).reshape(height, width, channels)
             picture += smooth / smooth.std() * part * deviation
-    return np.rint(picture.clip(0, 255)).astype(np.uint8)
+    result = np.rint(picture.clip(0, 255)).astype(np.uint8)
+    result.flags.writeable = False  # all tests share it
+    return result
 
 
 def panning(count: int, step: tuple[float, float], size: tuple[int, int] = SIZE, seed: int = 0) -> list[np.ndarray]:

@@ -139,7 +139,9 @@ def compare(
     # 3. What must not vanish.
     floor = np.minimum(image, answer)  # rain adds light in every channel
     channels = (image - floor).astype(np.float32) / np.float32(levels * _unit(image))
-    things = compact(rise) | coloured(channels) | repeating(luma, lumas, rise) | edges(luma, lumas, rise)
+    # A lamp that is out can't be followed; before a still camera it needn't be.
+    lamps = {lag: neighbours[lag].luma if still else each for lag, each in lumas.items()}
+    things = compact(rise) | coloured(channels) | repeating(luma, lamps, rise) | edges(luma, lumas, rise)
     changing = (rise > _LEAST_RISE) & ~things
 
     # 4. What they know: half of them at least must see a pixel, and they must agree about it.

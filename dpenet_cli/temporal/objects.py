@@ -79,15 +79,15 @@ def coloured(rise: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     red, green, blue = cv2.split(rise)
     most, least = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
-    strong = ((most > _COLOURED_LEVELS) & (most - least > _COLOURED * most)).astype(np.uint8)
     # A thing, not a speckle of the codec's chroma.
-    return np.asarray(cv2.morphologyEx(strong, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0)
+    strong = (most > _COLOURED_LEVELS) & (most - least > _COLOURED * most)
+    return _patches(strong.astype(np.uint8)) & (most > _EDGE)
 
 
 def repeating(
     luma: NDArray[np.uint8], neighbours: Mapping[int, NDArray[np.uint8]], rise: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Which pixels are as bright in other frames, in a pattern that lamps have.
+    """Which pixels are as bright in other frames, or brighter, in a pattern that lamps have.
 
     Args:
         luma: of the frame, H×W.
@@ -98,7 +98,7 @@ def repeating(
         H×W.
     """
     tolerance = _ALIKE * rise + np.float32(_ALIKE_LEVELS)
-    alike = {lag: cv2.absdiff(luma, other) <= tolerance for lag, other in neighbours.items()}
+    alike = {lag: cv2.subtract(luma, other) <= tolerance for lag, other in neighbours.items()}
     found = np.zeros(luma.shape, np.bool_)
     for first, second in _REPEATING:
         if first in alike and second in alike:
@@ -107,8 +107,9 @@ def repeating(
             # At the beginning and the end of a scene only one of the two is there.
             found |= alike[first] if first in alike else alike[second]
     found &= rise > _EDGE
-    # Drops that fall in the same place are as bright in a few pixels at most.
-    return np.asarray(cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0)
+    # Drops that fall in the same place are as bright in a few pixels at most; a lamp is, but for a drop in front of it.
+    whole = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 3), np.uint8))
+    return _patches(np.asarray(whole, np.uint8)) & (rise > _EDGE)
 
 
 def edges(
@@ -129,6 +130,12 @@ def edges(
     brightest = order_statistic(list(neighbours.values()), len(neighbours) - 1)
     both = cv2.min(wide, brightest)
     return np.asarray((cv2.subtract(luma, both) <= np.float32(_ALIKE) * rise) & (rise > _WIDE_LEVELS))
+
+
+def _patches(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where these pixels are squares of three, and a pixel around."""
+    square = np.ones((3, 3), np.uint8)
+    return np.asarray(cv2.dilate(cv2.morphologyEx(pixels, cv2.MORPH_OPEN, square), square) > 0)
 
 
 def _square(side: int, height: int) -> NDArray[np.uint8]:
