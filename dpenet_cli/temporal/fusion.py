@@ -33,6 +33,12 @@ they don't."""
 _LOST_AGREE, _LOST_DISAGREE = 8.0, 20.0
 """The same where following a pixel there and back loses it. On a plain road every pixel is lost, and nothing by it."""
 
+_FLASH = 0.5
+"""Share of the picture that is no rain if it is brighter: lightning, a camera that changes its exposure."""
+
+_FEW = 4
+"""Neighbours below which, at the ends of a scene, only what was followed for certain is changed."""
+
 _SURELY = 0.3
 """Share of what a pixel may miss its beginning by, within which it was followed for certain."""
 
@@ -137,12 +143,18 @@ def compare(
     rise = np.maximum(difference, 0)
 
     # 3. What must not vanish.
+    few = len(asked) < _FEW
     floor = np.minimum(image, answer)  # rain adds light in every channel
     channels = (image - floor).astype(np.float32) / np.float32(levels * _unit(image))
     # A lamp that is out can't be followed; before a still camera it needn't be.
     lamps = {lag: neighbours[lag].luma if still else each for lag, each in lumas.items()}
-    things = compact(rise) | coloured(channels) | repeating(luma, lamps, rise) | edges(luma, lumas, rise)
+    things = compact(rise) | coloured(channels) | repeating(luma, lamps, rise) | edges(luma, lumas, rise, loose=few)
     changing = (rise > _LEAST_RISE) & ~things
+    if things.mean() > _FLASH:
+        changing[:] = False
+    doubtful = changing & (surely * 2 < len(asked))
+    if few:
+        changing &= ~doubtful
 
     # 4. What they know: half of them at least must see a pixel, and they must agree about it.
     confidence = _agreement([lumas[lag] for lag in asked], followed * 2 >= len(asked), levels)
@@ -151,7 +163,7 @@ def compare(
     return Comparison(
         image,
         np.where(changing[..., None], floor, image),
-        changing & (surely * 2 < len(asked)),
+        doubtful,
         np.rint(confidence * 255).astype(np.uint8),
         changes(difference, ~things),
     )

@@ -113,7 +113,11 @@ def repeating(
 
 
 def edges(
-    luma: NDArray[np.uint8], neighbours: Mapping[int, NDArray[np.uint8]], rise: NDArray[np.float32]
+    luma: NDArray[np.uint8],
+    neighbours: Mapping[int, NDArray[np.uint8]],
+    rise: NDArray[np.float32],
+    *,
+    loose: bool,
 ) -> NDArray[np.bool_]:
     """Which pixels are edges of a thing that is wide and bright in the frame itself, and seen in another.
 
@@ -121,6 +125,7 @@ def edges(
         luma: of the frame, H×W.
         neighbours: luma of others, warped onto it.
         rise: grey levels that the frame is brighter than its neighbours say, H×W, 0 where it isn't.
+        loose: also what others show a pixel beside it.
 
     Returns:
         H×W.
@@ -128,6 +133,8 @@ def edges(
     side = _square(_WIDE, len(luma)).shape
     wide = cv2.morphologyEx(luma, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, side))
     brightest = order_statistic(list(neighbours.values()), len(neighbours) - 1)
+    if loose:
+        brightest = cv2.dilate(brightest, np.ones((3, 3), np.uint8))
     both = cv2.min(wide, brightest)
     return np.asarray((cv2.subtract(luma, both) <= np.float32(_ALIKE) * rise) & (rise > _WIDE_LEVELS))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from weather import SIZE, fuse, images, panning, psnr, rain, rained_on, scenery, still
 
+from dpenet_cli.temporal.fusion import compare
 from dpenet_cli.temporal.fusion import fuse as fuse_one
 from dpenet_cli.temporal.stream import Fusion
-from dpenet_cli.temporal.window import REACH, TimedFrame
+from dpenet_cli.temporal.window import COMPARED, TimedFrame
 
 COUNT = 10
 
@@ -83,12 +84,12 @@ def test_dense_rain_before_a_still_camera():
     truth, light = still(12), rain(12, share=0.3)
     wet = rained_on(truth, light)
     results = images(wet)
-    inner = range(REACH, len(wet) - REACH)
+    inner = range(COMPARED, len(wet) - COMPARED)
     median = [np.sort(np.stack(wet[n - 2 : n + 3]), axis=0)[2] for n in inner]
     assert psnr([results[n] for n in inner], truth[3:9]) > psnr(median, truth[3:9]) + 1
     drops = np.stack(light) > 0
     for n in inner:
-        dense = drops[n - REACH : n + REACH + 1].sum(axis=0) == 4
+        dense = drops[n - COMPARED : n + COMPARED + 1].sum(axis=0) == 4
         assert dense.mean() > 0.05
         errors = [np.square(each[dense].astype(float) - truth[n][dense]).mean() for each in (results[n], median[n - 3])]
         assert errors[0] < errors[1] * 0.7
@@ -183,7 +184,7 @@ def test_thresholds_follow_the_scale_of_brightness():
 
 def test_nobody_is_asked():
     frame = scenery(0, *SIZE)
-    fused = fuse_one(frame, frame[..., 0], {}, still=True)
+    fused = fuse_one(compare(frame, frame[..., 0], {}, still=True), [])
     assert fused.image is frame
     assert fused.rain == 1
     assert not fused.confidence.any()
