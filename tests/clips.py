@@ -52,7 +52,7 @@ def filmed(path: Path, frames: np.ndarray, *arguments: object, rate: int = 25) -
     raw = ["-f", "rawvideo", "-pix_fmt", form, "-s", f"{frames.shape[2]}x{frames.shape[1]}", "-r", rate]
     pixels = path.with_suffix(".rgb")
     pixels.write_bytes(frames.tobytes())
-    ffmpeg(*raw, "-i", pixels, *("-c:v", "ffv1", "-pix_fmt", "yuv444p"), *arguments, path)
+    ffmpeg(*raw, "-i", pixels, *("-c:v", "ffv1", "-pix_fmt", "yuv420p"), *arguments, path)
     pixels.unlink()
     return path
 
