@@ -8,6 +8,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from conftest import textured
 
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
@@ -30,6 +31,29 @@ def clip(path: Path, *arguments: object, frames: int = 10, codec: str = "libx264
     quality = {"libx264": ["-qp", "0", "-pix_fmt", "yuv420p"]}.get(codec, [])
     quality = [] if "-pix_fmt" in arguments else quality
     ffmpeg("-f", "lavfi", "-i", source, *("-frames:v", frames, "-c:v", codec, *quality), *arguments, path)
+    return path
+
+
+def dry_and_rainy(count: int, height: int = 96, width: int = 128, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of a texture that moves by a pixel a frame, N×H×W×3 uint8, and the same with bright streaks."""
+    rng = np.random.default_rng(seed)
+    wide = textured(seed, height, width + count)
+    dry = np.stack([wide[:, number : number + width] for number in range(count)])
+    wet = np.zeros(dry.shape[:3], np.bool_)
+    for frame in wet:
+        for row, column in zip(rng.integers(0, height, 20), rng.integers(0, width, 20), strict=True):
+            frame[row : row + 8, column] = True
+    return dry, np.where(wet[..., None], np.minimum(dry, 165) + np.uint8(90), dry)
+
+
+def filmed(path: Path, frames: np.ndarray, *arguments: object, rate: int = 25) -> Path:
+    """A clip of RGB frames, N×H×W×3 uint8 or uint16, in FFV1 unless another codec is named."""
+    form = "rgb24" if frames.dtype == np.uint8 else "rgb48le"
+    raw = ["-f", "rawvideo", "-pix_fmt", form, "-s", f"{frames.shape[2]}x{frames.shape[1]}", "-r", rate]
+    pixels = path.with_suffix(".rgb")
+    pixels.write_bytes(frames.tobytes())
+    ffmpeg(*raw, "-i", pixels, *("-c:v", "ffv1", "-pix_fmt", "yuv420p"), *arguments, path)
+    pixels.unlink()
     return path
 
 

@@ -1,207 +1,231 @@
-"""What cleans a video's frames: which frames come out, what the network is asked, and how its answer comes in."""
+"""Frames cleaned by their neighbours, by the network where those don't know, or by the network alone."""
 
+import sys
 import threading
 import time
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
-from conftest import TINY, lively_model, textured
-from scipy.ndimage import shift
+from clips import dry_and_rainy
+from conftest import textured
 
-import dpenet_cli.video.restoration as restoration_module
+from dpenet_cli.errors import DeviceError, VideoReadError
 from dpenet_cli.inference.derainer import Derainer
-from dpenet_cli.inference.torch import TorchBackend
 from dpenet_cli.options import EngineOptions, Precision, VideoMethod
-from dpenet_cli.temporal.window import REACH
+from dpenet_cli.temporal.fusion import Fused
 from dpenet_cli.video.frames import Frame
-from dpenet_cli.video.restoration import restoration
+from dpenet_cli.video.restoration import ask_network, restoration
 
-SIZE = 360, 480
+AUTO, TEMPORAL, NETWORK = VideoMethod.AUTO, VideoMethod.TEMPORAL, VideoMethod.NETWORK
+MODULE = sys.modules["dpenet_cli.video.restoration"]
+
+PATCH = slice(128, 192)
+"""Rows, and columns, of the tile in which `disturbed` frames have nothing in common."""
 
 
-class Darkening:
-    """An engine that halves what it gets, and remembers its shapes."""
+class Fake:
+    """An engine that halves what it is given, or asks another one, and remembers shapes; its calls differ in length."""
 
-    def __init__(self, at_once=1, slow=()):
-        self.at_once, self.shapes, self.calls, self._slow = at_once, [], 0, set(slow)
+    def __init__(self, at_once=1, fail_at=None, answer=lambda rainy: rainy // 2):
+        self.at_once, self.fail_at, self.answer, self.shapes = at_once, fail_at, answer, []
 
     def __call__(self, rainy):
-        call, self.calls = self.calls, self.calls + 1
-        if call in self._slow:
-            time.sleep(0.2)
-        self.shapes.append(rainy.shape[:2])
-        return rainy // 2
+        self.shapes.append(rainy.shape)
+        if len(self.shapes) == self.fail_at:
+            raise DeviceError("the device", "it broke", "Mend it.")
+        time.sleep(0.02 * (len(self.shapes) % 2) * (self.at_once > 1))
+        return self.answer(rainy)
 
     def stream(self, frames):
-        return (self(frame) for frame in frames)
+        yield from map(self, frames)
 
 
-def rain(number, share=0.02):
-    """Bright lines of one pixel's width, elsewhere in each frame: H×W."""
-    rng = np.random.default_rng(number)
-    drops = rng.random(SIZE) < share / 12
-    return sum(np.roll(drops, row, axis=0) for row in range(12)).astype(bool) * 50
+def at_25(images, context=()):
+    return [Frame(image, Fraction(n, 25), n in context) for n, image in enumerate(images)]
 
 
-def scene(seed=0):
-    return textured(seed, *SIZE).astype(int) // 2
+def scenes(count, height=96, width=128):
+    """Pictures of which none goes on from the one before."""
+    return [textured(seed, height, width) for seed in range(count)]
 
 
-def moving(count, *, wet=True, dtype=np.uint8):
-    """A scene that moves by a pixel a frame, in rain or not: its frames, and the same dry."""
-    wide = np.hstack([scene(), scene(1)])
-    dry = [wide[:, number : number + SIZE[1]] for number in range(count)]
-    seen = [frame + rain(number)[..., None] * wet for number, frame in enumerate(dry)]
-    unit = 257 if dtype is np.uint16 else 1
-    return [[(frame * unit).astype(dtype) for frame in frames] for frames in (seen, dry)]
+def disturbed(count=6):
+    """Rainy frames of 320×384 with noise of its own in one tile of each."""
+    images = dry_and_rainy(count, 320, 384)[1].copy()
+    images[:, PATCH, PATCH] = np.random.default_rng(1).integers(0, 256, (count, 64, 64, 3))
+    return images
 
 
-def timed(images, context=()):
-    return [Frame(image, Fraction(number, 25), number in context) for number, image in enumerate(images)]
+def cleaned(method, frames, engine=None, strength=1.0):
+    return [frame.image for frame in restoration(method, engine, strength)(frames)]
 
 
-def over_time(images, engine=None, strength=1.0, context=(), method=None):
-    method = method or (VideoMethod.AUTO if engine else VideoMethod.TEMPORAL)
-    clean = restoration(method, engine, strength)
-    return [frame.image for frame in clean(timed(images, context))], clean
+def threads():
+    return sorted(thread.name for thread in threading.enumerate())
 
 
-def error(frames, truth):
-    return np.mean([np.abs(a.astype(int) - b.astype(int)).mean() for a, b in zip(frames, truth, strict=True)])
-
-
-def test_the_network_alone_is_what_its_stream_gives():
-    images, _ = moving(5)
-    done, clean = over_time(images, Darkening(), method=VideoMethod.NETWORK)
-    assert all(np.array_equal(a, b // 2) for a, b in zip(done, images, strict=True))
+def test_network_gives_what_the_engine_gives():
+    frames = at_25(scenes(5))
+    clean = restoration(NETWORK, Fake())
     assert (clean.reach, clean.shares) == (0, None)
+    found = list(clean(frames))
+    assert [frame.pts for frame in found] == [frame.pts for frame in frames]
+    for frame, image in zip(found, Fake().stream(frame.image for frame in frames), strict=True):
+        assert np.array_equal(frame.image, image)
 
 
-def test_time_alone_takes_the_rain_away():
-    wet, dry = moving(9)
-    done, clean = over_time(wet)
-    assert error(done, dry) < 0.35 * error(wet, dry)
-    assert clean.shares.to_json()["temporal"] == 1
-    assert all((a <= b).all() for a, b in zip(done, wet, strict=True)), "rain adds light"
+def test_time_takes_rain_out_without_a_network():
+    dry, rainy = dry_and_rainy(10)
+    clean = restoration(TEMPORAL, None)
+    found = list(clean(at_25(rainy)))
+    before, after = (np.abs(each - dry.astype(int)).mean() for each in (rainy, np.stack([f.image for f in found])))
+    assert after < before / 5
+    told = clean.shares.to_json()
+    assert (told["temporal"], told["network"]) == (1, 0)
+    assert 0 < told["changed_by_time"] < 0.1
 
 
-def test_context_does_not_come_out_and_a_part_equals_the_same_part_of_the_whole():
-    wet, _ = moving(6 + 2 * REACH)
-    clean = restoration(VideoMethod.TEMPORAL, None)
-    whole = list(clean(timed(wet)))
-    for first, stop in ((0, 3), (REACH, REACH + 6), (7, 8), (len(wet) - 2, len(wet))):
-        wanted = range(max(first - REACH, 0), min(stop + REACH, len(wet)))
-        frames = [Frame(wet[n], Fraction(n, 25), not first <= n < stop) for n in wanted]
-        part = list(clean(frames))
-        assert [frame.pts for frame in part] == [Fraction(n, 25) for n in range(first, stop)]
-        assert all(np.array_equal(a.image, b.image) for a, b in zip(part, whole[first:stop], strict=True))
+@pytest.mark.parametrize("at_once", [0, 1, 2])
+@pytest.mark.parametrize("images", [dry_and_rainy(12)[1], scenes(12)], ids=["a scene", "scenes"])
+def test_order_and_times_are_kept_and_context_is_not(images, at_once):
+    method, engine = (AUTO, Fake(at_once)) if at_once else (TEMPORAL, None)
+    found = list(restoration(method, engine)(at_25(images, context={0, 1, 2, 10, 11})))
+    assert [(frame.pts, frame.context) for frame in found] == [(Fraction(n, 25), False) for n in range(3, 10)]
+    assert np.array_equal([frame.image for frame in found], cleaned(method, at_25(images), engine)[3:10])
 
 
-def test_frames_whose_neighbours_agree_never_reach_the_network():
-    wet, _ = moving(9)
-    engine = Darkening()
-    done, clean = over_time(wet, engine)
-    assert (engine.shapes, clean.shares.network_tiles) == ([], 0)
-    assert all(np.array_equal(a, b) for a, b in zip(done, over_time(wet)[0], strict=True))
-
-
-@pytest.mark.parametrize("count", [1, 4])
-def test_frames_without_neighbours_go_to_the_network_as_a_whole(count):
-    images = [scene(seed).astype(np.uint8) for seed in range(count)]  # a cut after each
-    engine = Darkening()
-    done, clean = over_time(images, engine)
-    assert engine.shapes == [SIZE] * count
-    assert all(np.array_equal(a, b // 2) or error([a], [b // 2]) < 0.1 for a, b in zip(done, images, strict=True))
-    assert clean.shares.to_json() == {"temporal": 0.0, "network": 1.0, "changed_by_time": 0.0}
-
-
-def test_where_neighbours_disagree_the_network_looks_at_a_piece():
-    wet, _ = moving(9)
-    for number, frame in enumerate(wet):
-        frame[60:180, 60:180] = np.random.default_rng(number).integers(0, 256, (40, 120, 1)).repeat(3, 0)
-    engine = Darkening()
-    done, clean = over_time(wet, engine)
-    alone, _ = over_time(wet)
-    assert all(shape < SIZE for shape in engine.shapes), "a piece, not the whole"
-    assert 0 < clean.shares.to_json()["network"] < 0.5
-    for a, b in zip(done, alone, strict=True):
-        assert np.array_equal(a[300:], b[300:])
-        assert np.array_equal(a[:, 300:], b[:, 300:])
-    patch = np.s_[90:150, 90:150]
-    assert 0.4 < done[4][patch].mean() / alone[4][patch].mean() < 0.8, "halved, where the neighbours don't know"
-
-
-def test_a_piece_gives_what_the_whole_frame_does(monkeypatch):
-    wet, _ = moving(7)
-    for number, frame in enumerate(wet):
-        frame[64:128, 64:128] = np.random.default_rng(number).integers(0, 256, (64, 64, 3))
-    engine = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
-    pieces, _ = over_time(wet, engine)
-    monkeypatch.setattr(restoration_module, "_WHOLE", 0.0)
-    whole, _ = over_time(wet, engine)
-    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(pieces, whole, strict=True)) <= 1
-    assert any((a != b).any() for a, b in zip(pieces, over_time(wet)[0], strict=True)), "the network was asked"
-
-
-def test_order_is_kept_by_engines_that_work_at_once():
-    images = [scene(seed).astype(np.uint8) for seed in range(6)]
-    one, _ = over_time(images, Darkening())
-    two, _ = over_time(images, Darkening(at_once=2, slow=(0, 3)))
-    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+def test_where_neighbours_agree_the_network_is_not_asked():
+    engine = Fake()
+    frames = at_25(dry_and_rainy(8, 320, 384)[1])
+    clean = restoration(AUTO, engine)
+    found = [frame.image for frame in clean(frames)]
+    assert not engine.shapes
+    assert np.array_equal(found, cleaned(TEMPORAL, frames))
+    assert clean.shares.to_json()["network"] == 0
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_strength_scales_all_that_is_changed(dtype):
-    wet, _ = moving(7, dtype=dtype)
-    full, _ = over_time(wet)
-    half, _ = over_time(wet, strength=0.5)
-    none, _ = over_time(wet, strength=0.0)
-    assert all(np.array_equal(a, b) for a, b in zip(none, wet, strict=True))
-    for a, b, c in zip(half, wet, full, strict=True):
-        assert a.dtype == dtype
-        assert np.abs(a - (b.astype(float) + c) / 2).max() <= 0.5
-    assert error(full, wet) > 0.1 * (257 if dtype is np.uint16 else 1)
+@pytest.mark.parametrize("count", [1, 5])
+def test_where_there_are_no_neighbours_the_network_does_it_all(count, dtype):
+    """A single frame, and cuts everywhere."""
+    images = [image.astype(dtype) * dtype(257 if dtype == np.uint16 else 1) for image in scenes(count)]
+    engine = Fake()
+    clean = restoration(AUTO, engine)
+    found = [frame.image for frame in clean(at_25(images))]
+    assert engine.shapes == [(96, 128, 3)] * count
+    assert np.array_equal(found, [image // 2 for image in images])
+    assert clean.shares.to_json() == {"temporal": 0, "network": 1, "changed_by_time": 0}
 
 
-def test_few_frames_are_in_memory():
-    frame = scene().astype(np.uint8)
-    read = 0
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_where_neighbours_disagree_the_network_is_asked_about_that_alone(at_once):
+    frames = at_25(disturbed())
+    engine = Fake(at_once)
+    clean = restoration(AUTO, engine)
+    found = np.stack([frame.image for frame in clean(frames)])
+    assert engine.shapes == [(64 + 64 + 64, 64 + 64 + 64, 3)] * 6  # the tile and its halo
+    changed = (found != np.stack(cleaned(TEMPORAL, frames))).any(axis=3)
+    assert changed[:, PATCH, PATCH].any(axis=(1, 2)).all()
+    changed[:, PATCH, PATCH] = False
+    assert not changed.any()
+    told = clean.shares.to_json()
+    assert (told["temporal"], told["network"]) == (round(29 / 30, 4), round(1 / 30, 4))
+
+
+def test_a_piece_gives_what_the_whole_gives(tiny_weights, monkeypatch):
+    engine = Derainer.load(tiny_weights, EngineOptions(device="cpu", precision=Precision.FP32, threads=1))
+    frames = at_25(disturbed(4))
+    answers = []
+    for share, shape in ((0.0, (320, 384, 3)), (1.0, (192, 192, 3))):
+        monkeypatch.setattr(MODULE, "_WHOLE", share)
+        spy = Fake(answer=engine)
+        answers.append(np.stack(cleaned(AUTO, frames, spy)).astype(int))
+        assert set(spy.shapes) == {shape}
+    assert np.abs(answers[0] - answers[1]).max() <= 1
+    assert np.abs(answers[0] - np.stack(cleaned(TEMPORAL, frames)))[:, PATCH, PATCH].mean() > 2
+
+
+def test_pieces_that_overlap_are_blended_in_once(monkeypatch):
+    """Of an angle of tiles and one tile that lies in its box, on a frame whose sides are no multiples of a tile."""
+    monkeypatch.setattr(MODULE, "_WHOLE", 9.0)
+    asked = np.zeros((5, 5), np.bool_)
+    asked[0], asked[:, 0], asked[3, 3] = True, True, True
+    need = cv2.resize(asked.astype(np.float32) / 2, (331, 309), interpolation=cv2.INTER_NEAREST)
+    engine = Fake(answer=lambda fused: fused + np.uint8(50))
+    result, tiles, all_ = ask_network(engine, Fused(np.full((309, 331, 3), 100, np.uint8), 1 - need, 1.0))
+    assert (tiles, all_, len(engine.shapes)) == (10, 25, 2)
+    assert result.min() == 100
+    assert result.max() == 125
+    for row, column in np.argwhere(asked):
+        assert (result[int((row + 0.5) * 309 / 5), int((column + 0.5) * 331 / 5)] == 125).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("method", [TEMPORAL, AUTO])
+def test_strength_is_a_share_of_the_change(method, dtype):
+    images = [image.astype(dtype) * dtype(257 if dtype == np.uint16 else 1) for image in disturbed(4)]
+    frames = at_25(images)
+    engine = Fake()
+    none = cleaned(method, frames, engine, 0.0)
+    assert not engine.shapes
+    assert np.array_equal(none, images)
+    full, half = (np.stack(cleaned(method, frames, engine, strength)).astype(int) for strength in (1.0, 0.5))
+    assert none[0].dtype == dtype
+    assert np.abs(2 * half - full - np.stack(images)).max() <= 1
+    assert (half != full).any()
+
+
+def test_nothing_is_shared_where_nothing_is_done():
+    clean = restoration(AUTO, Fake(), 0.0)
+    assert len(list(clean(at_25(scenes(3), context={0})))) == 2
+    assert clean.shares.to_json() == {"temporal": 0, "network": 0, "changed_by_time": 0}
+    assert list(restoration(TEMPORAL, None)([])) == []
+
+
+@pytest.mark.parametrize(("method", "at_once"), [(TEMPORAL, 1), (AUTO, 1), (AUTO, 2)])
+def test_few_frames_are_held(method, at_once):
+    images = dry_and_rainy(20, 48, 64)[1]
+    read = out = most = 0
 
     def source():
-        nonlocal read
-        for number in range(100):
+        nonlocal read, most
+        for number in range(200):
             read += 1
-            yield Frame(shift(frame, (0, number % 3, 0), order=0, mode="nearest"), Fraction(number, 25))
+            most = max(most, read - out)
+            yield Frame(images[number % 20], Fraction(number, 25))
 
-    for done, _ in enumerate(restoration(VideoMethod.TEMPORAL, None)(source())):
-        assert read - done <= REACH + 7  # as many wait between the threads
-
-
-class Broken(Exception):
-    """What a test raises."""
-
-
-def _breaking(frames):
-    yield from frames
-    raise Broken
+    for _ in restoration(method, Fake(at_once) if method is AUTO else None)(source()):
+        out += 1
+    assert out == read == 200
+    assert most <= 12 + at_once
 
 
-def test_what_goes_wrong_ends_every_thread():
-    images = [scene(seed).astype(np.uint8) for seed in range(4)]
-    before = threading.active_count()
-    with pytest.raises(Broken):
-        list(restoration(VideoMethod.TEMPORAL, None)(_breaking(timed(images))))
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_errors_arrive_and_end_every_thread(at_once):
+    before = threads()
+    frames = at_25(scenes(20, 48, 64))
+    with pytest.raises(DeviceError):
+        cleaned(AUTO, frames, Fake(at_once, fail_at=5))
+    assert threads() == before
 
-    def fail(_):
-        raise Broken
+    def torn():
+        yield from frames[:9]
+        raise VideoReadError("the source", "it tore", "Mend it.")
 
-    for at_once in (1, 2):
-        engine = Darkening(at_once)
-        engine.__class__ = type("Failing", (Darkening,), {"__call__": lambda self, rainy: fail(rainy)})
-        with pytest.raises(Broken):
-            list(restoration(VideoMethod.AUTO, engine)(timed(images)))
-    early = restoration(VideoMethod.TEMPORAL, None)(iter(timed(images * 5)))
-    next(early)
-    early.close()
-    assert threading.active_count() == before
+    for method, engine in ((AUTO, Fake(at_once)), (TEMPORAL, None)):
+        with pytest.raises(VideoReadError):
+            cleaned(method, torn(), engine)
+        assert threads() == before
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_leaving_early_ends_every_thread(at_once):
+    before = threads()
+    for method, engine in ((AUTO, Fake(at_once)), (TEMPORAL, None)):
+        stream = restoration(method, engine)(iter(at_25(scenes(20, 48, 64))))
+        next(stream)
+        assert threads() != before
+        stream.close()
+        assert threads() == before
