@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import H264_AAC, SOUND, clip, ffmpeg, planes, probe, times
-from conftest import command, dpenet, lively_model
+from clips import H264_AAC, SOUND, clip, dry_and_rainy, ffmpeg, filmed, planes, probe, times
+from conftest import command, dpenet, lively_model, textured
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -280,6 +281,75 @@ def test_the_same_command_goes_on_after_a_crash(tmp_path, tiny_weights, how):
     if how is signal.SIGKILL:
         for one, other in zip(planes(tmp_path / "whole.mp4"), planes(tmp_path / "b.mp4"), strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def shown(path):
+    return np.stack([frame[0] for frame in planes(path)])
+
+
+def test_time_comes_first_and_what_it_did_is_told(tmp_path, tiny_weights):
+    """By default; a scene, and then pictures of which none goes on from the one before."""
+    pictures = [textured(seed, 96, 128) for seed in range(1, 5)]
+    filmed(tmp_path / "a.mkv", np.concatenate([dry_and_rainy(12)[1], pictures]))
+    run = ["video", tmp_path / "a.mkv", "--codec", "ffv1", "--weights", tiny_weights, *OWN, "-o"]
+    told = {}
+    for name, more in {"default": [], "auto": ["--method", "auto"], "network": ["--method", "network"]}.items():
+        result = dpenet(*run, tmp_path / f"{name}.mkv", *more, *(["--json"] if name != "auto" else []))
+        assert result.returncode == 0, result.stderr
+        told[name] = json.loads(result.stdout.splitlines()[0]) if name != "auto" else " ".join(result.stderr.split())
+    shares = told["default"]["shares"]
+    assert (shares["temporal"], shares["network"]) == (0.75, 0.25)
+    assert 0 < shares["changed_by_time"] < 0.1
+    (notice,) = (notice for notice in told["default"]["notices"] if "neighbouring" in notice)
+    assert notice.startswith("75% of the picture came from neighbouring frames")
+    assert notice in told["auto"]
+    assert "shares" not in told["network"]
+    assert not any("neighbouring" in notice for notice in told["network"]["notices"])
+    default, auto, network = (shown(tmp_path / f"{name}.mkv") for name in ("default", "auto", "network"))
+    assert np.array_equal(default, auto)
+    assert np.array_equal(default[12:], network[12:])
+    assert np.abs(default[:12] - network[:12]).mean() > 1
+
+
+@pytest.mark.parametrize("wrong", [["--weights", "general"], ["--fast"]])
+def test_time_alone_takes_no_weights(dashcam, wrong):
+    result = dpenet("video", dashcam, "--method", "temporal", *wrong)
+    assert result.returncode == 2
+    assert f"--method temporal {wrong[0]}: it runs no network" in " ".join(result.stderr.split())
+    assert not dashcam.with_name("dashcam-derained.mp4").exists()
+
+
+def test_time_goes_on_after_a_kill_and_another_method_starts_over(tmp_path, tiny_weights):
+    source = filmed(tmp_path / "a.mkv", dry_and_rainy(60, 96, 160)[1])
+    run = ["video", source, "--codec", "ffv1", "--checkpoint", "0.4", "-v"]
+    over_time = [*run, "--method", "temporal", "-o"]
+    result = dpenet(*over_time, tmp_path / "whole.mkv", "--json")
+    assert result.returncode == 0, result.stderr
+    line = json.loads(result.stdout.splitlines()[0])
+    assert line["shares"]["temporal"] == 1
+    assert not any("neighbouring" in notice for notice in line["notices"])
+
+    part = tmp_path / "b.mkv.part"
+    manifest = part / "manifest.json"
+    arguments = [command(), *map(str, over_time), str(tmp_path / "b.mkv")]
+    with subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not (manifest.exists() and b"0-00001" in manifest.read_bytes()):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stderr.read()
+    assert process.returncode == -9
+    shutil.copytree(part, tmp_path / "c.mkv.part")
+    result = dpenet(*over_time, tmp_path / "b.mkv")
+    assert result.returncode == 0, result.stderr
+    assert "goes on at frame" in result.stderr
+    assert times(tmp_path / "b.mkv") == times(source)
+    assert np.array_equal(shown(tmp_path / "b.mkv"), shown(tmp_path / "whole.mkv"))
+
+    result = dpenet(*run, "--method", "network", "--weights", tiny_weights, *OWN, "-o", tmp_path / "c.mkv")
+    assert result.returncode == 0, result.stderr
+    assert "started over" in result.stderr
+    assert "goes on at frame" not in result.stderr
+    assert not np.array_equal(shown(tmp_path / "c.mkv"), shown(tmp_path / "whole.mkv"))
 
 
 def test_a_video_that_memory_does_not_hold_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
