@@ -119,21 +119,9 @@ def compare(
         nothing = np.zeros(luma.shape, np.uint8)
         return Comparison(image, image, nothing > 0, nothing, None)
 
-    # 1. The neighbours on the frame's grid; where one doesn't see a pixel, the frame speaks for it.
-    colours = []  # of those that are asked, H×W×3 each
-    lumas = {}  # of all, H×W each
-    witnesses = np.zeros(luma.shape, np.uint8)  # how many of those that are asked see each pixel
-    followed, surely = np.zeros_like(witnesses), np.zeros_like(witnesses)  # how many of those lead back to where it was
-    for lag, each in neighbours.items():
-        places = places_in(each.flow, luma.shape)
-        lumas[lag] = warp(each.luma, places, luma)
-        if each.asked:
-            colours.append(warp(each.image, places, image))
-            visible = in_view(places)
-            witnesses += visible
-            miss = cv2.resize(each.miss, luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
-            followed += visible & (miss < 1)
-            surely += visible & (miss < _SURELY)
+    # 1. The neighbours on the frame's grid.
+    aligned = _aligned(image, luma, neighbours)
+    colours, lumas = aligned.colours, aligned.lumas
 
     # 2. What they say: the median, or less where the frames of a still camera show drops in more than half of them.
     answer = order_statistic([image, *colours], len(colours) // 2)
@@ -152,13 +140,13 @@ def compare(
     changing = (rise > _LEAST_RISE) & ~things
     if things.mean() > _FLASH:
         changing[:] = False
-    doubtful = changing & (surely * 2 < len(asked))
+    doubtful = changing & (aligned.surely * 2 < len(asked))
     if few:
         changing &= ~doubtful
 
     # 4. What they know: half of them at least must see a pixel, and they must agree about it.
-    confidence = _agreement([lumas[lag] for lag in asked], followed * 2 >= len(asked), levels)
-    confidence[witnesses * 2 < len(asked)] = 0
+    confidence = _agreement([lumas[lag] for lag in asked], aligned.followed * 2 >= len(asked), levels)
+    confidence[aligned.witnesses * 2 < len(asked)] = 0
     confidence[things] = 1
     return Comparison(
         image,
@@ -185,6 +173,40 @@ def fuse(comparison: Comparison, around: Sequence[Changes]) -> Fused:
     known = comparison.confidence > 127
     rain = float(evidence.around[known].mean()) if known.mean() > _ENOUGH_KNOWN else 1.0
     return Fused(_blend(comparison.image, comparison.floor, share), confidence, rain)
+
+
+class _Aligned(NamedTuple):
+    """Neighbours on a frame's grid.
+
+    Attributes:
+        colours: those that are asked, H×W×3 each.
+        lumas: all of them, H×W each, by how many frames they lie behind it.
+        witnesses: H×W, how many of those that are asked see each pixel.
+        followed: H×W, how many of those lead back to where it was, nearly.
+        surely: H×W, how many do so for certain.
+    """
+
+    colours: list[Pixels]
+    lumas: dict[int, NDArray[np.uint8]]
+    witnesses: NDArray[np.uint8]
+    followed: NDArray[np.uint8]
+    surely: NDArray[np.uint8]
+
+
+def _aligned(image: Pixels, luma: NDArray[np.uint8], neighbours: Mapping[int, Neighbour]) -> _Aligned:
+    """Warp the neighbours onto the frame; where one doesn't see a pixel, the frame speaks for it."""
+    found = _Aligned([], {}, *(np.zeros(luma.shape, np.uint8) for _ in range(3)))
+    for lag, each in neighbours.items():
+        places = places_in(each.flow, luma.shape)
+        found.lumas[lag] = warp(each.luma, places, luma)
+        if each.asked:
+            found.colours.append(warp(each.image, places, image))
+            visible = in_view(places)
+            miss = cv2.resize(each.miss, luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            np.add(found.witnesses, visible, out=found.witnesses)
+            np.add(found.followed, visible & (miss < 1), out=found.followed)
+            np.add(found.surely, visible & (miss < _SURELY), out=found.surely)
+    return found
 
 
 def _below_dense_rain(median: Pixels, pictures: list[Pixels], lumas: list[NDArray[np.uint8]], levels: float) -> Pixels:
