@@ -5,13 +5,11 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, is_done, write_error
 from dpenet_cli.batch.planning import Plan
 from dpenet_cli.errors import DpenetError, VideoReadError
-from dpenet_cli.inference.multi_gpu import Engine, load_engine
-from dpenet_cli.inference.select import hint
-from dpenet_cli.network.checkpoints import find_weights
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
@@ -19,6 +17,9 @@ from dpenet_cli.video.estimate import Estimate, estimate
 from dpenet_cli.video.restoration import Restoration, Shares, restoration
 from dpenet_cli.video.video_task import VideoTask, damage, prepare
 from dpenet_cli.video.work_folder import remove_stored_work
+
+if TYPE_CHECKING:  # torch comes with it, which takes a second and which time alone does without
+    from dpenet_cli.inference.multi_gpu import Engine
 
 
 class VideoBatch:
@@ -111,12 +112,17 @@ class VideoBatch:
         how = f"{self._options.method}{' fast' if self._options.fast else ''} strength {self._engine_options.strength}"
         if self._options.method is VideoMethod.TEMPORAL:
             return how
+        from dpenet_cli.network.checkpoints import find_weights
+
         engine = self._load()
         content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
         return f"{content} {'gpu' if engine.on_gpu else 'cpu'} {self.description} {how}"
 
-    def _load(self) -> Engine:
+    def _load(self) -> "Engine":
         if self._engine is None:
+            from dpenet_cli.inference.multi_gpu import load_engine
+            from dpenet_cli.inference.select import hint
+
             options = self._engine_options
             if self._options.method is VideoMethod.AUTO:  # which scales its own change, and time's with it
                 options = dataclasses.replace(options, strength=1.0)
