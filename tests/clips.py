@@ -34,11 +34,22 @@ def clip(path: Path, *arguments: object, frames: int = 10, codec: str = "libx264
     return path
 
 
-def dry_and_rainy(count: int, height: int = 96, width: int = 128, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of a texture that moves by a pixel a frame, N×H×W×3 uint8, and the same with bright streaks."""
+def dry_and_rainy(
+    count: int, height: int = 96, width: int = 128, seed: int = 0, stops_at: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of a texture that moves by a pixel a frame, N×H×W×3 uint8, and the same with bright streaks.
+
+    Args:
+        count: of the frames.
+        height: of a frame.
+        width: of a frame.
+        seed: of texture and rain.
+        stops_at: frame from which on the texture stands still.
+    """
     rng = np.random.default_rng(seed)
     wide = textured(seed, height, width + count)
-    dry = np.stack([wide[:, number : number + width] for number in range(count)])
+    places = np.minimum(np.arange(count), count if stops_at is None else stops_at)
+    dry = np.stack([wide[:, place : place + width] for place in places])
     wet = np.zeros(dry.shape[:3], np.bool_)
     for frame in wet:
         for row, column in zip(rng.integers(0, height, 20), rng.integers(0, width, 20), strict=True):

@@ -6,23 +6,34 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
+from dpenet_cli import __version__
 from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, is_done, write_error
 from dpenet_cli.batch.planning import Plan
 from dpenet_cli.errors import DpenetError, VideoReadError
-from dpenet_cli.inference.multi_gpu import Engine, load_engine
-from dpenet_cli.inference.select import hint
-from dpenet_cli.network.checkpoints import find_weights
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import Estimate, estimate
-from dpenet_cli.video.restoration import Restoration, Shares, restoration
+from dpenet_cli.video.restoration import FrameEngine, Restoration, Shares, restoration
 from dpenet_cli.video.video_task import VideoTask, damage, prepare
 from dpenet_cli.video.work_folder import remove_stored_work
 
 _NOTHING = 0.001
 """Share of the picture that is next to nothing."""
+
+
+class VideoEngine(FrameEngine, Protocol):
+    """The network on its device, or on several."""
+
+    @property
+    def description(self) -> str:
+        """Device and precision, for a person."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a graphics card."""
 
 
 class VideoBatch:
@@ -40,7 +51,7 @@ class VideoBatch:
         self._engine_options = engine
         self._weights = weights
         self._report = report
-        self._engine: Engine | None = None
+        self._engine: VideoEngine | None = None
 
     @property
     def description(self) -> str:
@@ -112,15 +123,21 @@ class VideoBatch:
 
     def _identity(self) -> str:
         """What the result depends on: unfinished work goes on only with the same."""
-        how = f"{self._options.method}{' fast' if self._options.fast else ''} strength {self._engine_options.strength}"
+        options = f"{self._options.method}{' fast' if self._options.fast else ''}"
+        how = f"dpenet {__version__} {options} strength {self._engine_options.strength}"
         if self._options.method is VideoMethod.TEMPORAL:
             return how
+        from dpenet_cli.network.checkpoints import find_weights
+
         engine = self._load()
         content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
         return f"{content} {'gpu' if engine.on_gpu else 'cpu'} {self.description} {how}"
 
-    def _load(self) -> Engine:
+    def _load(self) -> VideoEngine:
         if self._engine is None:
+            from dpenet_cli.inference.multi_gpu import load_engine
+            from dpenet_cli.inference.select import hint
+
             options = self._engine_options
             if self._options.method is VideoMethod.AUTO:  # which scales its own change, and time's with it
                 options = dataclasses.replace(options, strength=1.0)
@@ -145,12 +162,13 @@ class VideoBatch:
 
 def _told(shares: Shares | None, method: VideoMethod) -> tuple[str, ...]:
     """Where the pictures came from, at the end."""
-    if shares is None or not shares.frames or method is not VideoMethod.AUTO:
+    if shares is None or not shares.frames:
         return ()
-    # Rounded down: 100% would leave nothing for the network.
-    percent = math.floor(100 * shares.temporal)
-    rest = ", the network looked at the rest" if shares.network_tiles else ""
-    told = [f"{percent}% of the picture came from neighbouring frames{rest}"]
+    told = []
+    if method is VideoMethod.AUTO:
+        percent = math.floor(100 * shares.temporal)  # 100% would leave nothing for the network
+        rest = ", the network looked at the rest" if shares.network_tiles else ""
+        told.append(f"{percent}% of the picture came from neighbouring frames{rest}")
     if shares.changed / shares.frames + shares.network_tiles / shares.tiles < _NOTHING:
         told.append("next to nothing was changed: its frames show no rain. If you see some, try --method network")
     return tuple(told)

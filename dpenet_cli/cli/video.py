@@ -211,9 +211,11 @@ def video(
     Exit code: 0 all done, 1 some failed or damaged, 2 wrong usage, 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
-    if method is VideoMethod.TEMPORAL and (fast or weights is not None):
-        option = "--fast" if fast else "--weights"
-        raise OptionError(f"--method temporal {option}", "it runs no network", f"Leave out {option}, or take auto.")
+    if method is VideoMethod.TEMPORAL:
+        by_default = EngineOptions()
+        given = {"--device": device != by_default.device, "--backend": backend is not by_default.backend}
+        given |= {"--precision": precision is not by_default.precision, "--tile": tile != "auto"}
+        _check_temporal({"--weights": weights is not None, "--fast": fast} | given)
     engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend)
     options = VideoOptions(
         method=method,
@@ -240,6 +242,13 @@ def video(
     with BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos") as report:
         code = _run(plan, report, options, engine, chosen, dry=dry_run)
     raise typer.Exit(code)
+
+
+def _check_temporal(given: dict[str, bool]) -> None:
+    """Refuse options that say how the network is run, where none is."""
+    options = ", ".join(option for option, is_given in given.items() if is_given)
+    if options:
+        raise OptionError(f"--method temporal {options}", "it runs no network", f"Leave out {options}, or take auto.")
 
 
 def _run(

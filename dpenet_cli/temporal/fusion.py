@@ -6,7 +6,7 @@ is brighter is no thing, the median takes its place. All other pixels stay as th
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,6 +32,10 @@ they don't."""
 
 _LOST_AGREE, _LOST_DISAGREE = 8.0, 20.0
 """The same where following a pixel there and back loses it. On a plain road every pixel is lost, and nothing by it."""
+
+_SAMPLED, _LEAST_OFFSET = 4, 2
+"""Every so many rows and columns are looked at to tell which of two frames is brighter, and grey levels from which on
+one is."""
 
 _FLASH = 0.5
 """Share of the picture that is no rain if it is brighter: lightning, a camera that changes its exposure."""
@@ -194,19 +198,36 @@ class _Aligned(NamedTuple):
 
 
 def _aligned(image: Pixels, luma: NDArray[np.uint8], neighbours: Mapping[int, Neighbour]) -> _Aligned:
-    """Warp the neighbours onto the frame; where one doesn't see a pixel, the frame speaks for it."""
+    """Warp the neighbours onto the frame, as bright as it; where one doesn't see a pixel, the frame speaks for it."""
     found = _Aligned([], {}, *(np.zeros(luma.shape, np.uint8) for _ in range(3)))
     for lag, each in neighbours.items():
         places = places_in(each.flow, luma.shape)
-        found.lumas[lag] = warp(each.luma, places, luma)
+        warped = warp(each.luma, places, luma)
+        offset = _brightness_above(luma, warped)
+        found.lumas[lag] = _brightened(warped, offset)
         if each.asked:
-            found.colours.append(warp(each.image, places, image))
+            found.colours.append(_brightened(warp(each.image, places, image), offset * _unit(image)))
             visible = in_view(places)
             miss = cv2.resize(each.miss, luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
             np.add(found.witnesses, visible, out=found.witnesses)
             np.add(found.followed, visible & (miss < 1), out=found.followed)
             np.add(found.surely, visible & (miss < _SURELY), out=found.surely)
     return found
+
+
+def _brightness_above(luma: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """Grey levels that most of a frame is brighter than another: a lamp that flickers, an exposure that changes."""
+    difference = luma[::_SAMPLED, ::_SAMPLED].astype(np.int16) - other[::_SAMPLED, ::_SAMPLED]
+    offset = round(float(np.median(difference)))
+    return offset if abs(offset) >= _LEAST_OFFSET else 0
+
+
+def _brightened(picture: NDArray[Any], offset: int) -> NDArray[Any]:
+    """A picture, so much brighter or (negative) darker, as far as its dtype goes."""
+    if not offset:
+        return picture
+    top = np.iinfo(picture.dtype).max
+    return np.clip(picture.astype(np.int32) + offset, 0, top).astype(picture.dtype)
 
 
 def _below_dense_rain(median: Pixels, pictures: list[Pixels], lumas: list[NDArray[np.uint8]], levels: float) -> Pixels:

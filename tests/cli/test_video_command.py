@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import H264_AAC, SOUND, clip, dry_and_rainy, ffmpeg, filmed, planes, probe, times
-from conftest import command, dpenet, lively_model, textured
+from conftest import command, dpenet, heavy_imports, lively_model, textured
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -311,12 +311,13 @@ def test_time_comes_first_and_what_it_did_is_told(tmp_path, tiny_weights):
     assert np.abs(default[:12] - network[:12]).mean() > 1
 
 
-@pytest.mark.parametrize("wrong", [["--weights", "general"], ["--fast"]])
-def test_time_alone_takes_no_weights(dashcam, wrong):
-    result = dpenet("video", dashcam, "--method", "temporal", *wrong)
-    assert result.returncode == 2
-    assert f"--method temporal {wrong[0]}: it runs no network" in " ".join(result.stderr.split())
+def test_time_alone_takes_no_weights(dashcam):
+    for wrong in (["--weights", "general"], ["--fast"]):
+        result = dpenet("video", dashcam, "--method", "temporal", *wrong)
+        assert result.returncode == 2
+        assert f"--method temporal {wrong[0]}: it runs no network" in " ".join(result.stderr.split())
     assert not dashcam.with_name("dashcam-derained.mp4").exists()
+    assert "torch" not in heavy_imports("dpenet_cli.batch.videos")
 
 
 def test_time_goes_on_after_a_kill_and_another_method_starts_over(tmp_path, tiny_weights):
