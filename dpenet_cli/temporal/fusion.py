@@ -37,9 +37,6 @@ _SAMPLED, _LEAST_OFFSET = 4, 2
 """Every so many rows and columns are looked at to tell which of two frames is brighter, and grey levels from which on
 one is."""
 
-_FLASH = 0.5
-"""Share of the picture that is no rain if it is brighter: lightning, a camera that changes its exposure."""
-
 _FEW = 4
 """Neighbours below which, at the ends of a scene, only what was followed for certain is changed."""
 
@@ -142,8 +139,6 @@ def compare(
     lamps = {lag: neighbours[lag].luma if still else each for lag, each in lumas.items()}
     things = compact(rise) | coloured(channels) | repeating(luma, lamps, rise) | edges(luma, lumas, rise, loose=few)
     changing = (rise > _LEAST_RISE) & ~things
-    if things.mean() > _FLASH:
-        changing[:] = False
     doubtful = changing & (aligned.surely * 2 < len(asked))
     if few:
         changing &= ~doubtful

@@ -95,23 +95,21 @@ def test_dense_rain_before_a_still_camera():
         assert errors[0] < errors[1] * 0.7
 
 
-def test_flicker_does_no_harm():
-    """Brightness that alternates: what is darker in every other frame is no truth about the brighter ones."""
+def test_rain_goes_where_brightness_alternates():
+    """As beneath lamps, or where a camera changes its exposure."""
     dry = brightened(still(COUNT), [-5, 5] * (COUNT // 2))
     assert all((a == b).all() for a, b in zip(images(dry), dry, strict=True))
     wet = rained_on(dry, rain(COUNT))
     for result, frame, scene in zip(images(wet), wet, dry, strict=True):
-        assert psnr([result], [scene]) >= psnr([frame], [scene]) - 0.05
+        assert psnr([result], [scene]) >= psnr([frame], [scene]) + 6
 
 
 @pytest.mark.parametrize("wet", [False, True], ids=["dry", "wet"])
 def test_lightning_stays(wet):
     truth = brightened(still(COUNT), [30 * (number == 5) for number in range(COUNT)])
     frames = rained_on(truth, rain(COUNT)) if wet else truth
-    results = images(frames)
-    assert (results[5] == frames[5]).all()
-    for number in set(range(COUNT)) - {5}:
-        assert psnr([results[number]], [truth[number]]) >= psnr([frames[number]], [truth[number]]) + 10 * wet
+    for number, result in enumerate(images(frames)):
+        assert psnr([result], [truth[number]]) >= psnr([frames[number]], [truth[number]]) + 8 * wet
 
 
 @pytest.mark.parametrize("step", [(0, 0), (4, 1)])
