@@ -3,7 +3,7 @@
 Where a fence, a grille or leaves move faster than the flow can follow, single frames are brighter than their neighbours
 in some pixels and darker in as many. Where it rains, they are brighter. The difference of the two, in the region around
 each pixel, tells rain from a flow that fails: by it the fused frames of two dry dashcam clips, which were 40 and 44 dB
-from their input, are 51 and 56 dB from it, and those of NTURain lose less than 0.05 dB.
+from their input, came to 51 and 56 dB, and those of NTURain lost less than 0.05 dB.
 """
 
 from collections.abc import Sequence
