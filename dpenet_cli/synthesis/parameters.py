@@ -50,6 +50,8 @@ class RainRanges:
         recede: factor on length, width and brightness from one layer to the one behind it.
         scatter: β of the veil.
         camera: probability of sensor noise, and again of JPEG, on top.
+        magnified: probability that the rain is twice or three times as large, as in pictures of more pixels, and as
+            much more out of focus.
     """
 
     layers: Range = (1, 1)
@@ -66,6 +68,7 @@ class RainRanges:
     recede: Range = (1, 1)
     scatter: Range = (0, 0)
     camera: Range = (0, 0)
+    magnified: Range = (0, 0)
 
 
 RANGES: Mapping[Rain, RainRanges] = {
@@ -80,6 +83,7 @@ RANGES: Mapping[Rain, RainRanges] = {
         cover=(0.01, 0.045),
         bright=(0.25, 0.65),
         camera=(0.05, 0.05),
+        magnified=(0.12, 0.12),
     ),
     # The same paper: Rain100H has up to five directions. Strokes with hard edges and one grey value each, layer on
     # layer, a mean of 30 to 80 grey levels; where they meet bright areas the sum saturates.
@@ -95,6 +99,7 @@ RANGES: Mapping[Rain, RainRanges] = {
         white=(0.05, 0.9),
         bright=(0.09, 0.27),
         camera=(0.05, 0.05),
+        magnified=(0.08, 0.08),
     ),
     # The Photoshop recipe behind Rain800 (Zhang, Sindagi, Patel, "Image De-raining Using a Conditional GAN", TCSVT
     # 2020) and Rain1400 (Fu et al., "Removing Rain from Single Images via a Deep Detail Network", CVPR 2017): add
@@ -112,21 +117,24 @@ RANGES: Mapping[Rain, RainRanges] = {
         screened=(0.8, 0.8),
         scatter=(0, 0.12),
         camera=(0.5, 0.5),
+        magnified=(0.12, 0.12),
     ),
     # Garg & Nayar 2007: streaks far away are short, thin, dim and many; those close to the lens are wide and out of
-    # focus (Halimeh & Roser, "Raindrop detection on car windshields", 2009, for the defocus of near drops).
+    # focus (Halimeh & Roser, "Raindrop detection on car windshields", 2009, for the defocus of near drops). Few of them
+    # alone are drawn too: a post of that width is opaque and sharp, and nothing else tells the two apart.
     Rain.DEPTH: RainRanges(
         layers=(2, 4),
         spread=(0, 5),
         length=(25, 110),
-        width=(1.5, 7),
-        softness=(0.6, 2.2),
-        cover=(0.03, 0.25),
+        width=(1.5, 10),
+        softness=(0.6, 3.0),
+        cover=(0.01, 0.25),
         bright=(0.12, 0.5),
         screened=(0.4, 0.4),
         recede=(0.5, 0.8),
         scatter=(0, 0.15),
         camera=(0.3, 0.3),
+        magnified=(0.12, 0.12),
     ),
     # Li, Cheong, Tan 2019: streaks behind each other add up to a veil.
     Rain.HEAVY: RainRanges(
@@ -141,6 +149,7 @@ RANGES: Mapping[Rain, RainRanges] = {
         recede=(0.6, 0.95),
         scatter=(0.1, 0.6),
         camera=(0.3, 0.3),
+        magnified=(0.12, 0.12),
     ),
     # A dry picture stays as it is: the network learns to leave it alone.
     Rain.DRY: RainRanges(layers=(0, 0)),
@@ -210,7 +219,7 @@ def draw_parameters(kinds: Sequence[Rain], generator: torch.Generator) -> RainPa
     drawn = start + (end - start) * torch.rand(n, len(_FIELDS), m, generator=generator)  # N×F×M
     drawn = torch.where(logarithmic, drawn.exp(), drawn)
     value = {name: drawn[:, i] if name in _PER_LAYER else drawn[:, i, :1] for i, name in enumerate(_FIELDS)}
-    chance = torch.rand(n, 8, generator=generator)  # one column for each thing that is decided once a picture
+    chance = torch.rand(n, 10, generator=generator)  # one column for each thing that is decided once a picture
     turn = value["spread"] * (2.0 * torch.rand(n, m, generator=generator) - 1.0)  # N×M, either way
 
     first, last = low[:, _FIELDS.index("layers")], high[:, _FIELDS.index("layers")]  # N×1
@@ -218,11 +227,13 @@ def draw_parameters(kinds: Sequence[Rain], generator: torch.Generator) -> RainPa
     layer = torch.arange(m, dtype=torch.float32).view(1, m)
     behind = value["recede"] ** layer  # N×M: 1 for the nearest layer, less for each one behind it
     noisy, coded = (chance[:, i] < value["camera"][:, 0] for i in (1, 2))
+    magnified = chance[:, 8:9] < value["magnified"]  # N×1
+    size = torch.where(magnified, torch.where(chance[:, 9:] < 0.5, 2.0, 3.0), 1.0)
     return RainParameters(
         direction=torch.deg2rad(value["direction"] + turn),
-        length=value["length"] * behind,
-        width=value["width"] * behind,
-        softness=value["softness"] * behind.clamp(min=0.5),  # shrinks with distance too, but to half at most
+        length=value["length"] * behind * size,
+        width=value["width"] * behind * size,
+        softness=value["softness"] * behind.clamp(min=0.5) * size,  # shrinks with distance too, but to half at most
         cover=value["cover"],
         black=value["black"],
         white=value["white"],

@@ -139,3 +139,16 @@ def test_every_kind_of_rain_has_its_ranges() -> None:
     for ranges in RANGES.values():
         assert ranges.layers[1] <= MAX_LAYERS
         assert all(low <= high for low, high in vars(ranges).values())
+
+
+def test_one_rain_in_eight_is_twice_or_three_times_as_large_and_as_much_out_of_focus() -> None:
+    own = RANGES[Rain.THIN]
+    parameters = draw_parameters([Rain.THIN] * 4000, seeded(7))
+    # Width, length and softness are of one range each: beyond it only the magnified ones lie.
+    softness = parameters.softness[:, 0]
+    larger = softness > own.softness[1]
+    assert float(larger.float().mean()) == pytest.approx(own.magnified[0], abs=0.02)
+    assert float(softness.max()) <= 3 * own.softness[1] + 1e-5
+    assert float(softness[larger].min()) >= 2 * own.softness[0] - 1e-5
+    assert float((softness[larger] > 2 * own.softness[1]).float().mean()) > 0.1
+    assert float(parameters.length[larger].mean() / parameters.length[~larger].mean()) == pytest.approx(2.5, abs=0.3)
