@@ -1,6 +1,7 @@
 """``dpenet train``: from folders of pictures to weights, resumable."""
 
 import contextlib
+import json
 import math
 import os
 from pathlib import Path
@@ -17,7 +18,10 @@ from dpenet_cli.options import Precision
 from dpenet_cli.system.user_dirs import cache_folder
 from dpenet_cli.training import events
 from dpenet_cli.training.events import Event, to_json
-from dpenet_cli.training.options import GENERAL_MIX, Recipe, TrainOptions
+from dpenet_cli.training.options import GENERAL_MIX, GENERAL_PLAN, Recipe, TrainOptions
+
+_NOW = "now"
+"""The word that lets a run end, in place of a share of it."""
 
 _DATA, _HOW, _RUN, _MACHINE = "Data", "Recipe", "Run", "Machine"
 
@@ -67,6 +71,35 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = None,
+    structure: Annotated[
+        float | None,
+        _option(
+            "structure",
+            "Share of the crops with drawn rain that get structure first: grilles, wires, posts, lane dashes, reeds, "
+            "text.",
+            _DATA,
+        ),
+    ] = None,
+    structure_dry: Annotated[
+        float | None, _option("structure_dry", "The same of the crops that stay dry.", _DATA)
+    ] = None,
+    layers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Rendered streak layers, white on black, as in the Garg-Nayar database; some of the drawn rain comes "
+            "from them.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the decoded pictures there: the next run on them begins at once. Made if it is not there.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     validation: Annotated[
         int | None,
         _option("validation", "Backgrounds set aside to validate on.", _DATA),
@@ -85,10 +118,37 @@ def train(
     ] = None,
     batch: Annotated[
         int | None,
-        _option("batch", "Crops a step, in each process.", _HOW),
+        _option("batch", "Crops a step, the whole run long, on each device; instead of --plan.", _HOW),
     ] = None,
-    crop: Annotated[int | None, _option("crop", "Side of a crop in pixels.", _HOW)] = None,
+    crop: Annotated[
+        int | None, _option("crop", "Side of a crop in pixels, the whole run long; instead of --plan.", _HOW)
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIDE:BATCH:SHARE,…",
+            help="Crops that grow: their side, how many a step, and for which share of the run.  "
+            f"\\[general: {GENERAL_PLAN}]",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    plan_minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Plan the whole run into so many minutes from its start, instead of --steps; it always ends decayed.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     learning_rate: Annotated[float | None, _option("learning_rate", "Adam's highest rate.", _HOW)] = None,
+    decay_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE|now",
+            help="Share of the run after which the rate falls. With --resume, now: let the run end, also one that is "
+            f"at work, in a fifth of its time so far.  \\[{TrainOptions.decay_from:g}]",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     ema: Annotated[
         float | None,
         _option("ema", "Decay of the average of the weights, 0 for none.", _HOW),
@@ -109,8 +169,8 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in the folder; --steps, --device, --threads, --compile, --evaluate-every and "
-            "--checkpoint-seconds may differ.",
+            help="Go on with the run in the folder; --steps or --plan-minutes, --device, --threads, --compile, --pack, "
+            "--evaluate-every and --checkpoint-seconds may differ.",
             rich_help_panel=_RUN,
         ),
     ] = False,
@@ -132,9 +192,14 @@ def train(
     ] = None,
     compile_network: Annotated[
         bool | None,
-        typer.Option("--compile/--no-compile", help="Use torch.compile.  \\[on CUDA]", rich_help_panel=_MACHINE),
+        typer.Option("--compile/--no-compile", help="Use torch.compile.  \\[no]", rich_help_panel=_MACHINE),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", rich_help_panel=_MACHINE)] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads; without a GPU, so many processes share the work.", rich_help_panel=_MACHINE
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.", rich_help_panel=_RUN)] = False,
 ) -> None:
     """Train a DPENet on pairs, and on clean pictures that rain is drawn on.
@@ -149,17 +214,24 @@ def train(
         "exclude": tuple(str(folder) for folder in exclude) if exclude else None,
         "clean_side": clean_side,
         "mix": _parse_mix(mix) if mix is not None else None,
+        "structure": structure,
+        "structure_dry": structure_dry,
+        "layers": str(layers) if layers else None,
+        "pack": str(pack) if pack else None,
         "validation": validation,
         "epochs": epochs,
         "batch": batch,
         "crop": crop,
+        "plan": plan,
+        "plan_minutes": plan_minutes,
         "learning_rate": learning_rate,
+        "decay_from": _parse_share(decay_from) if decay_from not in {None, _NOW} else None,
         "ema": ema,
         "light": light or None,
         "init": init,
         "seed": seed,
         "precision": precision,
-        "steps": steps if steps is not None or epochs is None else 0,
+        "steps": 0 if steps is None and epochs is not None else steps,
         "evaluate_every": evaluate_every,
         "checkpoint_seconds": checkpoint_seconds,
         "device": device,
@@ -167,6 +239,7 @@ def train(
         "threads": threads,
     }
     _check_usage(data, max_minutes, resume=resume)
+    _check_course(steps or epochs, plan_minutes, max_minutes, ending=decay_from == _NOW, resume=resume)
     given = {name: value for name, value in options.items() if value is not None}
     with contextlib.suppress(OptionError):  # no home: then torch takes the folder for temporary files
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))  # read as torch is imported
@@ -176,6 +249,9 @@ def train(
 
     from dpenet_cli.training import run  # with torch, which neither --help nor wrong usage needs
 
+    if decay_from == _NOW and run.end(output):
+        _say_that_it_ends(output, as_json=as_json)
+        return
     with _Display(as_json=as_json) as display:
         if whole is None:
             reason = run.resume(output, given, display.show, max_minutes=max_minutes)
@@ -192,6 +268,37 @@ def _check_usage(data: list[Path] | None, max_minutes: float | None, *, resume: 
         raise OptionError("data", "there is nothing to learn from", "Give --data DIR, or --resume.")
     if data and resume:
         raise OptionError("data", "a run goes on with the data that it was started with", "Leave out --data.")
+
+
+def _check_course(
+    steps: int | None, plan_minutes: float | None, max_minutes: float | None, *, ending: bool, resume: bool
+) -> None:
+    if plan_minutes is not None and max_minutes is not None:
+        why = "one plans the run into a time, the other stops it and leaves the rest to --resume"
+        raise OptionError("--plan-minutes and --max-minutes", why, "Leave one of them out.")
+    if plan_minutes is not None and steps:
+        raise OptionError("--plan-minutes", "--steps and --epochs plan the run too", "Leave one of them out.")
+    if ending and not resume:
+        raise OptionError(f"--decay-from {_NOW}", "it ends a run that has begun", "Give --resume with it.")
+    if ending and plan_minutes is not None:
+        raise OptionError(f"--decay-from {_NOW}", "--plan-minutes says when the run ends", "Leave one of them out.")
+
+
+def _say_that_it_ends(output: Path, *, as_json: bool) -> None:
+    """The run is at work in another process, which takes notice by itself."""
+    if as_json:
+        print_line(json.dumps({"event": "asked to end", "folder": str(output)}))
+    else:
+        text = f"{output}: the run at work in it will end, in a fifth of the time that it took so far"
+        Console(stderr=True, highlight=False).print(escape(text), soft_wrap=True)
+
+
+def _parse_share(text: str | None) -> float:
+    """Read the share that is given to --decay-from."""
+    try:
+        return float(text or "")
+    except ValueError as error:
+        raise OptionError(f"decay-from {text!r}", "it is neither a share nor now", "Give 0.35, say.") from error
 
 
 def _parse_mix(text: str) -> dict[str, float]:
@@ -247,22 +354,33 @@ class _Display:
 
 def _describe(event: Event) -> str:
     """An event in words; nothing for those that say little to a person."""
+    text = ""
     match event:
         case events.Preparing():
-            return f"{event.doing} …"
+            text = f"{event.doing} …"
         case events.Prepared():
-            return escape("\n".join(_prepared(event)))
+            text = "\n".join(_prepared(event))
         case events.Evaluated():
-            best = ", the best so far" if event.best else ""
-            scores = f"{event.psnr:.2f} dB / {event.ssim:.4f} (input {event.input_psnr:.2f} dB)"
-            return f"step {event.step}: validation {scores}{best}; {duration(event.seconds)}"
+            text = _evaluated(event)
         case events.Skipped():
             names = ", ".join(event.pictures[:3])
-            return escape(f"step {event.step} skipped: its loss is not a number ({names} …)")
+            text = f"step {event.step} skipped: its loss is not a number ({names} …)"
+        case events.WentBack():
+            back = f"back to the weights of step {event.to_step}, at half the rate ({event.learning_rate:.2g})"
+            text = f"step {event.step}: {event.why}; {back}"
+        case events.Ending():
+            text = f"step {event.step}: asked to end; the rate falls from here, to about step {event.steps}"
         case events.Finished():
-            return f"{event.reason} at step {event.step}, {duration(event.seconds)} of training"
-        case _:
-            return ""
+            text = f"{event.reason} at step {event.step}, {duration(event.seconds)} of training"
+    return escape(text)
+
+
+def _evaluated(event: events.Evaluated) -> str:
+    scores = f"{event.psnr:.2f} dB / {event.ssim:.4f} (input {event.input_psnr:.2f} dB)"
+    if math.isfinite(event.dry_psnr):
+        scores += f", dry {event.dry_psnr:.2f} dB, structure {event.structure_psnr:.2f} dB, blend {event.blend:.2f} dB"
+    best = ", the best so far" if event.best else ""
+    return f"step {event.step}: validation {scores}{best}; {duration(event.seconds)}"
 
 
 def _prepared(event: events.Prepared) -> list[str]:

@@ -127,14 +127,14 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
     if not folder.is_dir():
         raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
     rainy, clean = two_folders(folder)
-    pictures = _pictures(folder)
+    pictures = pictures_in(folder)
     # Two folders decide, whatever else lies beside them.
     if rainy and clean:
-        return _pair_by_name(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
+        return _pair_by_name(folder, Layout.FOLDERS, pictures_in(rainy), pictures_in(clean), partial=partial)
     # Rain100L as PReNet has it: ground truths named norain-… in the set's folder, their partners there or in rainy/.
     norain = [path for path in pictures if path.stem.lower().startswith("norain")]
     if norain:
-        rain = _pictures(rainy) if rainy else [path for path in pictures if path not in set(norain)]
+        rain = pictures_in(rainy) if rainy else [path for path in pictures if path not in set(norain)]
         return _pair_by_name(folder, Layout.NORAIN, rain, norain, partial=partial)
     if not pictures:
         some = ", ".join(path.name for path in list(_subfolders(folder).values())[:_NAMED]) or "nothing"
@@ -199,7 +199,7 @@ def pair_folders(rainy: Path, clean: Path, *, partial: bool = False) -> Dataset:
             raise DatasetError(str(folder), "there is no such folder", "Give a folder of pictures.")
     rainy, clean = rainy.absolute(), clean.absolute()
     folder = _common_folder(rainy, clean)
-    return _pair_by_name(folder, Layout.FOLDERS, _pictures(rainy), _pictures(clean), partial=partial)
+    return _pair_by_name(folder, Layout.FOLDERS, pictures_in(rainy), pictures_in(clean), partial=partial)
 
 
 def below(path: Path, folder: Path) -> str:
@@ -245,7 +245,12 @@ def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> froz
     return frozenset(sorted(set(backgrounds), key=lambda path: (rank(path), path))[:count])
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures that lie in a folder itself, sorted by name.
+
+    Raises:
+        OSError: the folder is not there, or not ours to read.
+    """
     named = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     return sorted(p for p in named if not _is_special(p))
 

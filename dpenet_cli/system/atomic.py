@@ -6,6 +6,7 @@ import secrets
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -26,10 +27,20 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: as the system reports it (no space, no permission, folder gone).
     """
+    write_parts(path, (data,))
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Store parts one after the other as `path`, as `write_whole` does: for what would be large in one piece.
+
+    Raises:
+        OSError: as the system reports it.
+    """
     temporary, file = _new_temporary(path)
     try:
         with file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
             take_over_mode(temporary, path)

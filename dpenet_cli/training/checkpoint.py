@@ -30,14 +30,23 @@ class MovingAverage:
         self._decay = decay
         self.weights = [parameter.detach().clone() for parameter in self._source]
 
-    def update(self, step: int) -> None:
-        """Take in the weights after a step, the first of which is 0."""
+    def decay(self, step: int) -> float:
+        """Share of the old average in the new one after a step, the first of which is 0."""
         # A tenth of the old average after the first step, most of it later: the random weights are soon forgotten.
-        decay = min(self._decay, (1 + step) / (10 + step))
+        return min(self._decay, (1 + step) / (10 + step))
+
+    def update(self, step: int) -> None:
+        """Take in the weights after a step."""
         with torch.no_grad():
-            get_ema_multi_avg_fn(decay)(  # type: ignore[no-untyped-call]
+            get_ema_multi_avg_fn(self.decay(step))(  # type: ignore[no-untyped-call]
                 self.weights, [p.detach() for p in self._source], None
             )
+
+    def blend(self, share: Tensor) -> None:
+        """Take in a share of the weights that lies on their device, as a CUDA graph must have it: a scalar tensor."""
+        with torch.no_grad():
+            for own, parameter in zip(self.weights, self._source, strict=True):
+                own.add_((parameter.detach() - own) * share)
 
     def state(self) -> dict[str, Tensor]:
         """The averaged weights under the network's names."""
@@ -51,13 +60,29 @@ class MovingAverage:
 
 @dataclasses.dataclass
 class RunPosition:
-    """How far a run has come. `seconds` is time spent training; `failures` counts non-finite steps in a row."""
+    """How far a run has come.
+
+    Attributes:
+        step: optimiser steps taken.
+        seconds: time spent in them.
+        best_psnr: the best blend of validation PSNRs so far, in dB.
+        evaluated: step of the last evaluation.
+        failures: non-finite steps in a row.
+        clock: seconds that the run has taken, reading data and evaluations included.
+        ending_from: where (steps, or seconds of `clock`) it was told to end, or −1; see `schedule`.
+        rate_factor: on the learning rate; halved each time that the run went back to earlier weights.
+        went_back: how often it did.
+    """
 
     step: int = 0
     seconds: float = 0.0
     best_psnr: float = float("-inf")
     evaluated: int = -1
     failures: int = 0
+    clock: float = 0.0
+    ending_from: float = -1.0
+    rate_factor: float = 1.0
+    went_back: int = 0
 
 
 def save_checkpoint(
@@ -121,7 +146,13 @@ def load_checkpoint(
         model.load_state_dict(content["model"])
         if average is not None:
             average.restore(content["average"])
-        optimizer.load_state_dict(content["optimizer"])
+        # How the optimiser is run follows from this machine; only what it remembers is the run's.
+        stored = content["optimizer"]
+        stored["param_groups"] = [
+            own | {"params": group["params"]}
+            for own, group in zip(optimizer.state_dict()["param_groups"], stored["param_groups"], strict=True)
+        ]
+        optimizer.load_state_dict(stored)
         position = RunPosition(**content["position"])
     except Exception as error:  # torch raises many types on damaged files; all of them mean this
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

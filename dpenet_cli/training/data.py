@@ -7,18 +7,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.evaluation.datasets import Layout, Pair, Side, open_dataset, read_picture, split_backgrounds
+from dpenet_cli.evaluation.datasets import (
+    Layout,
+    Pair,
+    Side,
+    open_dataset,
+    pictures_in,
+    read_picture,
+    split_backgrounds,
+)
 from dpenet_cli.evaluation.leakage import BackgroundIndex
 from dpenet_cli.synthesis.parameters import Rain, draw_parameters
 from dpenet_cli.synthesis.rain import draw_rain
+from dpenet_cli.synthesis.structures import structured_picture
 from dpenet_cli.training.options import PAIRS, TrainOptions
+from dpenet_cli.training.pack import Pack, PackedPicture, open_pack, sources_key, write_pack
 
 _VALIDATION_SIDE = 384
 """Longest side in pixels of a validation picture; larger ones are cut to their centre."""
+
+
+_DRY = 8
+"""Validation pictures that are scored dry, and with structure: these scores vary less, and each picture takes its time."""
 
 
 class TrainingPicture(NamedTuple):
@@ -50,16 +66,43 @@ class DataSelection:
     too_small: list[str] = field(default_factory=list)
 
 
+class ValidationSet(NamedTuple):
+    """What weights are scored on.
+
+    Attributes:
+        rainy: rainy pictures and their ground truths.
+        dry: some of their ground truths, each with itself.
+        structured: the same with structures drawn on them, each with itself.
+    """
+
+    rainy: list[ValidationPair]
+    dry: list[ValidationPair]
+    structured: list[ValidationPair]
+
+
 class TrainingData(NamedTuple):
-    """All that a run sees."""
+    """All that a run sees.
+
+    Attributes:
+        pictures: to learn from.
+        validation: what weights are scored on.
+        selection: what was left out.
+        packed: row of pixels that all pictures are views of, N×3 uint8, or None if each has its own.
+        layers: rendered streak layers, L×h×w uint8, or None.
+    """
 
     pictures: list[TrainingPicture]
-    validation: list[ValidationPair]
+    validation: ValidationSet
     selection: DataSelection
+    packed: Tensor | None = None
+    layers: Tensor | None = None
 
 
 def load_data(
-    options: TrainOptions, earlier: DataSelection | None = None, report: Callable[[str], None] = lambda _: None
+    options: TrainOptions,
+    earlier: DataSelection | None = None,
+    report: Callable[[str], None] = lambda _: None,
+    pack: Path | None = None,
 ) -> TrainingData:
     """Read the folders, leave out what must be, and set validation pictures aside.
 
@@ -67,13 +110,17 @@ def load_data(
         options: folders, crop, number of validation backgrounds, seed.
         earlier: what an earlier call for the same options left out, to save the search.
         report: called with what is about to be done.
+        pack: file that keeps the decoded pictures; it is made if it is not there. None takes the options' own.
 
     Raises:
         DatasetError: a folder that does not pair, a file that cannot be read, or nothing left to learn from.
     """
     report("reading pictures")
-    pictures = _read(options.data, options.clean_side)
-    too_small = [p.name for p in pictures if min(p.clean.shape[:2]) < options.crop]
+    if pack is None and options.pack is not None:
+        pack = Path(options.pack)
+    pictures, packed = _read_packed(options, pack) if pack else (_read(options.data, options.clean_side), None)
+    smallest = min(stage.side for stage in options.stages)
+    too_small = [p.name for p in pictures if min(p.clean.shape[:2]) < smallest]
     pictures = _without(pictures, too_small)
 
     # Nothing that a test set shows is learnt from, or validated on.
@@ -96,7 +143,9 @@ def load_data(
     if not pictures:
         why = f"nothing is left: {len(too_small)} too small for a crop, {len(excluded)} excluded"
         raise DatasetError(", ".join(options.data), why, "Add data, or choose a smaller --crop or --validation.")
-    return TrainingData(pictures, _validation_pairs(validation, options), DataSelection(excluded, twins, too_small))
+    layers = read_layers(Path(options.layers)) if options.layers else None
+    selection = DataSelection(excluded, twins, too_small)
+    return TrainingData(pictures, _validation_set(validation, options), selection, packed, layers)
 
 
 def fingerprint(pictures: Sequence[TrainingPicture]) -> str:
@@ -107,14 +156,56 @@ def fingerprint(pictures: Sequence[TrainingPicture]) -> str:
     return digest.hexdigest()
 
 
-def _read(folders: Sequence[str], clean_side: str | None) -> list[TrainingPicture]:
+def read_layers(folder: Path) -> Tensor:
+    """Read rendered streak layers: L×h×w uint8, grey, cut to the size that all of them have.
+
+    Raises:
+        DatasetError: the folder is not there, holds no pictures, or one cannot be read.
+    """
+    if not folder.is_dir():
+        raise DatasetError(str(folder), "there is no such folder", "Give the folder of rendered streak layers.")
+    files = pictures_in(folder)
+    if not files:
+        raise DatasetError(str(folder), "it holds no pictures", "Give the folder of rendered streak layers.")
+    layers = [picture.mean(axis=2).round().astype(np.uint8) for picture in _in_threads(read_picture, files)]
+    height, width = (min(layer.shape[axis] for layer in layers) for axis in (0, 1))
+    return torch.from_numpy(np.stack([layer[:height, :width] for layer in layers]))
+
+
+def _sources(folders: Sequence[str], clean_side: str | None) -> list[Pair | Path]:
     sources: list[Pair | Path] = []
     for folder in folders:
         dataset = open_dataset(Path(folder))
         if clean_side and dataset.layout is Layout.SIDE_BY_SIDE:
             dataset = open_dataset(Path(folder), Side(clean_side))
         sources += [*dataset.pairs, *dataset.clean]
-    return _in_threads(_read_one, sources)
+    return sources
+
+
+def _read(folders: Sequence[str], clean_side: str | None) -> list[TrainingPicture]:
+    return _in_threads(_read_one, _sources(folders, clean_side))
+
+
+def _read_packed(options: TrainOptions, path: Path) -> tuple[list[TrainingPicture], Tensor]:
+    """The pictures as views of a pack, which is made if it is not there."""
+    sources = _sources(options.data, options.clean_side)
+    files = [file for source in sources for file in ([source] if isinstance(source, Path) else source[1:3])]
+    key = sources_key(files, f"clean side {options.clean_side}")
+    if not path.exists():
+        pictures = _in_threads(_read_one, sources)
+        clean = [PackedPicture(f"clean {p.background}", p.clean) for p in _one_per_background(pictures)]
+        rainy = [PackedPicture(f"rainy {p.name}", p.rainy) for p in pictures if p.rainy is not None]
+        write_pack(path, [*clean, *rainy], key)
+        del pictures, clean, rainy  # from here on they are those in the file
+    pack = open_pack(path, key)
+    return [_find_in_pack(source, pack) for source in sources], pack.row
+
+
+def _find_in_pack(source: Pair | Path, pack: Pack) -> TrainingPicture:
+    if isinstance(source, Path):
+        return TrainingPicture(str(source), str(source), pack.pictures[f"clean {source}"], None)
+    clean, rainy = pack.pictures[f"clean {source.background}"], pack.pictures[f"rainy {source.rainy}"]
+    return TrainingPicture(str(source.rainy), source.background, clean, rainy)
 
 
 def _read_one(source: Pair | Path) -> TrainingPicture:
@@ -149,6 +240,16 @@ def _validation_backgrounds(pictures: Sequence[TrainingPicture], options: TrainO
     from_pairs = min(options.validation // (2 if clean else 1), len(pairs) // 4)
     from_clean = min(options.validation - from_pairs, len(clean) // 4)
     return split_backgrounds(pairs, from_pairs, options.seed) | split_backgrounds(clean, from_clean, options.seed)
+
+
+def _validation_set(pictures: Sequence[TrainingPicture], options: TrainOptions) -> ValidationSet:
+    rainy = _validation_pairs(pictures, options)
+    if not options.dry_weight:
+        return ValidationSet(rainy, [], [])
+    dry = [ValidationPair(name, clean, clean) for name, _, clean in rainy[:: max(len(rainy) // _DRY, 1)][:_DRY]]
+    drawn = [structured_picture(pair.clean, options.seed + number) for number, pair in enumerate(dry)]
+    structured = [ValidationPair(pair.name, picture, picture) for pair, picture in zip(dry, drawn, strict=True)]
+    return ValidationSet(rainy, dry, structured)
 
 
 def _validation_pairs(pictures: Sequence[TrainingPicture], options: TrainOptions) -> list[ValidationPair]:

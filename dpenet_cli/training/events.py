@@ -14,7 +14,7 @@ class Preparing(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """The data are read and checked; training begins (or goes on) at `step`."""
+    """The data are read and checked; training begins (or goes on) at `step`. `steps` is 0 in a run by the clock."""
 
     step: int
     steps: int
@@ -49,8 +49,27 @@ class Skipped(NamedTuple):
     pictures: list[str]
 
 
+class WentBack(NamedTuple):
+    """The gradient exploded, or the loss was no number for long: the weights are those of an earlier step again."""
+
+    step: int
+    to_step: int
+    why: str
+    learning_rate: float  # the highest from here on
+
+
+class Ending(NamedTuple):
+    """The run was told to end (``--decay-from now``): its learning rate falls from here."""
+
+    step: int
+    steps: int
+
+
 class Evaluated(NamedTuple):
-    """Validation under `metrics.PROTOCOL`; `input_psnr` is the rainy pictures' own."""
+    """Validation under `metrics.PROTOCOL`, in dB; `input_psnr` is the rainy pictures' own.
+
+    `dry_psnr` and `structure_psnr` compare clean pictures, and such with structure, to themselves; `blend` chooses.
+    """
 
     step: int
     psnr: float
@@ -58,6 +77,9 @@ class Evaluated(NamedTuple):
     input_psnr: float
     best: bool
     seconds: float
+    dry_psnr: float = math.nan
+    structure_psnr: float = math.nan
+    blend: float = math.nan
 
 
 class Saved(NamedTuple):
@@ -74,7 +96,7 @@ class Finished(NamedTuple):
     seconds: float
 
 
-Event: TypeAlias = Preparing | Prepared | Progress | Skipped | Evaluated | Saved | Finished
+Event: TypeAlias = Preparing | Prepared | Progress | Skipped | WentBack | Ending | Evaluated | Saved | Finished
 Report: TypeAlias = Callable[[Event], None]
 
 

@@ -1,7 +1,7 @@
 """The published loss, and the general recipe's. Each compares both stages with the clean picture.
 
     published   1 − (SSIM₁ + SSIM₂) + 0.05·(Edge₁ + Edge₂)        code at github.com/wybchd/DPENet
-    general     Σ over both stages of (1 − SSIM) + L1
+    general     Σ over both stages of (1 − SSIM) + 5·L1
 
 SSIM is that of Wang et al., IEEE TIP 13 (2004), with an 11×11 Gaussian window (σ 1.5), zero-padded, for each colour
 channel. Edge is the edge loss of Jiang et al. (CVPR 2020) and MPRNet (CVPR 2021): a Charbonnier distance between
@@ -9,11 +9,14 @@ one-level Laplacian pyramids.
 
 Both filters are linear and separable, so each is one matrix for the rows and one for the columns: X → M·X·Wᵀ. Borders,
 decimation and the window are all in the matrices, and a product of matrices is what every device does best. It runs in
-float32 whatever autocast says: SSIM's variances are small differences of large numbers.
+float32 whatever autocast says, and never in TF32, forwards or backwards: SSIM's variances are small differences of
+large numbers, and on bright flat areas TF32 makes its gradient thousands of times too large.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -48,13 +51,13 @@ def published_loss(stages: Stages, clean: Tensor) -> Tensor:
         return 1.0 - similarity + EDGE_WEIGHT * (edge_distance(first, clean) + edge_distance(second, clean))
 
 
-def general_loss(stages: Stages, clean: Tensor) -> Tensor:
-    """(1 − SSIM) + L1, summed over both stages. Arguments and result as in `published_loss`; it falls towards 0."""
+def general_loss(stages: Stages, clean: Tensor, l1_weight: float = 5.0) -> Tensor:
+    """(1 − SSIM) + 5·L1, summed over both stages. Arguments and result as in `published_loss`; it falls towards 0."""
     with torch.autocast(clean.device.type, enabled=False):
         clean = clean.float()
         total = clean.new_zeros(())
         for stage in (stages.streak_free.float(), stages.restored.float()):
-            total = total + (1.0 - ssim(stage, clean)) + (stage - clean).abs().mean()
+            total = total + (1.0 - ssim(stage, clean)) + l1_weight * (stage - clean).abs().mean()
         return total
 
 
@@ -85,7 +88,38 @@ class _SeparableFilter:
         self._rows, self._columns = rows, columns.T
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._rows @ x @ self._columns
+        return cast("Tensor", _Filter.apply(x, self._rows, self._columns))  # type: ignore[no-untyped-call]
+
+
+class _Filter(torch.autograd.Function):
+    """rows · x · columns, whose products are of full precision in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        ctx.matrices = rows, columns
+        with _full_precision():
+            return rows @ x @ columns
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        rows, columns = ctx.matrices
+        with _full_precision():
+            return rows.T @ grad @ columns.T, None, None
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """No TF32 or bf16 inside float32 products of matrices, whatever the process allows elsewhere."""
+    families: tuple[Any, ...] = (torch.backends.cuda, torch.backends.mkldnn)
+    backends = [family.matmul for family in families]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 @functools.cache

@@ -1,15 +1,30 @@
-"""One process, or several that share each step's crops. torchrun starts them and says so in the environment."""
+"""One process, or several that share the work of each step.
+
+torchrun starts several and says so in the environment, one for each GPU. On a CPU a run starts them itself: many
+processes of one thread each train faster than one of many threads, which wait for each other hundreds of times a step.
+"""
 
 import contextlib
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dpenet_cli.errors import DeviceError
+import dpenet_cli
+from dpenet_cli.errors import DeviceError, TrainingError
+from dpenet_cli.training.options import TrainOptions
+
+_PATIENCE = timedelta(days=2)
+"""How long a process waits for another. Reading data and evaluations take long; one that dies is noticed at once."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +35,13 @@ class Processes:
         rank: its number, from 0; process 0 alone writes files and reports.
         world_size: how many there are.
         device: where this one computes.
+        shared: whether they share the crops of a step, as those of one CPU do; torchrun's have as many each.
     """
 
     rank: int
     world_size: int
     device: torch.device
+    shared: bool = False
 
     @property
     def first(self) -> bool:
@@ -38,12 +55,28 @@ class Processes:
             values /= self.world_size
         return values
 
+    def from_first(self, *values: float) -> list[float]:
+        """The first process's numbers, in each."""
+        if self.world_size == 1:
+            return list(values)
+        shared = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return [float(value) for value in shared.tolist()]
+
+    def object_from_first(self, content: Any) -> Any:
+        """What the first process has, in each; anything that can be pickled."""
+        if self.world_size == 1:
+            return content
+        box = [content]
+        dist.broadcast_object_list(box, 0, device=self.device if self.device.type == "cuda" else None)
+        return box[0]
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """Let backward passes average gradients over all processes."""
         if self.world_size == 1:
             return model
         index = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=index)
+        return nn.parallel.DistributedDataParallel(model, device_ids=index, gradient_as_bucket_view=True)
 
     def barrier(self) -> None:
         """Wait until all are here."""
@@ -72,8 +105,92 @@ def process_group(device: torch.device) -> Iterator[Processes]:
             raise DeviceError("torchrun", why, "Start as many processes as there are devices.")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world_size)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=world_size, timeout=_PATIENCE
+    )
     try:
         yield Processes(rank, world_size, device)
     finally:
         dist.destroy_process_group()
+
+
+def cpu_processes(options: TrainOptions, device: torch.device) -> int:
+    """How many processes of one thread share each step on this CPU; 1 on other devices, and under torchrun.
+
+    As many as there are threads, but none without a crop.
+    """
+    if device.type != "cpu" or int(os.environ.get("WORLD_SIZE", "1")) > 1 or not dist.is_available():
+        return 1
+    threads = options.threads or torch.get_num_threads()
+    return max(min(threads, *(stage.batch for stage in options.stages)), 1)
+
+
+@contextlib.contextmanager
+def with_helpers(count: int) -> Iterator[Processes]:
+    """Start processes of one thread each on this CPU, to share the steps of this one, which also keeps to one thread.
+
+    They end with this one, however it ends. `training.helper` is what they run.
+
+    Args:
+        count: of processes, this one among them; at least 2.
+
+    Raises:
+        TrainingError: one cannot be started, or ends before the run does.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="dpenet-") as folder:
+        meeting_point = Path(folder) / "meeting-point"  # a file, so that nothing listens on a port for it
+        helpers = []
+        try:
+            helpers += [_start_helper(meeting_point, rank, count) for rank in range(1, count)]
+            with joined(meeting_point, 0, count) as processes:
+                yield processes
+        except RuntimeError as error:
+            if "gloo" not in str(error):
+                raise
+            why = "one of the processes that share its steps has ended"  # gloo says so of a lost connection alone
+            raise TrainingError("train", why, "Go on with --resume; --threads 1 keeps to one process.") from error
+        finally:
+            torch.set_num_threads(threads)
+            for helper in helpers:
+                helper.terminate()
+            for helper in helpers:
+                try:
+                    helper.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    helper.kill()
+                    helper.wait()
+
+
+@contextlib.contextmanager
+def joined(meeting_point: Path, rank: int, world_size: int) -> Iterator[Processes]:
+    """Meet the other processes of this CPU.
+
+    Args:
+        meeting_point: file that all of them name.
+        rank: of this process.
+        world_size: how many there are.
+    """
+    store = dist.FileStore(str(meeting_point), world_size)  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=_PATIENCE)
+    try:
+        yield Processes(rank, world_size, torch.device("cpu"), shared=True)
+    finally:
+        dist.destroy_process_group()
+
+
+def _start_helper(meeting_point: Path, rank: int, world_size: int) -> subprocess.Popen[bytes]:
+    # The package that runs here, wherever it lies, and nothing that happens to lie in the working folder (-P).
+    home = str(Path(dpenet_cli.__file__).parents[1])
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", "dpenet_cli.training.helper", str(meeting_point), str(rank), str(world_size)]
+    # Ctrl-C and a closed terminal are for the first process, which tells the others when to stop.
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+    except OSError as error:
+        why = f"a process for it cannot be started: {error.strerror or error}"
+        raise TrainingError("train", why, "Use --threads 1.") from error

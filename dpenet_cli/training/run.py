@@ -4,9 +4,11 @@ It survives Ctrl-C, SIGTERM and a time limit (a checkpoint is written, then it e
 checkpoint is whole).
 """
 
+import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,16 @@ from dpenet_cli.errors import OptionError, TrainingError
 from dpenet_cli.system.devices import resolve_device
 from dpenet_cli.training.events import Report
 from dpenet_cli.training.options import TrainOptions
-from dpenet_cli.training.parallel import process_group
+from dpenet_cli.training.parallel import Processes, cpu_processes, process_group, with_helpers
 from dpenet_cli.training.run_folder import RunFolder
 from dpenet_cli.training.stopping import StopSignal
 from dpenet_cli.training.trainer import Trainer
 
-_FREE_TO_CHANGE = frozenset({"steps", "device", "threads", "compile", "evaluate_every", "checkpoint_seconds"})
-"""Options that a resumed run may change; of these only `steps` changes what is computed."""
+_FREE_TO_CHANGE = frozenset(
+    {"steps", "plan_minutes", "device", "threads", "compile", "pack", "evaluate_every", "checkpoint_seconds"}
+)
+"""Options that a resumed run may change. The first two change what is computed; with another number of threads on a CPU
+the crops are others too."""
 
 
 def train(folder: Path, options: TrainOptions, report: Report, *, max_minutes: float | None = None) -> str:
@@ -52,7 +57,7 @@ def resume(folder: Path, changes: dict[str, Any], report: Report, *, max_minutes
 
     Args:
         folder: of the run.
-        changes: new values for some of steps, device, threads, compile, evaluate_every and checkpoint_seconds.
+        changes: new values for some of the options that may differ.
         report: called with every event.
         max_minutes: as for `train`.
 
@@ -64,21 +69,43 @@ def resume(folder: Path, changes: dict[str, Any], report: Report, *, max_minutes
         TrainingError: there is no run, its data have changed, or as `train`.
     """
     run = RunFolder(folder)
+    options = run.options()
     if foreign := sorted(set(changes) - _FREE_TO_CHANGE):
         why = "a run goes on with the options that it was started with"
         raise OptionError(foreign[0].replace("_", "-"), why, "Leave it out, or start a new run.")
-    return _run(run, dataclasses.replace(run.options(), **changes), report, max_minutes, resume=True)
+    if "plan_minutes" in changes and options.plan_minutes is None:
+        why = "the run was planned by steps, and the clock would give it another course"
+        raise OptionError("plan-minutes", why, "Give --steps, or --decay-from now to let it end.")
+    options = dataclasses.replace(options, **changes)
+    if options.plan_minutes is not None and max_minutes is not None:
+        raise OptionError("max-minutes", "the run is planned by the clock, and ends by itself", "Leave it out.")
+    return _run(run, options, report, max_minutes, resume=True)
+
+
+def end(folder: Path) -> bool:
+    """Ask a run to end: its learning rate falls from then on, over a fifth of the time that it took so far.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Whether a process is at work in it now, which will do so; otherwise `resume` does.
+
+    Raises:
+        TrainingError: there is no run, or the folder cannot be written to.
+    """
+    run = RunFolder(folder)
+    run.options()
+    run.ask_to_end()
+    return run.is_locked()
 
 
 def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: float | None, *, resume: bool) -> str:
     deadline = time.monotonic() + 60.0 * (max_minutes if max_minutes is not None else math.inf)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    torch.backends.cudnn.benchmark = True  # crops have one size, so the search for the fastest kernel pays
-    with process_group(resolve_device(options.device)) as processes, run.locked() if processes.first else nullcontext():
-        if processes.first and not resume:
-            run.start(options)
-        processes.barrier()  # the others must find the folder as the first one leaves it
+    torch.backends.cudnn.benchmark = True  # crops have few sizes, so the search for the fastest kernel pays
+    with _processes(run, options, resume=resume) as processes:
         try:
             with StopSignal(deadline) as stop:
                 return Trainer(run, options, processes, report, resume=resume).run(stop)
@@ -90,3 +117,23 @@ def _run(run: RunFolder, options: TrainOptions, report: Report, max_minutes: flo
             if not run.folder.is_dir():
                 why, next_step = "it was removed while the run was at work in it", "Start the run again."
             raise TrainingError(str(run.folder), why, next_step) from error
+
+
+@contextlib.contextmanager
+def _processes(run: RunFolder, options: TrainOptions, *, resume: bool) -> Iterator[Processes]:
+    """The processes of the run, with the folder locked: those that torchrun started, or ours on a CPU."""
+    device = resolve_device(options.device)
+    count = cpu_processes(options, device)
+    if count > 1:
+        with run.locked():
+            if not resume:
+                run.start(options)
+            with with_helpers(count) as processes:
+                processes.object_from_first((run.folder.absolute(), options, resume))
+                yield processes
+        return
+    with process_group(device) as processes, run.locked() if processes.first else nullcontext():
+        if processes.first and not resume:
+            run.start(options)
+        processes.barrier()  # the others must find the folder as the first one leaves it
+        yield processes

@@ -7,6 +7,8 @@ checkpoint.pt      all that is needed to go on: weights, average, optimiser, ste
 last.safetensors   the weights at the last evaluation, or where the run was stopped
 best.safetensors   the weights at the best evaluation
 .lock              keeps a second run out
+.pixels            decoded pictures, while the processes of a run on a CPU begin
+.end               asks the run to end: its rate falls from then on (`--decay-from now`)
 grid.png           validation pictures at the last evaluation: rainy, restored, clean
 curve.png          loss and PSNR over the steps
 """
@@ -40,6 +42,8 @@ class RunFolder:
         self.log = folder / "log.jsonl"
         self._options = folder / "options.json"
         self._selection = folder / "data.json"
+        self._ending = folder / ".end"
+        self.shared_pixels = folder / ".pixels"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -63,6 +67,35 @@ class RunFolder:
         finally:
             if lock is not None:
                 lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether another process is at work in it now."""
+        try:
+            lock = hold(self.folder / ".lock")
+        except BlockedError:
+            return True
+        if lock is not None:
+            lock.release()
+        return False
+
+    def ask_to_end(self) -> None:
+        """Ask the run to end, whichever process it is in.
+
+        Raises:
+            TrainingError: the folder cannot be written to.
+        """
+        try:
+            write_whole(self._ending, b"")
+        except OSError as error:
+            raise self._unwritable(error, "Make room, or mend what it says.") from error
+
+    def asked_to_end(self) -> bool:
+        """Whether the run has been asked to end, and has not noted it yet."""
+        return self._ending.exists()
+
+    def note_ending(self) -> None:
+        """Forget the request: the checkpoint knows of it."""
+        self._ending.unlink(missing_ok=True)
 
     def start(self, options: TrainOptions) -> None:
         """Begin a new run. What is left of one that never got its data together is replaced.

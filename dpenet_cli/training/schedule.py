@@ -1,21 +1,105 @@
-"""The learning rate of each step: a function of the step, so that there is nothing to store."""
+"""How far a run is, and what follows from it: when it ends, which crops it takes, its learning rate.
+
+All of it is a function of the run's position, so that there is nothing else to store. A run is planned by steps or by
+the clock. Either can be told to end: then its rate falls from where it is, over a fifth of what the run took so far.
+"""
 
 import math
 
-from dpenet_cli.training.options import Recipe, TrainOptions
+from dpenet_cli.training.checkpoint import RunPosition
+from dpenet_cli.training.options import CropStage, Recipe, TrainOptions
 
 PAPER_MILESTONES = (0.3, 0.5, 0.8)
 """Where the published schedule multiplies the rate by 0.2: epochs 30, 50 and 80 of 100."""
 
-_COSINE_FLOOR = 0.01
+ENDING_SHARE = 0.2
+"""How long a run that is told to end still takes, as a share of what it took so far."""
+
+_FLOOR = 0.01
 """Share of the learning rate that the general schedule ends with."""
 
+_WARMUP_SHARE = 20
+"""A warm-up takes one part in so many of the run at most."""
 
-def learning_rate(options: TrainOptions, step: int, steps: int) -> float:
-    """The rate of one step, the first of which is 0: steps by 0.2 (paper), or a warm-up and a cosine (general)."""
-    done = step / steps
-    if options.recipe is Recipe.PAPER:
-        return options.learning_rate * 0.2 ** sum(done >= milestone for milestone in PAPER_MILESTONES)
-    rising = min(1.0, (step + 1) / (min(options.warmup, steps // 20) + 1))
-    falling = _COSINE_FLOOR + (1.0 - _COSINE_FLOOR) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-    return options.learning_rate * rising * falling
+
+class Schedule:
+    """The plan of one run.
+
+    Args:
+        options: of the run.
+        steps: of the whole run, where it is planned by steps.
+    """
+
+    def __init__(self, options: TrainOptions, steps: int) -> None:
+        self._options, self._stages = options, options.stages
+        self._by_clock = options.plan_minutes is not None
+        self._whole = 60.0 * options.plan_minutes if options.plan_minutes is not None else float(steps)
+
+    def end(self, position: RunPosition) -> None:
+        """Let the run end: from here on its rate falls."""
+        position.ending_from = self._at(position)
+
+    def done(self, position: RunPosition) -> float:
+        """How much of the run is done; 1 or more at its end."""
+        at = self._at(position)
+        if position.ending_from < 0:
+            return at / self._whole
+        last = self._ending_length(position)
+        return at / (position.ending_from + last)
+
+    def finished(self, position: RunPosition) -> bool:
+        """Whether the run is at its end."""
+        return self.done(position) >= 1.0
+
+    def steps(self, position: RunPosition) -> int:
+        """Steps of the whole run: a guess where it is planned by the clock, 0 before there is anything to go by."""
+        if not self._by_clock:
+            if position.ending_from < 0:
+                return int(self._whole)
+            return math.ceil(position.ending_from + self._ending_length(position))
+        done = self.done(position)
+        return max(round(position.step / done), position.step) if done > 0 else 0
+
+    def stage(self, position: RunPosition) -> CropStage:
+        """Which crops the next step takes; the last stage's, if the run was told to end."""
+        if position.ending_from >= 0:
+            return self._stages[-1]
+        done, end = self.done(position), 0.0
+        for stage in self._stages:
+            end += stage.share
+            if done < end - 1e-9:
+                return stage
+        return self._stages[-1]
+
+    def learning_rate(self, position: RunPosition) -> float:
+        """The rate of the next step."""
+        factor = position.rate_factor
+        if position.ending_from < 0:
+            return factor * self._planned_rate(self._at(position) / self._whole, position.step)
+        before = self._planned_rate(min(position.ending_from / self._whole, 1.0), position.step)
+        ending = (self._at(position) - position.ending_from) / self._ending_length(position)
+        return factor * max(before * _fall(ending), _FLOOR * self._options.learning_rate)
+
+    def _at(self, position: RunPosition) -> float:
+        return position.clock if self._by_clock else float(position.step)
+
+    def _ending_length(self, position: RunPosition) -> float:
+        """At least one step, or a second."""
+        return max(ENDING_SHARE * position.ending_from, 1.0)
+
+    def _planned_rate(self, done: float, step: int) -> float:
+        """Steps by 0.2 (paper), or a warm-up, a stable rate and a cosine (general)."""
+        options = self._options
+        if options.recipe is Recipe.PAPER:
+            return options.learning_rate * 0.2 ** sum(done >= milestone for milestone in PAPER_MILESTONES)
+        if self._by_clock:
+            rising = min(1.0, max((step + 1) / (options.warmup + 1), done * _WARMUP_SHARE))
+        else:
+            rising = min(1.0, (step + 1) / (min(options.warmup, int(self._whole) // _WARMUP_SHARE) + 1))
+        falling = _fall((done - options.decay_from) / (1.0 - options.decay_from))
+        return options.learning_rate * rising * falling
+
+
+def _fall(done: float) -> float:
+    """A cosine from 1 at 0 to the floor at 1, and level on either side."""
+    return _FLOOR + (1.0 - _FLOOR) * 0.5 * (1.0 + math.cos(math.pi * min(max(done, 0.0), 1.0)))

@@ -14,20 +14,18 @@ class Throughput:
 
     Args:
         step: the first step that counts.
-        steps: of the whole run.
-        crops: in one step, of all processes together.
     """
 
-    def __init__(self, step: int, steps: int, crops: int) -> None:
-        self._steps, self._crops = steps, crops
+    def __init__(self, step: int) -> None:
         self.restart(step)
 
     def restart(self, step: int) -> None:
         """Forget what was; the next steps begin at `step`."""
-        self._first, self._started, self._losses = step, time.perf_counter(), list[float]()
+        self._first, self._started, self._losses, self._crops = step, time.perf_counter(), list[float](), 0
 
-    def add(self, loss: float) -> None:
-        """Take in a step's loss; NaN for a skipped one."""
+    def add(self, loss: float, crops: int) -> None:
+        """Take in a step's loss, NaN for a skipped one, and its crops, of all processes together."""
+        self._crops += crops
         if math.isfinite(loss):
             self._losses.append(loss)
 
@@ -35,11 +33,12 @@ class Throughput:
         """Whether it is time for a report."""
         return time.perf_counter() - self._started >= _REPORT_SECONDS
 
-    def report(self, step: int, *, learning_rate: float, waited: float, trained: float) -> Progress:
+    def report(self, step: int, steps: int, *, learning_rate: float, waited: float, trained: float) -> Progress:
         """The report.
 
         Args:
             step: steps taken in all.
+            steps: of the whole run.
             learning_rate: of the last of them.
             waited: seconds spent waiting for data since the last report.
             trained: seconds of training in all.
@@ -48,11 +47,11 @@ class Throughput:
         count = max(step - self._first, 1)
         return Progress(
             step=step,
-            steps=self._steps,
+            steps=steps,
             loss=sum(self._losses) / len(self._losses) if self._losses else math.nan,
             learning_rate=learning_rate,
-            crops_per_second=count * self._crops / seconds,
+            crops_per_second=self._crops / seconds,
             waiting=waited / seconds,
             seconds=round(trained, 1),
-            seconds_left=round((self._steps - step) * seconds / count, 1),
+            seconds_left=round(max(steps - step, 0) * seconds / count, 1),
         )

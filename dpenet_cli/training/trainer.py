@@ -1,14 +1,18 @@
 """The loop: a batch, both stages, the loss, a step; and between steps the checkpoint, the evaluation, the log.
 
-Losses that are not numbers are survived (the step is skipped; ten in a row are an error). On a CPU with the same number
-of threads, a run that was interrupted and resumed ends with the same bits as one that was not.
+Losses that are not numbers are survived (the step is skipped). Ten in a row, or a gradient that explodes, bring back
+the last good weights at half the rate; the third time is an error. On a CPU with the same number of threads, a run that
+is planned by steps, interrupted and resumed, ends with the same bits as one that was not.
 """
 
+import contextlib
 import dataclasses
-import importlib.util
+import functools
 import math
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,28 +21,50 @@ from torch import nn
 from dpenet_cli import __version__
 from dpenet_cli.errors import TrainingError
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
-from dpenet_cli.network.model import DPENet
+from dpenet_cli.network.model import WHOLE, DPENet
 from dpenet_cli.options import PROTOCOL, Precision
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.devices import cpu_has_bf16
+from dpenet_cli.system.memory import keep_freed_memory
 from dpenet_cli.system.user_dirs import keep_compilers_tidy
 from dpenet_cli.training.checkpoint import MovingAverage, RunPosition, load_checkpoint, save_checkpoint
-from dpenet_cli.training.data import fingerprint, load_data
-from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Report, Saved, Skipped
+from dpenet_cli.training.data import TrainingData, fingerprint, load_data
+from dpenet_cli.training.events import (
+    Ending,
+    Evaluated,
+    Event,
+    Finished,
+    Prepared,
+    Preparing,
+    Report,
+    Saved,
+    Skipped,
+    WentBack,
+)
+from dpenet_cli.training.fused_blocks import FusedBlocks, can_fuse
 from dpenet_cli.training.init import initial_network
-from dpenet_cli.training.loader import Batch, BatchLoader, Prefetch
+from dpenet_cli.training.loader import Batch, BatchLoader
 from dpenet_cli.training.losses import Loss, general_loss, published_loss
 from dpenet_cli.training.options import Recipe, TrainOptions
 from dpenet_cli.training.parallel import Processes
 from dpenet_cli.training.plots import draw_curve
+from dpenet_cli.training.prefetch import Prefetch
+from dpenet_cli.training.recovery import EXPLODED, MOST_FAILURES, GradientWatch, LastGood
 from dpenet_cli.training.run_folder import RunFolder
-from dpenet_cli.training.schedule import learning_rate
+from dpenet_cli.training.schedule import Schedule
+from dpenet_cli.training.step import EagerStep, GraphStep, Step, Training
 from dpenet_cli.training.stopping import StopSignal
 from dpenet_cli.training.throughput import Throughput
 from dpenet_cli.training.validation import validate
 
-_MOST_FAILURES = 10
-"""Non-finite steps in a row that end a run."""
+_EVALUATIONS = 20
+"""Evaluations in a run, unless told otherwise."""
+
+_KEEP_EVERY = 50
+"""Steps after which weights that do well are kept, to go back to."""
+
+_MOST_RETURNS = 2
+"""How often a run goes back to earlier weights before it gives up."""
 
 
 class Trainer:
@@ -60,18 +86,32 @@ class Trainer:
         self._device = processes.device
 
         # The data. A resumed run leaves out what it left out before, without searching again.
-        earlier = folder.selection() if resume else None
-        pictures, self._validation, self._selection = load_data(options, earlier, self._preparing)
-        self._data = fingerprint(pictures)
-        self._loader = BatchLoader(pictures, options, self._device, processes.rank, processes.world_size)
-        del pictures  # the loader has pixels of its own
-        self.steps = options.steps or options.epochs * self._loader.steps_per_epoch
+        data = self._load_data(folder.selection() if resume else None)
+        self._validation, self._selection = data.validation, data.selection
+        self._data = fingerprint(data.pictures)
+        self._loader = BatchLoader(
+            data.pictures,
+            options,
+            self._device,
+            processes.rank,
+            processes.world_size,
+            shared=processes.shared,
+            packed=data.packed,
+            layers=data.layers,
+        )
+        del data  # the loader has pixels of its own, or the pack's
+        steps = options.steps or options.epochs * self._loader.steps_per_epoch
+        self._schedule = Schedule(options, steps)
 
         # The network and what trains it, as at step 0 and then as at the checkpoint.
         torch.manual_seed(options.seed)
         self.model = initial_network(options).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        by_graph = self._device.type == "cuda" and processes.world_size == 1
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=options.learning_rate, fused=self._device.type == "cuda" or None
+            self.model.parameters(),
+            lr=options.learning_rate,
+            fused=self._device.type == "cuda" or None,
+            capturable=by_graph,
         )
         self.average = MovingAverage(self.model, options.ema) if options.ema else None
         self.position = RunPosition()
@@ -79,15 +119,19 @@ class Trainer:
             self.position = load_checkpoint(
                 folder.checkpoint, self.model, self.average, optimizer=self.optimizer, data=self._data
             )
-        self._loss: Loss = published_loss if options.recipe is Recipe.PAPER else general_loss
         self._dtype = _autocast_dtype(options.precision, self._device)
-        self._network = _compiled(processes.wrap(self.model), options, self._device)
+        training = self._training()
+        self._step_by: Step = GraphStep(training, self._device) if by_graph else EagerStep(training)
+        self._watch = GradientWatch()
+        self._good = LastGood(self.model, self.optimizer, self.average, self.position.step)
 
         # All is well: only now is anything of an earlier run replaced.
         if processes.first:
             folder.write_selection(self._selection)
             folder.write_options(options)
             folder.drop_events_after(self.position.step)
+        self._began = started - self.position.clock  # as if it had never stopped
+        self._tell_time()
         self._report(self._prepared(time.monotonic() - started))
 
     def run(self, stop: StopSignal) -> str:
@@ -99,22 +143,22 @@ class Trainer:
         Returns:
             Why it ended: ``done``, ``interrupted`` or ``out of time``.
         """
-        position, options = self.position, self._options
-        evaluate_every = options.evaluate_every or max(self.steps // 20, 1)
-        prefetch = Prefetch(self._loader, self._device, position.step)
-        throughput = Throughput(position.step, self.steps, options.batch * self._processes.world_size)
+        position, schedule = self.position, self._schedule
+        prefetch = Prefetch(self._loader, self._device, position.step, schedule.stage(position))
+        throughput = Throughput(position.step)
         saved = time.monotonic()
         reason = "done"
-        while position.step < self.steps:
-            throughput.add(self._step(prefetch))
-            last = position.step == self.steps
+        while not schedule.finished(position):
+            done = schedule.done(position)
+            throughput.add(*self._step(prefetch))
+            last = schedule.finished(position)
             if throughput.due() or last:
                 self._report_progress(throughput, prefetch.waited())
-            if position.step % evaluate_every == 0 and not last:
+            if self._evaluation_due(done) and not last:
                 self._evaluate()
                 throughput.restart(position.step)
                 prefetch.waited()  # neither its time nor what was waited before it counts
-            if time.monotonic() - saved >= options.checkpoint_seconds:
+            if time.monotonic() - saved >= self._options.checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
             if (asked := stop.reason(self._processes)) and not last:
@@ -132,52 +176,134 @@ class Trainer:
         self._processes.barrier()
         return reason
 
-    def _step(self, prefetch: Prefetch) -> float:
-        """One step; returns the loss, the mean over all processes, or NaN if the step was skipped."""
+    def _load_data(self, earlier: Any) -> TrainingData:
+        """Read the pictures. The first process does what takes long; those beside it find its results."""
+        options, processes = self._options, self._processes
+        own_pack: Path | None = None
+        if processes.shared and options.pack is None:
+            # Processes of one machine look at one copy of the pixels: a file that is gone when they are.
+            own_pack = self._folder.shared_pixels
+        data: TrainingData | None = None
+        if processes.first:
+            if own_pack is not None:
+                own_pack.unlink(missing_ok=True)  # of a run that was killed
+            data = load_data(options, earlier, self._preparing, own_pack)
+            earlier = data.selection
+        earlier = processes.object_from_first(earlier)
+        if data is None:
+            data = load_data(options, earlier, pack=own_pack)
+        processes.barrier()
+        if own_pack is not None and processes.first:
+            with contextlib.suppress(OSError):  # Windows removes no file that is mapped; the next run does
+                own_pack.unlink()
+        return data
+
+    def _training(self) -> Training:
+        options, device = self._options, self._device
+        loss: Loss = published_loss
+        if options.recipe is Recipe.GENERAL:
+            loss = functools.partial(general_loss, l1_weight=options.l1_weight)
+        fuse = device.type == "cpu" and self._dtype is not None and can_fuse()
+        if device.type == "cpu":
+            keep_freed_memory()
+        network = _compiled(self._processes.wrap(self.model), options)
+        clip = options.clip or math.inf
+        schedule = FusedBlocks() if fuse and not options.compile else WHOLE
+        return Training(network, self.model, self.optimizer, self.average, loss, self._dtype, clip, schedule)
+
+    def _step(self, prefetch: Prefetch) -> tuple[float, int]:
+        """One step; gives the loss, the mean over all processes, or NaN if the step was skipped, and how many crops."""
         started = time.perf_counter()
-        position, options = self.position, self._options
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(options, position.step, self.steps)
+        position, schedule = self.position, self._schedule
 
         # Forward, loss, backward: on CUDA all of it is only queued here.
-        batch = prefetch.take()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self._device.type, dtype=self._dtype or torch.bfloat16, enabled=self._dtype is not None):
-            stages = self._network(batch.rainy)
-        loss = self._loss(stages, batch.clean)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.clip or math.inf)
+        batch = prefetch.take(schedule.stage(position))
+        weight = self._loader.weight(batch.stage)
+        queued = self._step_by.begin(batch, schedule.learning_rate(position), weight, position.step)
 
         # While the device works on that, the next batch is queued beside it; only then is the device waited for.
-        prefetch.prepare()
-        mean, size = self._processes.mean(torch.stack([loss.detach().float(), norm.float()])).tolist()
+        prefetch.prepare(schedule.stage(dataclasses.replace(position, step=position.step + 1)))
+        mean, size = self._processes.mean(queued).tolist()
 
         # One process's NaN is every process's after the mean, so all of them step or all of them skip.
-        if math.isfinite(mean) and math.isfinite(size):
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update(position.step)
+        finite = math.isfinite(mean) and math.isfinite(size)
+        self._step_by.end(position.step, finite=finite)
+        if finite:
             position.failures = 0
+            self._watch.add(size)
         else:
             mean = math.nan
-            self._skip(batch)
+            position.failures += 1
+            self._report(Skipped(position.step, batch.names))
+        self._stay_well(batch)
         position.step += 1
         position.seconds += time.perf_counter() - started
-        return float(mean)
+        self._tell_time()
+        return float(mean), self._loader.crops(batch.stage)
 
-    def _skip(self, batch: Batch) -> None:
-        self.position.failures += 1
-        self._report(Skipped(self.position.step, batch.names))
-        if self.position.failures >= _MOST_FAILURES:
+    def _stay_well(self, batch: Batch) -> None:
+        """Keep weights that do well, and go back to them from those that do not; the third time is an error."""
+        position = self.position
+        why = ""
+        if position.failures >= MOST_FAILURES:
             names = ", ".join(dict.fromkeys(batch.names[:3]))
-            why = f"{_MOST_FAILURES} losses in a row were not numbers, the last on {names} and others"
-            raise TrainingError(f"step {self.position.step}", why, "Look at these pictures, or lower --learning-rate.")
+            why = f"{MOST_FAILURES} losses in a row were not numbers, the last on {names} and others"
+        elif self._watch.mean > EXPLODED:
+            why = f"the gradient explodes: its norm is {self._watch.mean:.3g}, and a healthy one is about 3"
+        if not why:
+            if position.step % _KEEP_EVERY == 0 and position.failures == 0:
+                self._good.keep(position.step + 1)
+            return
+        self._good.restore()
+        self._watch.forget()
+        position.failures = 0
+        position.went_back += 1
+        position.rate_factor *= 0.5
+        if position.went_back > _MOST_RETURNS:
+            why += f", also after the run went back to earlier weights {_MOST_RETURNS} times"
+            step = "Look at these pictures, or start anew from its last good weights with a lower --learning-rate."
+            if self._processes.first:
+                save_model(self._snapshot(), self._folder.last, self._card())
+            raise TrainingError(f"step {position.step}", why, step)
+        rate = position.rate_factor * self._options.learning_rate
+        self._report(WentBack(position.step, self._good.step, why, rate))
+
+    def _tell_time(self) -> None:
+        """Take the clock, and what the user asked for meanwhile, from the first process."""
+        position, processes = self.position, self._processes
+        asked = processes.first and self._folder.asked_to_end()
+        position.clock, end = processes.from_first(time.monotonic() - self._began, float(asked))
+        if end and (position.ending_from >= 0 or self._schedule.finished(position)):  # it does already, or did
+            if processes.first:
+                self._folder.note_ending()
+        elif end:
+            self._schedule.end(position)
+            self._save()  # which knows of it
+            if processes.first:
+                self._folder.note_ending()
+            self._report(Ending(position.step, self._schedule.steps(position)))
+
+    def _evaluation_due(self, done_before: float) -> bool:
+        """Whether the step that was just taken is followed by one."""
+        every, position = self._options.evaluate_every, self.position
+        if every or self._options.plan_minutes is None:
+            every = every or max(self._schedule.steps(position) // _EVALUATIONS, 1)
+            return position.step % every == 0
+        return int(self._schedule.done(position) * _EVALUATIONS) > int(done_before * _EVALUATIONS)
 
     def _report_progress(self, throughput: Throughput, waited: float) -> None:
-        step, seconds = self.position.step, self.position.seconds
-        rate = learning_rate(self._options, step - 1, self.steps)
-        self._report(throughput.report(step, learning_rate=rate, waited=waited, trained=seconds))
-        throughput.restart(step)
+        position, schedule = self.position, self._schedule
+        before = dataclasses.replace(position, step=position.step - 1)
+        self._report(
+            throughput.report(
+                position.step,
+                schedule.steps(position),
+                learning_rate=schedule.learning_rate(before),
+                waited=waited,
+                trained=position.seconds,
+            )
+        )
+        throughput.restart(position.step)
 
     def _evaluate(self) -> None:
         """Score the weights as a user would run them, and write them out."""
@@ -187,18 +313,20 @@ class Trainer:
             return
         started = time.monotonic()
         model = self._snapshot()
-        result = validate(model, self._validation, self._device)
-        best = result is None or result.psnr > position.best_psnr
+        with _all_threads(self._processes):
+            result = validate(model, self._validation, self._device, self._options.dry_weight)
+        best = result is None or result.blend > position.best_psnr
         scores = {"validation": {"protocol": PROTOCOL, **result.scores()}} if result else {}
         card = dataclasses.replace(self._card(), scores=scores)
         save_model(model, folder.last, card)
         if best:
             save_model(model, folder.best, card)
         if result:
-            position.best_psnr = max(position.best_psnr, result.psnr)
+            position.best_psnr = max(position.best_psnr, result.blend)
             write_whole(folder.grid, result.grid)
             seconds = round(time.monotonic() - started, 1)
-            self._report(Evaluated(position.step, result.psnr, result.ssim, result.input_psnr, best, seconds))
+            kept = (result.dry_psnr, result.structure_psnr, result.blend)
+            self._report(Evaluated(position.step, result.psnr, result.ssim, result.input_psnr, best, seconds, *kept))
 
     def _snapshot(self) -> DPENet:
         """The weights that are validated and written out, the averaged ones if there are such, on the CPU."""
@@ -224,10 +352,10 @@ class Trainer:
     def _prepared(self, seconds: float) -> Prepared:
         return Prepared(
             step=self.position.step,
-            steps=self.steps,
+            steps=self._schedule.steps(self.position) if self._options.plan_minutes is None else 0,
             pairs=self._loader.pairs,
             backgrounds=self._loader.backgrounds,
-            validation=len(self._validation),
+            validation=len(self._validation.rainy),
             excluded=self._selection.excluded,
             twins=self._selection.twins,
             too_small=self._selection.too_small,
@@ -240,6 +368,8 @@ class Trainer:
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
         threads = f", {torch.get_num_threads()} threads" if self._device.type == "cpu" else ""
         several = f", {self._processes.world_size} processes" if self._processes.world_size > 1 else ""
+        if self._processes.shared:
+            threads, several = f"{several} of one thread each", ""
         return f"{name}{threads}, {'bf16' if self._dtype else 'fp32'}{several}"
 
     def _card(self) -> WeightsCard:
@@ -248,7 +378,7 @@ class Trainer:
             "command": " ".join(["dpenet", *sys.argv[1:]]),
             "options": dataclasses.asdict(self._options),
             "step": self.position.step,
-            "steps": self.steps,
+            "steps": self._schedule.steps(self.position),
             "training_seconds": round(self.position.seconds, 1),
             "hardware": self._hardware(),
             "dpenet": __version__,
@@ -269,11 +399,20 @@ def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype |
     return torch.bfloat16 if has or precision is Precision.BF16 else None
 
 
-def _compiled(network: nn.Module, options: TrainOptions, device: torch.device) -> Any:
-    wanted = options.compile
-    if wanted is None:
-        wanted = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    if not wanted:
+def _compiled(network: nn.Module, options: TrainOptions) -> Any:
+    if not options.compile:
         return network
     keep_compilers_tidy()
     return torch.compile(network)
+
+
+@contextlib.contextmanager
+def _all_threads(processes: Processes) -> Iterator[None]:
+    """All threads for this process, while those beside it wait for it."""
+    before = torch.get_num_threads()
+    if processes.shared:
+        torch.set_num_threads(processes.world_size)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
