@@ -34,7 +34,7 @@ _VALIDATION_SIDE = 384
 
 
 _DRY = 8
-"""Validation pictures that are scored dry, and with structure: these scores vary less, and each picture takes its time."""
+"""Validation pictures that are scored dry, and with structure: these scores vary less, and each picture takes time."""
 
 
 class TrainingPicture(NamedTuple):

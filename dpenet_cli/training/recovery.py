@@ -9,11 +9,11 @@ from torch.optim import Optimizer
 from dpenet_cli.training.checkpoint import MovingAverage
 
 EXPLODED = 200.0
-"""Mean norm of the gradient, before it is clipped, above which it has exploded. A healthy one is about 3; with SSIM in
-TF32 it was 135,000."""
+"""Norm of the gradient, before it is clipped, above which it has exploded. A healthy one is about 3; with SSIM in TF32
+it was 135,000."""
 
 _STEPS = 10
-"""Steps that the mean is taken over: one batch alone may be odd, and is clipped."""
+"""Steps of which more than half must be so: one batch alone may be odd, and is clipped."""
 
 MOST_FAILURES = 10
 """Losses or gradients in a row that are no numbers after which the weights are held to be bad."""
@@ -30,9 +30,14 @@ class GradientWatch:
         self._norms.append(norm)
 
     @property
-    def mean(self) -> float:
-        """Mean of the last norms; 0 before there are ten of them."""
-        return sum(self._norms) / _STEPS if len(self._norms) == _STEPS else 0.0
+    def median(self) -> float:
+        """Median of the last ten norms, the lower one; 0 before there are so many."""
+        return sorted(self._norms)[(_STEPS - 1) // 2] if len(self._norms) == _STEPS else 0.0
+
+    @property
+    def calm(self) -> bool:
+        """Whether none of the last norms is that of an explosion."""
+        return max(self._norms, default=0.0) <= EXPLODED
 
     def forget(self) -> None:
         """Begin anew."""

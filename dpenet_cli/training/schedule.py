@@ -76,9 +76,10 @@ class Schedule:
         factor = position.rate_factor
         if position.ending_from < 0:
             return factor * self._planned_rate(self._at(position) / self._whole, position.step)
-        before = self._planned_rate(min(position.ending_from / self._whole, 1.0), position.step)
+        step = position.step if self._by_clock else int(position.ending_from)  # of its warm-up, if it was in it
+        before = self._planned_rate(min(position.ending_from / self._whole, 1.0), step)
         ending = (self._at(position) - position.ending_from) / self._ending_length(position)
-        return factor * max(before * _fall(ending), _FLOOR * self._options.learning_rate)
+        return factor * before * _fall(ending)
 
     def _at(self, position: RunPosition) -> float:
         return position.clock if self._by_clock else float(position.step)

@@ -248,10 +248,10 @@ class Trainer:
         if position.failures >= MOST_FAILURES:
             names = ", ".join(dict.fromkeys(batch.names[:3]))
             why = f"{MOST_FAILURES} losses in a row were not numbers, the last on {names} and others"
-        elif self._watch.mean > EXPLODED:
-            why = f"the gradient explodes: its norm is {self._watch.mean:.3g}, and a healthy one is about 3"
+        elif self._watch.median > EXPLODED:
+            why = f"the gradient explodes: its norm is {self._watch.median:.3g}, and a healthy one is about 3"
         if not why:
-            if position.step % _KEEP_EVERY == 0 and position.failures == 0:
+            if position.step % _KEEP_EVERY == 0 and position.failures == 0 and self._watch.calm:
                 self._good.keep(position.step + 1)
             return
         self._good.restore()

@@ -1,9 +1,15 @@
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from scipy.ndimage import correlate1d
 from torch.nn.functional import conv2d, pad
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpenet_cli.network.model import Stages
+from dpenet_cli.training import losses
 from dpenet_cli.training.losses import edge_distance, general_loss, published_loss, ssim
 
 
@@ -61,7 +67,8 @@ def test_losses_are_their_formulas() -> None:
     edges = [float(edge_distance(stage, clean)) for stage in stages]
     away = [float((stage - clean).abs().mean()) for stage in stages]
     assert float(published_loss(stages, clean)) == pytest.approx(1 - sum(similar) + 0.05 * sum(edges), abs=1e-5)
-    assert float(general_loss(stages, clean)) == pytest.approx(2 - sum(similar) + sum(away), abs=1e-5)
+    assert float(general_loss(stages, clean)) == pytest.approx(2 - sum(similar) + 5 * sum(away), abs=1e-5)
+    assert float(general_loss(stages, clean, 1.0)) == pytest.approx(2 - sum(similar) + sum(away), abs=1e-5)
     perfect = Stages(clean, clean)
     assert float(published_loss(perfect, clean)) == pytest.approx(-1 + 0.05 * 2 * 1e-3, abs=1e-5)
     assert float(general_loss(perfect, clean)) == pytest.approx(0, abs=1e-5)
@@ -79,3 +86,49 @@ def test_losses_stay_in_fp32_and_both_stages_learn(loss: object) -> None:
         assert stage.grad is not None
         assert torch.isfinite(stage.grad).all()
         assert float(stage.grad.abs().sum()) > 0
+
+
+class Tf32(TorchDispatchMode):
+    """Products of matrices as a GPU with TF32 computes them, where the process allows it: 10 bits of mantissa."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function._opname in {"mm", "bmm"} and torch.backends.cuda.matmul.fp32_precision == "tf32":
+            args = [((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32) for x in map(torch.clone, args)]
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def tf32_allowed() -> Iterator[None]:
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    yield
+    assert matmul.fp32_precision == "tf32"  # the loss leaves the process's choice as it is
+    matmul.fp32_precision = before
+
+
+def gradient_norm(loss: Any, device: str = "cpu") -> float:
+    """On flat pictures, bright ones, that are a quarter of a grey level off."""
+    levels = torch.tensor([0.786, 0.828, 0.846, 0.994], device=device).view(-1, 1, 1, 1)
+    clean = levels.expand(-1, 3, 32, 32).contiguous()
+    seen = (clean + 1e-3).requires_grad_()
+    loss(Stages(seen, seen), clean).backward()
+    assert seen.grad is not None
+    return float(seen.grad.norm())
+
+
+@pytest.mark.parametrize("loss", [published_loss, general_loss])
+@pytest.mark.usefixtures("tf32_allowed")
+def test_tf32_is_kept_out_of_ssim_in_both_directions(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = gradient_norm(loss)
+    with Tf32():
+        assert gradient_norm(loss) == pytest.approx(right, rel=1e-5)
+    # Without the guard it is far off: the test would see it.
+    monkeypatch.setattr(losses, "_full_precision", contextlib.nullcontext)
+    with Tf32():
+        assert gradient_norm(loss) > 20 * right
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.usefixtures("tf32_allowed")
+def test_tf32_is_kept_out_of_ssim_on_a_gpu() -> None:
+    assert gradient_norm(general_loss, "cuda") == pytest.approx(gradient_norm(general_loss), rel=1e-2)

@@ -9,15 +9,15 @@ from dpenet_cli.training.throughput import Throughput
 def test_a_report_holds_means_since_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(throughput.time, "perf_counter", lambda: now)
-    steps = Throughput(step=10, steps=30, crops=8)
+    steps = Throughput(step=10)
     assert not steps.due()
-    for loss in (1.0, math.nan, 3.0, 2.0):
-        steps.add(loss)
+    for loss, crops in ((1.0, 8), (math.nan, 8), (3.0, 8), (2.0, 4)):
+        steps.add(loss, crops)
     now += 2.0
     assert steps.due()
-    report = steps.report(14, learning_rate=0.5, waited=0.5, trained=7.04)
+    report = steps.report(14, 30, learning_rate=0.5, waited=0.5, trained=7.04)
     assert (report.step, report.steps, report.loss, report.learning_rate) == (14, 30, 2.0, 0.5)
-    assert (report.crops_per_second, report.waiting, report.seconds, report.seconds_left) == (16.0, 0.25, 7.0, 8.0)
+    assert (report.crops_per_second, report.waiting, report.seconds, report.seconds_left) == (14.0, 0.25, 7.0, 8.0)
     steps.restart(14)
     assert not steps.due()
-    assert math.isnan(steps.report(14, learning_rate=0.5, waited=0.0, trained=7.0).loss)
+    assert math.isnan(steps.report(14, 30, learning_rate=0.5, waited=0.0, trained=7.0).loss)

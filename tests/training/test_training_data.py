@@ -14,9 +14,9 @@ def test_validation_backgrounds_are_never_trained_on(tmp_path: Path, photos: str
         store(tmp_path / f"again/{seed}-again.jpg", np.ascontiguousarray(scene(seed)[:120, :130][:, ::-1]))
     options = small(photos, str(tmp_path / "again"), pairs, validation=4)
     found = load_data(options)
-    set_aside = {Path(pair.name).stem.split("-")[0] for pair in found.validation}
+    set_aside = {Path(pair.name).stem.split("-")[0] for pair in found.validation.rainy}
     trained = {Path(picture.name).stem.split("-")[0] for picture in found.pictures}
-    assert len(found.validation) == 4
+    assert len(found.validation.rainy) == 4
     assert found.selection.twins
     assert not set_aside & trained
     assert load_data(options, found.selection).selection == found.selection

@@ -45,6 +45,12 @@ NUMBERS = [
     "validation",
     "evaluate_every",
     "checkpoint_seconds",
+    "plan_minutes",
+    "decay_from",
+    "l1_weight",
+    "structure",
+    "structure_dry",
+    "dry_weight",
 ]
 
 
@@ -79,6 +85,12 @@ def test_every_number_of_a_run_is_checked(tmp_path: Path, name: str) -> None:
         {"learning_rate": 0},
         {"init": 3},
         {"compile": "no"},
+        {"structure": 1.1},
+        {"structure_dry": 2},
+        {"decay_from": 1.0},
+        {"plan_minutes": 0},
+        {"dry_weight": 0.6},
+        {"layers": 3},
     ],
 )
 def test_wrong_values_of_options_are_refused(wrong: dict[str, Any]) -> None:
