@@ -5,18 +5,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
-from conftest import dpenet
+from conftest import dpenet, store
 from typer.testing import CliRunner
 
 from dpenet_cli.cli.train import _Display
 from dpenet_cli.cli.train import train as train_command
-from dpenet_cli.errors import OptionError
+from dpenet_cli.errors import DatasetError, OptionError
 from dpenet_cli.training import events
 from dpenet_cli.training.options import GENERAL_MIX, TrainOptions
+from dpenet_cli.training.run_folder import RunFolder
 
 SMALL = ["--steps", "4", "--batch", "2", "--crop", "32", "--validation", "1", "--threads", "1"]
+
+
+@pytest.fixture
+def app():
+    """The command alone, to be run in this process."""
+    found = typer.Typer()
+    found.command()(train_command)
+    return found
 
 
 def test_from_pictures_to_weights_to_a_clean_picture(tmp_path, photos):
@@ -69,14 +79,12 @@ def test_a_run_goes_on_and_wrong_usage_exits_with_two(tmp_path, photos):
         assert "Traceback" not in result.stderr
 
 
-def test_a_run_that_was_stopped_in_time_goes_on(tmp_path, photos):
-    app = typer.Typer()
-    app.command()(train_command)
+def test_a_run_that_was_stopped_in_time_goes_on(tmp_path, photos, app):
     runner = CliRunner()
     out = str(tmp_path / "run")
     wanted = ["--batch", "2", "--crop", "32", "--light", "--validation", "1", "--steps", "4", "--mix", "thin=1,dry=1"]
     first = runner.invoke(
-        app, ["--data", photos, "-o", out, *wanted, "--device", "cpu", "--max-minutes", "0", "--json"]
+        app, ["--data", photos, "-o", out, *wanted, "--device", "cpu", "--threads", "1", "--max-minutes", "0", "--json"]
     )
     assert first.exit_code == 0, first.output
     assert json.loads(first.stdout.splitlines()[-1])["reason"] == "out of time"
@@ -93,9 +101,72 @@ def test_a_run_that_was_stopped_in_time_goes_on(tmp_path, photos):
         assert isinstance(runner.invoke(app, wrong).exception, OptionError)
 
 
-def test_every_option_of_the_command_has_help_and_a_panel():
-    app = typer.Typer()
-    app.command()(train_command)
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--plan-minutes", "1", "--max-minutes", "1"], "Leave one of them out"),
+        (["--plan-minutes", "1", "--steps", "9"], "plan the run too"),
+        (["--plan-minutes", "1", "--epochs", "9"], "plan the run too"),
+        (["--plan-minutes", "0"], "a time to train in"),
+        (["--plan", "64:4:1", "--crop", "64"], "how large crops"),
+        (["--plan", "64x4"], "side:batch:share"),
+        (["--decay-from", "now"], "Give --resume"),
+        (["--decay-from", "soon"], "neither a share nor now"),
+        (["--decay-from", "1"], "a share of the run"),
+        (["--structure", "2"], "a share lies in 0..1"),
+    ],
+)
+def test_wrong_courses_are_wrong_usage(tmp_path, photos, app, arguments, why):
+    result = CliRunner().invoke(app, ["--data", photos, "-o", str(tmp_path / "run"), *arguments])
+    assert isinstance(result.exception, OptionError)
+    assert why in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_layers_that_are_not_there_are_an_error(tmp_path, photos, app):
+    arguments = ["--data", photos, "-o", str(tmp_path / "run"), *SMALL, "--layers"]
+    for folder in (tmp_path / "nowhere", tmp_path):
+        error = CliRunner().invoke(app, [*arguments, str(folder)]).exception
+        assert isinstance(error, DatasetError)
+        assert "streak layers" in str(error)
+
+
+def test_the_recipe_s_options_reach_the_run_and_it_is_told_to_end(tmp_path, photos, app):
+    out, layers = tmp_path / "run", tmp_path / "layers"
+    store(layers / "a.png", np.full((50, 60, 3), 90, np.uint8))
+    wanted = ["--plan", "32:2:1,48:1:1", "--steps", "20", "--layers", str(layers), "--pack", str(tmp_path / "p.pack")]
+    wanted += ["--structure", "0.5", "--structure-dry", "1", "--decay-from", "0.5", "--light", "--validation", "1"]
+    runner = CliRunner()
+    first = runner.invoke(app, ["--data", photos, "-o", str(out), *wanted, "--threads", "1", "--max-minutes", "0"])
+    assert first.exit_code == 0, first.output
+    options = TrainOptions.read(out / "options.json")
+    assert (options.structure, options.structure_dry, options.decay_from) == (0.5, 1, 0.5)
+    assert [stage.side for stage in options.stages] == [32, 48]
+    assert (tmp_path / "p.pack").stat().st_size > 6 * 120 * 130 * 3
+    second = runner.invoke(app, ["--resume", "-o", str(out), "--decay-from", "now"])
+    assert second.exit_code == 0, second.output
+    said = " ".join(second.stderr.split())
+    assert "step 1: asked to end" in said
+    assert "done at step 2" in said
+    assert "dry " in said
+    assert "blend " in said
+
+
+def test_a_run_at_work_is_told_to_end_by_another_process(tmp_path, photos, app):
+    out = tmp_path / "run"
+    runner = CliRunner()
+    first = runner.invoke(app, ["--data", photos, "-o", str(out), "--light", *SMALL, "--max-minutes", "0"])
+    assert first.exit_code == 0, first.output
+    with RunFolder(out).locked():  # as the run at work has it
+        told = runner.invoke(app, ["--resume", "-o", str(out), "--decay-from", "now"])
+        assert told.exit_code == 0, told.output
+        assert "will end, in a fifth of the time" in " ".join(told.stderr.split())
+        told = runner.invoke(app, ["--resume", "-o", str(out), "--decay-from", "now", "--json"])
+        assert json.loads(told.stdout)["event"] == "asked to end"
+    assert RunFolder(out).asked_to_end()
+
+
+def test_every_option_of_the_command_has_help_and_a_panel(app):
     for parameter in typer.main.get_command(app).params:
         if parameter.name != "help" and not parameter.name.startswith(("install", "show")):
             assert parameter.help, parameter.name
@@ -114,6 +185,15 @@ def test_every_option_of_the_command_has_help_and_a_panel():
             "step 1 of 9 · loss 0.5000 · 2.0 crops/s · waiting 25",
         ),
         (events.Evaluated(3, 30.0, 0.9, 25.0, True, 1.0), "30.00 dB / 0.9000 (input 25.00 dB), the best so far"),
+        (
+            events.Evaluated(3, 30.0, 0.9, 25.0, False, 1.0, 45.1, 44.2, 32.93),
+            "(input 25.00 dB), dry 45.10 dB, structure 44.20 dB, blend 32.93 dB; 1",
+        ),
+        (
+            events.WentBack(9, 4, "it [x] explodes", 5e-4),
+            "step 9: it [x] explodes; back to the weights of step 4, at half",
+        ),
+        (events.Ending(10, 12), "step 10: asked to end; the rate falls from here, to about step 12"),
         (events.Skipped(4, ["a", "b", "c", "d"]), "step 4 skipped: its loss is not a number (a, b, c …)"),
         (events.Finished(5, "done", 2.0), "done at step 5, 2"),
         (events.Saved(5), ""),

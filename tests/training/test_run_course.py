@@ -1,0 +1,138 @@
+"""How runs end: by a plan, by the clock, when told to; and runs whose processes share the steps."""
+
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_runs import assert_same, ignore, small, stored
+
+from dpenet_cli.errors import OptionError, TrainingError
+from dpenet_cli.network.checkpoints import load_model
+from dpenet_cli.training import parallel
+from dpenet_cli.training.events import Ending, Event, Finished, Prepared, Progress
+from dpenet_cli.training.run import end, resume, train
+
+
+@pytest.fixture(autouse=True)
+def _a_report_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpenet_cli.training.throughput._REPORT_SECONDS", 0.0)
+
+
+def planned(photos: str, **changes: Any) -> Any:
+    """A run whose crops grow: steps of four crops of 32, then of two of 48."""
+    return small(photos, **({"crop": None, "batch": None, "plan": "32:4:1,48:2:1", "validation": 0} | changes))
+
+
+def test_crops_grow_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, photos: str) -> None:
+    options = planned(photos, steps=6)
+    events: list[Event] = []
+    train(tmp_path / "whole", options, events.append)
+    crops = [event.crops_per_second > 0 for event in events if isinstance(event, Progress)]
+    assert len(crops) == 6
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert train(tmp_path / "parts", options, interrupt) == "interrupted"
+    assert resume(tmp_path / "parts", {}, ignore) == "done"
+    assert_same(stored(tmp_path / "parts"), stored(tmp_path / "whole"))
+
+
+def test_a_run_by_the_clock_ends_in_time_and_decayed(tmp_path: Path, photos: str) -> None:
+    events: list[Event] = []
+    options = planned(photos, plan_minutes=0.05)
+    assert train(tmp_path / "run", options, events.append) == "done"
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert progress[-1].learning_rate < 0.2 * options.learning_rate
+    assert max(event.learning_rate for event in progress) > 0.9 * options.learning_rate
+    assert stored(tmp_path / "run")["position"]["clock"] >= 3.0
+    assert next(event for event in events if isinstance(event, Prepared)).steps == 0
+    with pytest.raises(OptionError, match="max-minutes"):
+        resume(tmp_path / "run", {}, ignore, max_minutes=1)
+    # More time goes on with the same run; the clock goes on too.
+    assert resume(tmp_path / "run", {"plan_minutes": 0.07}, ignore) == "done"
+    assert stored(tmp_path / "run")["position"]["step"] > progress[-1].step
+    train(tmp_path / "steps", planned(photos, steps=1), ignore)
+    with pytest.raises(OptionError, match="planned by steps"):
+        resume(tmp_path / "steps", {"plan_minutes": 1.0}, ignore)
+
+
+def test_a_run_at_work_is_told_to_end_and_so_is_one_that_was_stopped(tmp_path: Path, photos: str) -> None:
+    options = planned(photos, steps=1000)
+    events: list[Event] = []
+
+    def tell(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Progress) and event.step == 10:
+            assert end(tmp_path / "told")  # as another process would: it finds the run at work
+
+    assert train(tmp_path / "told", options, tell) == "done"
+    (ending,) = [event for event in events if isinstance(event, Ending)]
+    assert (ending.step, ending.steps) == (11, 14)
+    assert [event.step for event in events if isinstance(event, Finished)] == [14]
+    rates = [event.learning_rate for event in events if isinstance(event, Progress)]
+    assert rates[-1] < 0.4 * max(rates)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.step == 11:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert train(tmp_path / "stopped", options, interrupt) == "interrupted"
+    assert not end(tmp_path / "stopped")
+    assert resume(tmp_path / "stopped", {}, ignore) == "done"
+    assert not (tmp_path / "stopped/.end").exists()
+    assert_same(stored(tmp_path / "stopped"), stored(tmp_path / "told"))
+    # One that has ended has nothing left to end, and is not trained on.
+    assert not end(tmp_path / "stopped")
+    assert resume(tmp_path / "stopped", {}, ignore) == "done"
+    assert stored(tmp_path / "stopped")["position"]["step"] == 14
+    with pytest.raises(TrainingError, match="it holds no run"):
+        end(tmp_path / "nothing")
+
+
+def test_processes_share_the_steps_of_a_run_on_a_cpu_exactly(tmp_path: Path, photos: str, pairs: str) -> None:
+    options = small(photos, pairs, threads=2, batch=3, steps=4, validation=0, evaluate_every=9)
+    events: list[Event] = []
+    train(tmp_path / "whole", options, events.append)
+    assert "2 processes of one thread each" in next(e for e in events if isinstance(e, Prepared)).hardware
+    assert train(tmp_path / "parts", options, ignore, max_minutes=0) == "out of time"
+    assert resume(tmp_path / "parts", {}, ignore) == "done"
+    assert_same(stored(tmp_path / "parts"), stored(tmp_path / "whole"))
+    assert not (tmp_path / "whole/.pixels").exists()
+    assert torch.get_num_threads() == 2  # this process has its threads again
+    one, other = (load_model(tmp_path / name / "last.safetensors").state_dict() for name in ("whole", "parts"))
+    assert_same(one, other)
+
+
+def test_a_process_that_dies_ends_the_run_with_a_reason_and_the_checkpoint_stays(
+    tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helpers: list[subprocess.Popen[bytes]] = []
+    start = parallel._start_helper
+
+    def spy(*arguments: Any) -> subprocess.Popen[bytes]:
+        helpers.append(start(*arguments))
+        return helpers[-1]
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.step == 2:
+            helpers[0].kill()
+
+    monkeypatch.setattr(parallel, "_start_helper", spy)
+    options = small(photos, threads=2, steps=1000, checkpoint_seconds=0.0)
+    with pytest.raises(TrainingError, match=r"has ended.*--resume"):
+        train(tmp_path / "run", options, kill)
+    assert helpers[0].wait(timeout=10) != 0
+    assert stored(tmp_path / "run")["position"]["step"] >= 1
+    with pytest.raises(TrainingError, match="of tests"):  # nobody waits for processes of a run that never began
+        train(tmp_path / "other", options, fail)
+    assert all(helper.poll() is not None for helper in helpers)
+
+
+def fail(_: Event) -> None:
+    """A report that cannot be given."""
+    raise TrainingError("report", "it fails, for the sake of tests", "")
