@@ -153,11 +153,9 @@ class Derainer:
             ((24, 32, 3), dtype('uint8'))
         """
         if isinstance(rainy, Image.Image):
-            if rainy.mode != "RGB":
-                raise ImageError(f"picture of mode {rainy.mode}", "RGB is needed", 'Use .convert("RGB") first.')
-            pixels = self(np.asarray(rainy), progress, strength=strength, precision_of=precision_of)
+            pixels = self(as_pixels(rainy), progress, strength=strength, precision_of=precision_of)
             return Image.fromarray(pixels)
-        _check(rainy)
+        check_pixels(rainy)
         strength = self._strength if strength is None else strength
         if strength == 0.0 or rainy.size == 0:
             return rainy.copy()
@@ -266,7 +264,7 @@ class Derainer:
         Raises:
             ImageError: another shape or dtype than H×W×3 uint8 or uint16.
         """
-        _check(frame)
+        check_pixels(frame)
         try:
             return max(self._frames_together(frame), 1)
         except DeviceError:  # whoever sends the batch to this device will be told; another one may be there
@@ -336,7 +334,23 @@ def _no_progress(share: float) -> None:
     pass
 
 
-def _check(rainy: Pixels) -> None:
+def as_pixels(picture: Image.Image) -> Pixels:
+    """The pixels of a Pillow picture.
+
+    Raises:
+        ImageError: its mode is not RGB.
+    """
+    if picture.mode != "RGB":
+        raise ImageError(f"picture of mode {picture.mode}", "RGB is needed", 'Use .convert("RGB") first.')
+    return np.asarray(picture)
+
+
+def check_pixels(rainy: Pixels) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        ImageError: another shape or dtype than H×W×3 uint8 or uint16.
+    """
     if not isinstance(rainy, np.ndarray):
         raise ImageError(f"a {type(rainy).__name__}", "a picture is a NumPy array or a Pillow picture", "Convert it.")
     if rainy.ndim != 3 or rainy.shape[2] != 3 or rainy.dtype not in (np.uint8, np.uint16):

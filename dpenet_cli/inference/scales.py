@@ -4,15 +4,18 @@ Small looks at windows of the picture in several sizes (`dpenet_cli.inference.lo
 (`dpenet_cli.inference.scale_rule`); then the network sees the picture in that size (`dpenet_cli.inference.resizing`).
 """
 
+import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from dpenet_cli.arrays import Pixels, to_8_bits
+from dpenet_cli.inference.derainer import as_pixels, check_pixels
 from dpenet_cli.inference.looks import SMALL, Look, Looks, Window, look, plan_windows
 from dpenet_cli.inference.multi_gpu import Engine, load_engine
 from dpenet_cli.inference.resizing import ProgressCallback, clean_at
@@ -66,8 +69,21 @@ class ScaledDerainer:
         """Device and precision, for a person."""
         return self.engine.description
 
-    def __call__(self, rainy: Pixels, progress: ProgressCallback | None = None) -> Pixels:
-        """Clean one picture, H×W×3 RGB, uint8 or uint16: the same shape and dtype.
+    @overload
+    def __call__(self, rainy: Image.Image, progress: ProgressCallback | None = None) -> Image.Image: ...
+
+    @overload
+    def __call__(self, rainy: Pixels, progress: ProgressCallback | None = None) -> Pixels: ...
+
+    def __call__(self, rainy: Pixels | Image.Image, progress: ProgressCallback | None = None) -> Pixels | Image.Image:
+        """Clean one picture.
+
+        Args:
+            rainy: H×W×3 RGB array, uint8 or uint16; or a Pillow picture of mode RGB.
+            progress: told the share of the picture that is done, 0..1.
+
+        Returns:
+            The same kind, shape and dtype; the input is left as it was.
 
         Raises:
             DpenetError: as `Derainer` does.
@@ -78,7 +94,30 @@ class ScaledDerainer:
             >>> load("light")(np.full((24, 32, 3), 128, np.uint8)).shape
             (24, 32, 3)
         """
+        if isinstance(rainy, Image.Image):
+            return Image.fromarray(self.clean(as_pixels(rainy), progress).pixels)
         return self.clean(rainy, progress).pixels
+
+    def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
+        """Clean a video's frames, in order, all in the size that suits the first.
+
+        Args:
+            frames: H×W×3 RGB arrays, uint8 or uint16.
+
+        Raises:
+            DpenetError: as `Derainer` does.
+        """
+        rest = iter(frames)
+        first = next(rest, None)
+        if first is None:
+            return
+        check_pixels(first)
+        scale = self.choose([first]).scale
+        frames = itertools.chain([first], rest)
+        if scale == 1:
+            yield from self.engine.stream(frames)
+        else:
+            yield from (clean_at(self.engine, frame, scale) for frame in frames)
 
     def clean(self, rainy: Pixels, progress: ProgressCallback | None = None, *, skip_dry: bool = False) -> Cleaned:
         """Clean one picture, and tell how it was looked at.
@@ -91,6 +130,7 @@ class ScaledDerainer:
         Raises:
             DpenetError: as `Derainer` does.
         """
+        check_pixels(rainy)
         looks_tell = min(rainy.shape[:2], default=0) >= MIN_SIDE and self._strength > 0
         if not looks_tell or (self._scale is not None and not skip_dry):
             scale = self._scale or 1.0
@@ -108,11 +148,17 @@ class ScaledDerainer:
     def choose(self, pictures: Iterable[Pixels]) -> Choice:
         """Decide once for several pictures of one rain, such as frames of a scene.
 
+        Small ones are seen in their own size: that is 1 then.
+
         Raises:
             DpenetError: as `Derainer` does.
         """
+        if self._scale is not None or self._strength == 0:
+            return Choice(self._scale or 1.0)
         evidence, seen, looked = Evidence(), 0, 0
         for picture in pictures:
+            if picture.shape[0] * picture.shape[1] < SMALL:
+                continue
             looks = look(self.engine, picture, plan_windows(*picture.shape[:2]))
             evidence.add(looks)
             seen += picture.size

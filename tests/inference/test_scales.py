@@ -7,9 +7,10 @@ from conftest import lively_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import photo
+from PIL import Image
 from tiles import FixedTiles
 
-from dpenet_cli.errors import WeightsError
+from dpenet_cli.errors import ImageError, WeightsError
 from dpenet_cli.inference.backend import TileSize
 from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.looks import SMALL, plan_windows
@@ -244,3 +245,27 @@ def test_evidence_of_several_windows_is_that_of_one_as_large():
     both.add(look(engine, picture, {1.0: halves, 0.5: halves}))
     whole.add(look(engine, picture, {1.0: [Window(0, 0, 256, 512)], 0.5: [Window(0, 0, 256, 512)]}))
     assert np.allclose(both.features(1.0), whole.features(1.0), atol=0.06)
+
+
+def test_a_stream_is_seen_in_the_size_of_its_first_frame():
+    engine = Darker()
+    engine.stream = lambda frames: map(engine, frames)
+    frames = [photo(1000, 1201), photo(1000, 1201, seed=4)]
+    results = list(ScaledDerainer(engine, rule(1.0)).stream(iter(frames)))
+    assert engine.shown[-2:] == [((125, 150, 3), None)] * 2
+    assert np.array_equal(results[1], clean_at(Darker(), frames[1], 1 / 8))
+    engine.shown.clear()
+    assert len(list(ScaledDerainer(engine, rule(1.0)).stream(iter([photo(), photo()])))) == 2
+    assert engine.shown == [((48, 64, 3), None)] * 2  # too small to be looked at
+    assert not list(ScaledDerainer(engine, rule(1.0)).stream(iter([])))
+
+
+def test_pillow_pictures_and_what_is_no_picture():
+    scaled = ScaledDerainer(Darker(), rule(3.0))
+    picture = Image.fromarray(photo(200, 300))
+    assert np.array_equal(np.asarray(scaled(picture)), scaled(photo(200, 300)))
+    with pytest.raises(ImageError, match="RGB"):
+        scaled(picture.convert("L"))
+    for wrong in (np.zeros((200, 300), np.uint8), np.zeros((200, 300, 3)), np.zeros((200, 300, 4), np.uint8)):
+        with pytest.raises(ImageError, match="needed"):
+            scaled(wrong)
