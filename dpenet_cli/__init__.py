@@ -34,7 +34,7 @@ __all__ = ["Derainer", "DpenetError", "EngineOptions", "Precision", "__version__
 if TYPE_CHECKING:
     from dpenet_cli.errors import DpenetError
     from dpenet_cli.inference.derainer import Derainer
-    from dpenet_cli.inference.multi_gpu import load
+    from dpenet_cli.inference.scales import load
     from dpenet_cli.options import EngineOptions, Precision
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # the library is silent unless its user listens
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first touched: `--help` and `--version` do without torch."""
     import importlib
 
-    homes = {"Derainer": "inference.derainer", "load": "inference.multi_gpu", "DpenetError": "errors"}
+    homes = {"Derainer": "inference.derainer", "load": "inference.scales", "DpenetError": "errors"}
     homes |= {"EngineOptions": "options", "Precision": "options"}
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,6 +74,9 @@ MAX_PIXELS = 250_000_000
 today (200 and 150 megapixels), far below what a decompression bomb claims."""
 
 
+MIN_SCALE = 0.02
+"""Smallest share of a picture's width that the network may be shown: of the largest pictures, the size it learnt."""
+
 _KINDS: dict[Any, tuple[str, str]] = {
     bool: ("it is either on or off", "Give True or False."),
     int: ("a whole number is needed", "Give 512, say."),
@@ -139,6 +142,8 @@ class EngineOptions:
         strength: 0..1; the result is ``input + strength · (restored − input)``.
         backend: what runs the network; ``auto`` is OpenVINO on a CPU, where it is installed and known to be faster,
             PyTorch elsewhere.
+        scale: width in which the network sees a picture over the picture's own, above 0 and at most 1, or None for
+            the one that suits the rain. A `Derainer` itself sees every picture in its own size.
     """
 
     device: str = "auto"
@@ -147,6 +152,7 @@ class EngineOptions:
     threads: int | None = None
     strength: float = 1.0
     backend: Runtime = Runtime.AUTO
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -158,6 +164,9 @@ class EngineOptions:
             raise OptionError(
                 f"strength {self.strength}", "the strength of the cleaning lies between 0 and 1", "Give 0.8, say."
             )
+        if self.scale is not None and not MIN_SCALE <= self.scale <= 1.0:
+            why = f"the network sees pictures in their own size, 1, or in less of it, down to {MIN_SCALE}"
+            raise OptionError(f"scale {self.scale}", why, "Give 1/2, say, or auto.")
 
 
 @dataclass(frozen=True)
@@ -190,6 +199,7 @@ class PictureOptions:
         overwrite: redo outputs that exist and are newer than their source.
         workers: pictures that are read, and pictures that are written, at the same time beside the network.
         at_once: pictures in the network at the same time.
+        skip_dry: leave pictures in which no rain is found as they are.
     """
 
     save: SaveOptions = SaveOptions()
@@ -198,6 +208,7 @@ class PictureOptions:
     overwrite: bool = False
     workers: int = 1
     at_once: int = 1
+    skip_dry: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)

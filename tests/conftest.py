@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, and before torch is imported
@@ -18,6 +19,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import dpenet_cli
+from dpenet_cli.batch.pictures import Clean
+from dpenet_cli.inference.scale_rule import Choice
+from dpenet_cli.inference.scales import Cleaned
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENet, DPENetConfig
 
@@ -36,6 +40,11 @@ def lively_model(config: DPENetConfig, seed: int = 0) -> DPENet:
             fan_in = parameter[0].numel() if parameter.ndim == 4 else parameter.numel()
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * (1.0 / fan_in) ** 0.5)
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def as_cleaner(clean: Callable[[np.ndarray], np.ndarray]) -> Clean:
+    """A function of pixels as what a batch of pictures wants, without any look at them."""
+    return lambda rainy, *, skip_dry: Cleaned(clean(rainy), Choice(1.0))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ class Status(StrEnum):
     """What became of one input."""
 
     DONE = "done"
+    DRY = "dry"
     SKIPPED = "skipped"
     FAILED = "failed"
     PLANNED = "planned"
@@ -34,6 +35,8 @@ class Outcome:
         size: (width, height) in pixels, upright, once known.
         seconds: time in the network, or for a whole video.
         shares: where a video's pictures came from, as `video.restoration.Shares` tells it.
+        scale: width in which the network saw the picture over its own; None where it saw none.
+        looked: pixels that were looked at to decide on it, over those of the picture.
     """
 
     source: str
@@ -44,6 +47,8 @@ class Outcome:
     size: tuple[int, int] | None = None
     seconds: float = 0.0
     shares: Mapping[str, float] | None = None
+    scale: float | None = None
+    looked: float = 0.0
 
 
 class Report(Protocol):

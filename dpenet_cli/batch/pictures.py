@@ -4,10 +4,10 @@ import dataclasses
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.batch.outcomes import Outcome, Status, error_of, is_done, outdated, write_error
@@ -17,8 +17,9 @@ from dpenet_cli.images.formats import format_for
 from dpenet_cli.images.picture import Picture, with_pixels
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
-from dpenet_cli.inference.multi_gpu import Engine
-from dpenet_cli.options import PictureOptions
+from dpenet_cli.inference.scale_rule import Choice
+from dpenet_cli.inference.scales import Cleaned, ScaledDerainer
+from dpenet_cli.options import PictureOptions, SaveOptions
 from dpenet_cli.system.atomic import date_no_earlier, write_whole
 from dpenet_cli.system.outputs import Job
 
@@ -30,13 +31,39 @@ class _Rainy(NamedTuple):
     changed: int
 
 
+class _Result(NamedTuple):
+    """A clean picture on its way to the disk.
+
+    Attributes:
+        picture: the clean one.
+        changed: when the rainy one's file had been changed last, in nanoseconds.
+        choice: how it was looked at.
+        seconds: that took so long in the network.
+    """
+
+    picture: Picture
+    changed: int
+    choice: Choice
+    seconds: float
+
+
+NO_RAIN = "no rain found; --skip-dry leaves such pictures as they are"
+
+RAIN_AT_THE_LIMIT = "its rain may be wider than any size that was looked at; try --scale 0.06"
+
 _AHEAD_BYTES = 2**29
 """Pixels that may wait on either side of the network, in bytes: enough for 30 photographs of 6 megapixels."""
 
 _CLEARLY_OLDER = 10**9
 """Nanoseconds: one second, which every file system can tell."""
 
-Clean = Callable[[Pixels], Pixels]
+
+class Clean(Protocol):
+    """What cleans a picture, H×W×3 uint8 or uint16; `ScaledDerainer.clean` does."""
+
+    def __call__(self, rainy: Pixels, *, skip_dry: bool) -> Cleaned:
+        """Clean one picture; a dry one may come back as it is."""
+
 
 _Written = Future[Outcome] | Outcome
 """What became of a cleaned picture, or will; or why it was not cleaned."""
@@ -51,8 +78,7 @@ def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator
 
     Args:
         jobs: what to do.
-        clean: H×W×3 uint8 or uint16 in, the same out; called on the caller's thread, or, where several pictures are
-            cleaned at once, on as many threads.
+        clean: called on the caller's thread, or, where several pictures are cleaned at once, on as many threads.
         options: how.
 
     Raises:
@@ -94,7 +120,7 @@ def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator
             pool.shutdown(cancel_futures=True)
 
 
-def suited_to(engine: Engine, options: PictureOptions) -> PictureOptions:
+def suited_to(engine: ScaledDerainer, options: PictureOptions) -> PictureOptions:
     """The same options with as many readers, writers and pictures at once as an engine can use.
 
     On a CPU the network needs the cores itself: one picture is read and one written beside it.
@@ -133,7 +159,7 @@ def _advance(
     try:
         picture, changed = reading.result()
         started = time.perf_counter()
-        cleaned = with_pixels(picture, clean(picture.pixels))
+        cleaned = clean(picture.pixels, skip_dry=options.skip_dry)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error)
     except MemoryError:
@@ -141,7 +167,8 @@ def _advance(
         return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
     seconds = time.perf_counter() - started
     before = picture if job.compare else None
-    return writers.submit(_write, job, _Rainy(cleaned, changed), before, seconds, options)
+    result = _Result(with_pixels(picture, cleaned.pixels), changed, cleaned.choice, seconds)
+    return writers.submit(_write, job, result, before, options)
 
 
 def _read(job: Job, max_pixels: int) -> _Rainy:
@@ -152,14 +179,18 @@ def _read(job: Job, max_pixels: int) -> _Rainy:
     return _Rainy(read(job.source, max_pixels=max_pixels), changed)
 
 
-def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, options: PictureOptions) -> Outcome:
+def _write(job: Job, result: "_Result", before: Picture | None, options: PictureOptions) -> Outcome:
     """Encode and store one result, its before/after picture first: a target that exists is complete."""
-    picture, changed = cleaned
-    notices = picture.notices
+    picture, choice = result.picture, result.choice
+    left_alone = options.skip_dry and choice.dry
+    notices = () if left_alone else told(choice)
     try:
         image_format = options.image_format or format_for(job.target) or picture.format
-        data, more = encode(picture, image_format, options.save)
-        notices += more
+        if left_alone and image_format is picture.format and options.save == SaveOptions():
+            data = job.source.read_bytes()  # nothing was asked for that would make it another file
+        else:
+            data, more = encode(picture, image_format, options.save)
+            notices += picture.notices + more
         job.target.parent.mkdir(parents=True, exist_ok=True)
         todo = [job.target, job.compare] if options.overwrite else outdated(job)
         if job.compare in todo and job.compare is not None and before is not None:
@@ -168,7 +199,7 @@ def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, op
             write_whole(job.target, data)
         elif job.compare in todo:
             notices += ("its result was there already and stays; the before/after picture is of this run",)
-        _date(job, todo, changed)
+        _date(job, todo, result.changed)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error, notices)
     except MemoryError:
@@ -177,7 +208,18 @@ def _write(job: Job, cleaned: _Rainy, before: Picture | None, seconds: float, op
     except OSError as error:
         return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
     height, width = picture.pixels.shape[:2]
-    return Outcome(str(job.source), str(job.target), Status.DONE, None, notices, (width, height), seconds)
+    status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
+    size = width, height
+    return Outcome(
+        str(job.source), str(job.target), status, None, notices, size, result.seconds, scale=scale, looked=choice.looked
+    )
+
+
+def told(choice: Choice) -> tuple[str, ...]:
+    """What the looks at a picture say that its owner should know."""
+    if choice.dry:
+        return (NO_RAIN,)
+    return (RAIN_AT_THE_LIMIT,) if choice.at_the_limit else ()
 
 
 def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:

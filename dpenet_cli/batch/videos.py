@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from dpenet_cli import __version__
 from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, is_done, write_error
@@ -16,24 +16,15 @@ from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import Estimate, estimate
-from dpenet_cli.video.restoration import FrameEngine, Restoration, Shares, restoration
-from dpenet_cli.video.video_task import VideoTask, damage, prepare
+from dpenet_cli.video.restoration import Restoration, Shares, restoration
+from dpenet_cli.video.video_task import VideoTask, damage, prepare, with_scales
 from dpenet_cli.video.work_folder import remove_stored_work
+
+if TYPE_CHECKING:
+    from dpenet_cli.inference.scales import ScaledDerainer
 
 _NOTHING = 0.001
 """Share of the picture that is next to nothing."""
-
-
-class VideoEngine(FrameEngine, Protocol):
-    """The network on its device, or on several."""
-
-    @property
-    def description(self) -> str:
-        """Device and precision, for a person."""
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it runs on a graphics card."""
 
 
 class VideoBatch:
@@ -51,7 +42,7 @@ class VideoBatch:
         self._engine_options = engine
         self._weights = weights
         self._report = report
-        self._engine: VideoEngine | None = None
+        self._engine: ScaledDerainer | None = None
 
     @property
     def description(self) -> str:
@@ -82,6 +73,7 @@ class VideoBatch:
             self._tell(task)
             if dry:
                 return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task))
+            task = self._looked_at(task)
             identity = self._identity()
             expected = estimate(task, self._restoration(task), identity)
             self._report.note(f"{source}: {_outlook(task, expected)}")
@@ -114,17 +106,31 @@ class VideoBatch:
         for detail in task.details:
             self._report.detail(f"{source}: {detail}")
 
+    def _looked_at(self, task: VideoTask) -> VideoTask:
+        """The same with the sizes in which the network sees its scenes, where it is asked at all."""
+        if self._options.method is VideoMethod.TEMPORAL or self._engine_options.strength == 0:
+            return task
+        self._report.stage("looking at the size of the streaks")
+        scaled = self._load()
+        task = with_scales(task, lambda frames: scaled.choose(frames).scale, self._engine_options.scale)
+        for index, scenes in task.scenes.items():
+            sizes = ", ".join(f"{scale:.3g}" for scale in dict.fromkeys(scenes.scales))
+            scenes_told = f"{len(scenes.scales)} scene(s), seen at {sizes} of their size"
+            self._report.detail(f"{task.job.source}: stream {index}: {scenes_told}")
+        return task
+
     def _restoration(self, task: VideoTask) -> Restoration:
         """What cleans the frames of a video."""
         method, strength = self._options.method, self._engine_options.strength
-        engine = None if method is VideoMethod.TEMPORAL else self._load()
+        engine = None if method is VideoMethod.TEMPORAL else self._load().engine
         levels = min(plan.stream.colour.reference_white for plan in task.plans)
         return restoration(method, engine, strength, fast=self._options.fast, levels=levels)
 
     def _identity(self) -> str:
         """What the result depends on: unfinished work goes on only with the same."""
         options = f"{self._options.method}{' fast' if self._options.fast else ''}"
-        how = f"dpenet {__version__} {options} strength {self._engine_options.strength}"
+        scale = self._engine_options.scale or "auto"
+        how = f"dpenet {__version__} {options} strength {self._engine_options.strength} scale {scale}"
         if self._options.method is VideoMethod.TEMPORAL:
             return how
         from dpenet_cli.network.checkpoints import find_weights
@@ -133,15 +139,15 @@ class VideoBatch:
         content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
         return f"{content} {'gpu' if engine.on_gpu else 'cpu'} {self.description} {how}"
 
-    def _load(self) -> VideoEngine:
+    def _load(self) -> "ScaledDerainer":
         if self._engine is None:
-            from dpenet_cli.inference.multi_gpu import load_engine
+            from dpenet_cli.inference.scales import load
             from dpenet_cli.inference.select import hint
 
             options = self._engine_options
             if self._options.method is VideoMethod.AUTO:  # which scales its own change, and time's with it
                 options = dataclasses.replace(options, strength=1.0)
-            self._engine = load_engine(self._weights, options)
+            self._engine = load(self._weights, options)
             self._report.detail(f"{self._weights} on {self.description}")
             self._report.advice(hint(self._engine_options))
         return self._engine

@@ -14,6 +14,7 @@ The files in reading order; each imports only from those above it:
     benchmark       `dpenet benchmark`
     train           `dpenet train`
     export          `dpenet export`
+    fit_scales      `dpenet weights fit-scales`
     weights         `dpenet weights`
     doctor          `dpenet doctor`
     guide           `dpenet guide`

@@ -175,7 +175,7 @@ class BatchReport:
     def _line(self, outcome: Outcome) -> str:
         number = sum(self._counts.values())
         arrow = f" → {one_line(outcome.target)}" if outcome.target and outcome.status is not Status.FAILED else ""
-        time_taken = f" ({outcome.seconds:.1f} s)" if outcome.status is Status.DONE else ""
+        time_taken = f" ({outcome.seconds:.1f} s)" if outcome.status in (Status.DONE, Status.DRY) else ""
         return f"[{number}/{self._total}] {outcome.status} {one_line(outcome.source)}{arrow}{time_taken}"
 
     def _print_json(self, fields: dict[str, Any]) -> None:
@@ -205,6 +205,7 @@ def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
         "height": height,
         "seconds": round(outcome.seconds, 3),
         **({"shares": dict(outcome.shares)} if outcome.shares else {}),
+        **({"scale": round(outcome.scale, 4), "looked": round(outcome.looked, 4)} if outcome.scale else {}),
         "notices": list(outcome.notices),
         "error": error and {"what": error.what, "why": error.why, "next_step": error.next_step},
     }

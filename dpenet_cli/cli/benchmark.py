@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dpenet_cli.cli.console import end_on_signals
+from dpenet_cli.cli.shared_options import parse_scale
 from dpenet_cli.errors import OptionError
 from dpenet_cli.evaluation.test_sets import ALIASES, BENCHMARK_SETS, DEMO, NTU, find_test_set
 from dpenet_cli.options import DEFAULT_WEIGHTS, PROTOCOL, EngineOptions, Precision, Protocol, VideoMethod
@@ -131,6 +132,14 @@ def benchmark(
     precision: Annotated[
         Precision, typer.Option(help="Of the network; printed with the scores.", rich_help_panel=_HOW)
     ] = Precision.FP32,
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="1|auto|1/2|0.35|...",
+            help="Size in which the network sees the pictures, as for derain: papers score at 1.",
+            rich_help_panel=_HOW,
+        ),
+    ] = "1",
     threads: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="CPU threads.", show_default="all cores", rich_help_panel=_HOW),
@@ -178,7 +187,7 @@ def benchmark(
         _check_speed([dataset, rainy, target, results, frames, method, save, csv, report], names, size, photo or film)
         from dpenet_cli.cli import timing
 
-        engine = EngineOptions(device, threads=threads)
+        engine = EngineOptions(device, threads=threads, scale=1.0)
         if photo or film:
             return timing.show_end_to_end(names[0], photo, film, engine, repeat, as_json=as_json)
         return timing.show_speed(names[0], size or [_SIZE], engine, repeat, as_json=as_json)
@@ -188,7 +197,7 @@ def benchmark(
     _check_videos(dataset or [], results, weights, method, frames=frames)
     from dpenet_cli.cli.scoring import Scoring, score_and_show
 
-    engine = EngineOptions(device, precision, threads=threads)
+    engine = EngineOptions(device, precision, threads=threads, scale=parse_scale(scale))
     sets, methods = tuple(dataset or ()), tuple(method or (VideoMethod.AUTO,))
     sources = (sets, data_root, rainy, target, results)
     wanted = Scoring(*sources, names, engine, protocol, partial=allow_partial, frames=frames, methods=methods)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Generator
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -23,11 +24,13 @@ from dpenet_cli.cli.shared_options import (
     Fast,
     Overwrite,
     Quiet,
+    Scale,
     Strength,
     Threads,
     Tile,
     Weights,
     choose_weights,
+    parse_scale,
     parse_tile,
 )
 from dpenet_cli.errors import InputError, OptionError
@@ -72,6 +75,15 @@ def derain(
     ] = MAX_PIXELS,
     weights: Weights = None,
     strength: Strength = EngineOptions.strength,
+    scale: Scale = "auto",
+    skip_dry: Annotated[
+        bool,
+        typer.Option(
+            "--skip-dry",
+            help="Leave pictures in which no rain is found as they are; they are written all the same.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False,
     image_format: Annotated[
         ImageFormat | None,
         typer.Option(
@@ -127,8 +139,10 @@ def derain(
     Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
-    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend)
-    options = PictureOptions(SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite)
+    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend, parse_scale(scale))
+    options = PictureOptions(
+        SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite, skip_dry=skip_dry
+    )
     verbosity = int(verbose) - int(quiet)
     end_on_signals()
     if PIPE in inputs or output == PIPE:
@@ -153,15 +167,15 @@ def _clean(plan: Plan, report: BatchReport, weights: str, engine: EngineOptions,
             remove_leftovers(folder)
         if any(options.overwrite or not is_done(job) for job in plan.jobs):
             from dpenet_cli.batch.pictures import run, suited_to
-            from dpenet_cli.inference.multi_gpu import load_engine
+            from dpenet_cli.inference.scales import load
             from dpenet_cli.inference.select import hint
 
-            derainer = load_engine(weights, engine)
+            derainer = load(weights, engine)
             description = derainer.description
             report.detail(f"{weights} on {description}")
             report.advice(hint(engine))
             progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
-            outcomes = run(plan.jobs, lambda rainy: derainer(rainy, progress), suited_to(derainer, options))
+            outcomes = run(plan.jobs, partial(derainer.clean, progress=progress), suited_to(derainer, options))
         else:  # nothing to clean: torch is not worth waiting for
             outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in plan.jobs)
         for outcome in outcomes:

@@ -2,9 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpenet_cli.batch.outcomes import write_error
 from dpenet_cli.batch.planning import check_name
@@ -13,6 +12,9 @@ from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import EngineOptions, PictureOptions
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.outputs import Output, check_outputs
+
+if TYPE_CHECKING:
+    from dpenet_cli.inference.scales import ScaledDerainer
 
 PIPE = "-"
 """The name of standard input and standard output."""
@@ -37,9 +39,9 @@ def derain_pipe(
     """
     target = None if output in (None, PIPE) else Path(str(output))
     _check_ends(source, target, weights, options)
-    from dpenet_cli.inference.multi_gpu import load_engine
+    from dpenet_cli.inference.scales import load
 
-    derainer = load_engine(weights, engine)
+    derainer = load(weights, engine)
     try:
         data, notices = _cleaned(source, target, derainer, options)
         _store(data, target)
@@ -71,9 +73,10 @@ def _check_ends(source: str, target: Path | None, weights: str, options: Picture
 
 
 def _cleaned(
-    source: str, target: Path | None, clean: Callable[[Any], Any], options: PictureOptions
+    source: str, target: Path | None, derainer: "ScaledDerainer", options: PictureOptions
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the cleaned picture, and what its owner should know."""
+    from dpenet_cli.batch.pictures import told
     from dpenet_cli.images.formats import format_for
     from dpenet_cli.images.picture import with_pixels
     from dpenet_cli.images.reading import read
@@ -82,8 +85,9 @@ def _cleaned(
     rainy = sys.stdin.buffer if source == PIPE else Path(source)
     picture = read(rainy, max_pixels=options.max_pixels)
     image_format = options.image_format or (target and format_for(target)) or picture.format
-    data, notices = encode(with_pixels(picture, clean(picture.pixels)), image_format, options.save)
-    return data, tuple(dict.fromkeys(picture.notices + notices))
+    cleaned = derainer.clean(picture.pixels, skip_dry=options.skip_dry)
+    data, notices = encode(with_pixels(picture, cleaned.pixels), image_format, options.save)
+    return data, tuple(dict.fromkeys(told(cleaned.choice) + picture.notices + notices))
 
 
 def _store(data: bytes, target: Path | None) -> None:

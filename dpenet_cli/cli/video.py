@@ -21,11 +21,13 @@ from dpenet_cli.cli.shared_options import (
     EnginePrecision,
     Overwrite,
     Quiet,
+    Scale,
     Strength,
     Threads,
     Tile,
     Weights,
     choose_weights,
+    parse_scale,
     parse_tile,
 )
 from dpenet_cli.errors import OptionError
@@ -122,6 +124,7 @@ def video(
     ] = VideoOptions.method,
     weights: Weights = None,
     strength: Strength = EngineOptions.strength,
+    scale: Scale = "auto",
     codec: Annotated[
         VideoCodec | None,
         typer.Option(
@@ -215,8 +218,9 @@ def video(
         by_default = EngineOptions()
         given = {"--device": device != by_default.device, "--backend": backend is not by_default.backend}
         given |= {"--precision": precision is not by_default.precision, "--tile": tile != "auto"}
+        given["--scale"] = scale != "auto"
         _check_temporal({"--weights": weights is not None, "--fast": fast} | given)
-    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend)
+    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend, parse_scale(scale))
     options = VideoOptions(
         method=method,
         fast=fast,

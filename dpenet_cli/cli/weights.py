@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Column, Table
 
 from dpenet_cli.cli.console import Exit, one_line, print_error, print_note, table_console
+from dpenet_cli.cli.fit_scales import fit_scales
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
 from dpenet_cli.network.pretrained import FILE_BYTES, PRETRAINED, TERMS, PretrainedWeights, check, find_pretrained, pull
 from dpenet_cli.options import PROTOCOL
@@ -25,6 +26,8 @@ weights_app = typer.Typer(
     help="List weights, fetch the published ones, check and convert files.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+weights_app.command()(fit_scales)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 

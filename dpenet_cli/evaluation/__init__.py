@@ -21,5 +21,6 @@ The files in reading order; each imports only from those above it:
     html_report      the page that shows a benchmark
     video_report     the same for clips
     speed            times of this machine, as ratios to the reference
+    scale_fit        the rule of sizes, fitted to weights on drawn rain
     end_to_end       a photograph and a video from file to file, timed part by part
 """

@@ -25,6 +25,8 @@ from dpenet_cli.evaluation.speed import REFERENCE, Size, reference_method
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
 from dpenet_cli.inference.derainer import Derainer
+from dpenet_cli.inference.scale_rule import rule_for
+from dpenet_cli.inference.scales import ScaledDerainer
 from dpenet_cli.options import (
     EngineOptions,
     ImageFormat,
@@ -232,7 +234,8 @@ def _time_derain(options: EndToEndOptions, sources: list[Path], reference_second
     reset_peak(resolve_device(options.engine.device))
     stopwatch = _Stopwatch()
     jobs = [Job(source, source.with_name(f"clean-{source.name}"), None) for source in sources]
-    outcomes = list(pictures.run(jobs, engine, PictureOptions()))
+    scaled = ScaledDerainer(engine, rule_for(options.weights), options.engine.scale)
+    outcomes = list(pictures.run(jobs, scaled.clean, PictureOptions()))
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error

@@ -10,6 +10,7 @@ import numpy as np
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.evaluation.benchmark import Method, NetworkCost
 from dpenet_cli.inference.derainer import Derainer
+from dpenet_cli.inference.scales import ScaledDerainer, load
 from dpenet_cli.network.checkpoints import load_model
 from dpenet_cli.network.model import DPENet
 from dpenet_cli.options import EngineOptions, VideoMethod
@@ -29,7 +30,7 @@ def load_methods(weights: Sequence[str], engine: EngineOptions) -> list[Method]:
     """
     methods = []
     for method_name, file in method_names(weights).items():
-        derainer = Derainer.load(file, engine)
+        derainer = load(file, engine)
         cost = network_cost(load_model(file))
         methods.append(Method(method_name, _eight_bits(derainer), cost, derainer.description))
     return methods
@@ -100,6 +101,6 @@ def network_cost(model: DPENet) -> NetworkCost:
     return NetworkCost(sum(parameter.numel() for parameter in parameters.values()), macs)
 
 
-def _eight_bits(derainer: Derainer) -> Callable[[Pixels8], Pixels8]:
+def _eight_bits(derainer: ScaledDerainer) -> Callable[[Pixels8], Pixels8]:
     """The engine as a function of 8-bit pictures; it keeps their depth."""
     return lambda rainy: np.asarray(derainer(rainy), np.uint8)

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypeAlias, overload
+from typing import NamedTuple, Self, TypeAlias, overload
 
 import numpy as np
 from PIL import Image
@@ -36,6 +36,15 @@ ProgressCallback: TypeAlias = Callable[[float], None]
 """Called with the share of a picture that is done, 0..1."""
 
 log = logging.getLogger(__name__)
+
+
+class _How(NamedTuple):
+    """How one picture is run."""
+
+    size: TileSize
+    precision: Precision
+    strength: float
+    progress: ProgressCallback
 
 
 class Derainer:
@@ -92,17 +101,40 @@ class Derainer:
         return self._backend.on_gpu
 
     @overload
-    def __call__(self, rainy: Image.Image, progress: ProgressCallback | None = None) -> Image.Image: ...
+    def __call__(
+        self,
+        rainy: Image.Image,
+        progress: ProgressCallback | None = None,
+        *,
+        strength: float | None = None,
+        precision_of: type[np.generic] | None = None,
+    ) -> Image.Image: ...
 
     @overload
-    def __call__(self, rainy: Pixels, progress: ProgressCallback | None = None) -> Pixels: ...
+    def __call__(
+        self,
+        rainy: Pixels,
+        progress: ProgressCallback | None = None,
+        *,
+        strength: float | None = None,
+        precision_of: type[np.generic] | None = None,
+    ) -> Pixels: ...
 
-    def __call__(self, rainy: Pixels | Image.Image, progress: ProgressCallback | None = None) -> Pixels | Image.Image:
+    def __call__(
+        self,
+        rainy: Pixels | Image.Image,
+        progress: ProgressCallback | None = None,
+        *,
+        strength: float | None = None,
+        precision_of: type[np.generic] | None = None,
+    ) -> Pixels | Image.Image:
         """Clean one picture.
 
         Args:
             rainy: H×W×3 RGB array, uint8 or uint16; or a Pillow picture of mode RGB.
             progress: called on this thread, now and then, with the share of the picture that is done, 0..1.
+            strength: 0..1 for this picture, or None for the engine's own.
+            precision_of: uint8 or uint16: run the network as precisely as for pictures of that dtype; None: of this.
 
         Returns:
             The same kind, shape and dtype; the input is left as it was.
@@ -121,64 +153,59 @@ class Derainer:
             ((24, 32, 3), dtype('uint8'))
         """
         if isinstance(rainy, Image.Image):
-            if rainy.mode != "RGB":
-                raise ImageError(f"picture of mode {rainy.mode}", "RGB is needed", 'Use .convert("RGB") first.')
-            return Image.fromarray(self(np.asarray(rainy), progress))
-        _check(rainy)
-        if self._strength == 0.0 or rainy.size == 0:
+            pixels = self(as_pixels(rainy), progress, strength=strength, precision_of=precision_of)
+            return Image.fromarray(pixels)
+        check_pixels(rainy)
+        strength = self._strength if strength is None else strength
+        if strength == 0.0 or rainy.size == 0:
             return rainy.copy()
         clean = np.empty_like(rainy, order="C")
         height, width = rainy.shape[:2]
+        dtype = np.dtype(precision_of or rainy.dtype)
+        level = logging.INFO if progress else logging.DEBUG  # not once for each frame, or for each small look
         progress = progress or _no_progress
         with self._lock:
             while True:  # until the picture is clean: after a failure all of it is done again
-                precision = self._backend.precision_for(rainy.dtype)
-                size = self._tile_size(height, width, precision)
-                cut = plan(width, tile=size.columns, halo=self._backend.receptive_radius)
-                log.info(
+                precision = self._backend.precision_for(dtype)
+                how = _How(self._tile_size(height, width, precision), precision, strength, progress)
+                cut = plan(width, tile=how.size.columns, halo=self._backend.receptive_radius)
+                log.log(
+                    level,
                     "%d×%d in %d strip(s), bands of %d rows, %s: %.2f times the operations needed",
                     width,
                     height,
                     len(cut.strips),
-                    size.band_rows,
+                    how.size.band_rows,
                     precision,
                     cut.overhead,
                 )
                 try:
                     for strip in cut.strips:
-                        self._clean_strip(clean, rainy, strip, size=size, precision=precision, progress=progress)
+                        self._clean_strip(clean, rainy, strip, how)
                 except OutOfMemory as error:
-                    self._limit = _halved(size, str(error))  # the next picture need not find out again
+                    self._limit = _halved(how.size, str(error))  # the next picture need not find out again
                     log.warning("out of memory: going on with tiles of %d×%d pixels", *self._limit)
                 except BackendFailed as error:
                     self._take_over(error)
                 else:
                     return clean
 
-    def _clean_strip(
-        self,
-        clean: Pixels,
-        rainy: Pixels,
-        strip: Strip,
-        *,
-        size: TileSize,
-        precision: Precision,
-        progress: ProgressCallback,
-    ) -> None:
+    def _clean_strip(self, clean: Pixels, rainy: Pixels, strip: Strip, how: "_How") -> None:
         """Fill the columns of one strip; rows that come out non-finite, and those below them, are run in fp32."""
         height, width = rainy.shape[:2]
+        precision = how.precision
         with_halo = rainy[:, strip.start : strip.stop]
         core = slice(strip.left - strip.start, strip.right - strip.start)
         done = 0  # rows that are clean
         while True:
             top = 0  # of the rows that come out next
             try:
-                for rows in self._backend.clean(with_halo, size.band_rows, precision, self._strength):
+                for rows in self._backend.clean(with_halo, how.size.band_rows, precision, how.strength):
                     bottom = top + len(rows)
                     if bottom > done:  # in a second run the first rows are clean already
                         clean[done:bottom, strip.left : strip.right] = rows[done - bottom :, core]
                         done = bottom
-                        progress((strip.left + (strip.right - strip.left) * done / height) / width)
+                        how.progress((strip.left + (strip.right - strip.left) * done / height) / width)
                     top = bottom
             except NonFinite as error:
                 if precision is Precision.FP32:
@@ -237,7 +264,7 @@ class Derainer:
         Raises:
             ImageError: another shape or dtype than H×W×3 uint8 or uint16.
         """
-        _check(frame)
+        check_pixels(frame)
         try:
             return max(self._frames_together(frame), 1)
         except DeviceError:  # whoever sends the batch to this device will be told; another one may be there
@@ -307,7 +334,23 @@ def _no_progress(share: float) -> None:
     pass
 
 
-def _check(rainy: Pixels) -> None:
+def as_pixels(picture: Image.Image) -> Pixels:
+    """The pixels of a Pillow picture.
+
+    Raises:
+        ImageError: its mode is not RGB.
+    """
+    if picture.mode != "RGB":
+        raise ImageError(f"picture of mode {picture.mode}", "RGB is needed", 'Use .convert("RGB") first.')
+    return np.asarray(picture)
+
+
+def check_pixels(rainy: Pixels) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        ImageError: another shape or dtype than H×W×3 uint8 or uint16.
+    """
     if not isinstance(rainy, np.ndarray):
         raise ImageError(f"a {type(rainy).__name__}", "a picture is a NumPy array or a Pillow picture", "Convert it.")
     if rainy.ndim != 3 or rainy.shape[2] != 3 or rainy.dtype not in (np.uint8, np.uint16):

@@ -1,7 +1,7 @@
 """Several engines as one: all GPUs of a machine at work on the same folder or the same video.
 
-Pictures go to whichever engine is free; the batches of a video go to each in turn. `load_engine`, the library's
-``load``, gives one engine or several by the device's name.
+Pictures go to whichever engine is free; the batches of a video go to each in turn. `load_engine` gives one engine or
+several by the device's name.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias, overload
 
+import numpy as np
 from PIL import Image
 
 from dpenet_cli.arrays import Pixels
@@ -46,12 +47,33 @@ class MultiGPUDerainer:
         self.description = f"{engines[0].description}, and {len(engines) - 1} more"
 
     @overload
-    def __call__(self, rainy: Image.Image, progress: ProgressCallback | None = None) -> Image.Image: ...
+    def __call__(
+        self,
+        rainy: Image.Image,
+        progress: ProgressCallback | None = None,
+        *,
+        strength: float | None = None,
+        precision_of: type[np.generic] | None = None,
+    ) -> Image.Image: ...
 
     @overload
-    def __call__(self, rainy: Pixels, progress: ProgressCallback | None = None) -> Pixels: ...
+    def __call__(
+        self,
+        rainy: Pixels,
+        progress: ProgressCallback | None = None,
+        *,
+        strength: float | None = None,
+        precision_of: type[np.generic] | None = None,
+    ) -> Pixels: ...
 
-    def __call__(self, rainy: Pixels | Image.Image, progress: ProgressCallback | None = None) -> Pixels | Image.Image:
+    def __call__(
+        self,
+        rainy: Pixels | Image.Image,
+        progress: ProgressCallback | None = None,
+        *,
+        strength: float | None = None,
+        precision_of: type[np.generic] | None = None,
+    ) -> Pixels | Image.Image:
         """Clean one picture on a free engine, or on the first that becomes free.
 
         A picture that a device fails at is given to the others. Arguments and result are those of a `Derainer`.
@@ -65,7 +87,7 @@ class MultiGPUDerainer:
         while True:
             engine = self._take(tried)
             try:
-                return engine(rainy, progress)
+                return engine(rainy, progress, strength=strength, precision_of=precision_of)
             except DeviceError as error:
                 tried.append(engine)
                 if len(tried) == self.at_once:
@@ -115,13 +137,6 @@ def load_engine(weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | 
         WeightsError: the weights are missing or unusable.
         DeviceError: the device or precision is not available here.
         OptionError: the device's name means nothing, or the backend does not go with it.
-
-    Example:
-        >>> import numpy as np
-        >>> from dpenet_cli import load
-        >>> derain = load("light")
-        >>> derain(np.full((24, 32, 3), 128, np.uint8)).shape  # H×W×3 RGB, uint8 or uint16
-        (24, 32, 3)
     """
     options = options or EngineOptions()
     if options.device != ALL_CUDA:
@@ -129,7 +144,3 @@ def load_engine(weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | 
     devices = [dataclasses.replace(options, device=str(device)) for device in resolve_devices(ALL_CUDA)]
     engines = [Derainer.load(weights, each) for each in devices]
     return MultiGPUDerainer(engines) if len(engines) > 1 else engines[0]
-
-
-load = load_engine
-"""The library's door: ``load()(image)``."""

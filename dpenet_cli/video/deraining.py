@@ -93,7 +93,7 @@ def _clean_stream(
         position += 1
         written(position)
 
-    frames = task.reader(plan, range(plan.first + sink.first_frame, plan.stop), clean.reach)
+    frames = task.frames_of(plan, range(plan.first + sink.first_frame, plan.stop), clean.reach)
     try:
         pump(frames, clean, sink, count)
     finally:

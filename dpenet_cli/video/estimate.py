@@ -58,7 +58,7 @@ def estimate(task: VideoTask, clean: FrameCleaner, engine: str) -> Estimate:
         if not remaining:
             continue
         wanted = range(plan.first, min(plan.first + 1 + _MAX_FRAMES, plan.stop))
-        each = _seconds_per_frame(clean, task.reader(plan, wanted, clean.reach))
+        each = _seconds_per_frame(clean, task.frames_of(plan, wanted, clean.reach))
         seconds, left = seconds + each * remaining, left + remaining
     disk = next(parent for parent in task.job.target.absolute().parents if parent.exists())
     free = shutil.disk_usage(disk).free + folder.replaceable_bytes()

@@ -26,11 +26,13 @@ class Frame(NamedTuple):
         image: H×W×3 RGB, uint8 or uint16, upright.
         pts: when it is shown, in seconds of the stream's own clock, exact.
         context: whether it is there for its neighbours' sake alone: none comes out for it.
+        scale: width in which the network sees it, over its own.
     """
 
     image: Pixels
     pts: Fraction
     context: bool = False
+    scale: float = 1.0
 
 
 CleanStream = Callable[[Iterable[Pixels]], Iterator[Pixels]]

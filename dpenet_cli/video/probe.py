@@ -44,6 +44,7 @@ class VideoStream:
         interlaced: whether most frames are pairs of fields.
         constant_format: whether size and pixel format never change.
         errors: times in seconds near which something could not be decoded.
+        cuts: numbers of the frames at which new scenes begin, of a stream with large frames.
     """
 
     index: int
@@ -63,6 +64,7 @@ class VideoStream:
     interlaced: bool
     constant_format: bool
     errors: tuple[Fraction, ...]
+    cuts: tuple[int, ...] = ()
 
     def time(self, frame: int) -> Fraction:
         """When a frame is shown, in seconds."""
@@ -162,6 +164,7 @@ def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
         interlaced=scanned.interlaced * 2 > len(scanned.ticks),
         constant_format=scanned.constant_format,
         errors=tuple(scanned.errors),
+        cuts=tuple(scanned.scenes.cuts),
     )
 
 

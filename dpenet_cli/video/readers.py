@@ -7,7 +7,7 @@ encoder undoes. Where none fits, OpenCV is not used.
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -172,15 +172,15 @@ class PyavReader:
                 with contextlib.suppress(av.FFmpegError):  # `probe` has told
                     yield from packet.decode()
 
-    def images(self, media: MediaInfo, first: int) -> Iterator[Pixels]:
-        """Frames as coded (not turned), H×W×3 RGB, from frame number `first` on."""
+    def images(self, media: MediaInfo, first: int, some: frozenset[int] | None = None) -> Iterator[Pixels]:
+        """Frames as coded (not turned), H×W×3 RGB, from frame number `first` on; all, or those with some numbers."""
         stream, plan = self._stream, self._plan
         frames = self.decoded(media)
         if self._deinterlace:
             frames = _deinterlaced(frames)
         for number, frame in enumerate(frames):
             # Decoding from the first frame on, not from a key frame: frame numbers are then those of the scan.
-            if number < first:
+            if number < first or (some is not None and number not in some):
                 continue
             if (frame.width, frame.height) != (stream.width, stream.height):
                 frame = frame.reformat(stream.width, stream.height, frame.format.name)  # noqa: PLW2901
@@ -263,6 +263,21 @@ class VideoReader:
             why = f"reading stopped at frame {number} of {self._stop}, which could be decoded before"
             raise VideoReadError(str(self._media.path), why, "Check the disk that it is on, and run the command again.")
 
+    def some(self, numbers: Sequence[int]) -> Iterator[Pixels]:
+        """The frames of these numbers, rising, upright; whatever else is wanted."""
+        wanted = frozenset(numbers)
+        self._first, self._stop = 0, max(wanted, default=-1) + 1
+        done = 0
+        if self._plan.through_opencv:
+            for image in self._opencv_images(wanted):
+                yield self._orientation.upright(image)
+                done += 1
+        if done < len(wanted):
+            rest = frozenset(sorted(wanted)[done:])
+            reader = PyavReader(self._stream, self._plan, deinterlace=self._deinterlace)
+            images = reader.images(self._media, min(rest), rest)
+            yield from (self._orientation.upright(image) for image, _ in zip(images, rest, strict=False))
+
     def _images(self) -> Iterator[Pixels]:
         """OpenCV's frames as long as their times are the file's; PyAV's from there on."""
         number = self._first
@@ -276,7 +291,7 @@ class VideoReader:
         reader = PyavReader(self._stream, self._plan, deinterlace=self._deinterlace)
         yield from reader.images(self._media, number)
 
-    def _opencv_images(self) -> Iterator[Pixels]:
+    def _opencv_images(self, some: frozenset[int] | None = None) -> Iterator[Pixels]:
         """Frames as coded, H×W×3 RGB, from the first that is wanted; ends early where OpenCV skips or repeats one."""
         stream = self._stream
         capture = open_capture(self._media.path)
@@ -293,7 +308,7 @@ class VideoReader:
                 expected = float(stream.time(number) - stream.time(0)) * 1000
                 if abs(position - beginning - expected) > tolerance:
                     return
-                if number < self._first:
+                if number < self._first or (some is not None and number not in some):
                     continue
                 decoded, image = capture.retrieve()  # H×W×3 BGR
                 if not decoded or image.shape[:2] != (stream.height, stream.width):

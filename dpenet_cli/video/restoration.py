@@ -7,11 +7,13 @@ truth than they are, and below that they are; it does far better on the fused fr
 agree, and about as well where they don't.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.arrays import Pixels
+from dpenet_cli.inference.resizing import clean_at
 from dpenet_cli.options import VideoMethod
 from dpenet_cli.temporal.fusion import Fused
 from dpenet_cli.temporal.stream import Fusion
@@ -53,7 +56,14 @@ class FrameEngine(Protocol):
 
     at_once: int
 
-    def __call__(self, rainy: Pixels) -> Pixels:
+    def __call__(
+        self,
+        rainy: Pixels,
+        progress: Callable[[float], None] | None = None,
+        *,
+        strength: float | None = None,
+        precision_of: type[np.generic] | None = None,
+    ) -> Pixels:
         """Clean one picture, H×W×3 uint8 or uint16."""
 
     def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
@@ -113,7 +123,7 @@ def restoration(
     """
     if method is VideoMethod.NETWORK:
         assert engine is not None
-        return Restoration(EachFrame(engine.stream), None)
+        return Restoration(_EachFrame(engine), None)
     shares = Shares()
     fusion = Fusion(shrink=4 if fast else 2, levels=levels)
     network = engine if method is VideoMethod.AUTO else None
@@ -136,6 +146,27 @@ class Restoration:
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Clean frames, in order, all but those that are context."""
         return self._cleaner(frames)
+
+
+class _EachFrame:
+    """The network on each frame, in its own size or in that of its scene."""
+
+    reach = 0
+
+    def __init__(self, engine: FrameEngine) -> None:
+        self._engine = engine
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        for scale, some in itertools.groupby(frames, key=lambda frame: frame.scale):
+            if scale == 1:
+                yield from EachFrame(self._engine.stream)(some)
+            else:
+                scaled = partial(_seen_at, self._engine, scale)
+                yield from _in_order(scaled, some, getattr(self._engine, "at_once", 1))
+
+
+def _seen_at(engine: FrameEngine, scale: float, frame: Frame) -> Frame:
+    return frame._replace(image=clean_at(engine, frame.image, scale))
 
 
 class _FusedFrame(NamedTuple):
@@ -197,7 +228,7 @@ class _OverTime:
         frame, fused = item
         result, asked, tiles = fused.image, 0, 1
         if self._engine is not None:
-            result, asked, tiles = ask_network(self._engine, fused)
+            result, asked, tiles = ask_network(self._engine, fused, frame.scale)
         changed = float((fused.image != frame.image).any(axis=2).mean())
         return _Finished(Frame(at_strength(frame.image, result, self._strength), frame.pts), asked, tiles, changed)
 
@@ -225,19 +256,20 @@ class Piece(NamedTuple):
     outer: Box
 
 
-def ask_network(engine: FrameEngine, fused: Fused) -> tuple[Pixels, int, int]:
+def ask_network(engine: FrameEngine, fused: Fused, scale: float = 1.0) -> tuple[Pixels, int, int]:
     """Let the network look at the tiles of a fused frame where its neighbours know too little.
 
     Args:
         engine: the network.
         fused: the frame and its confidence.
+        scale: width in which the network sees the frame, over its own; tiles and their halos are larger by as much.
 
     Returns:
         The frame with the network's answer blended in, tiles that it looked at, and tiles in all.
     """
     need = (np.float32(1) - fused.confidence) * np.float32(fused.rain)  # H×W, 0..1
     height, width = need.shape
-    grid = max(round(width / TILE), 1), max(round(height / TILE), 1)
+    grid = max(round(width * scale / TILE), 1), max(round(height * scale / TILE), 1)
     asked = cv2.resize(need, grid, interpolation=cv2.INTER_AREA) >= _ASKED
     if not asked.any():
         return fused.image, 0, asked.size
@@ -246,23 +278,30 @@ def ask_network(engine: FrameEngine, fused: Fused) -> tuple[Pixels, int, int]:
     soft = cv2.resize(asked.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     weight = np.maximum(2 * soft - 1, 0) * need
     result = fused.image.copy()
-    for inner, outer in _pieces(asked, height, width):
-        answer = engine(np.ascontiguousarray(fused.image[outer]))
+    for inner, outer in _pieces(asked, height, width, round(1 / scale)):
+        answer = clean_at(engine, np.ascontiguousarray(fused.image[outer]), scale)
         # Boxes of two groups may overlap; the weight of each tile counts once, for its first answer.
         result[inner] = _mixed(result[inner], answer[inner.within(outer)], weight[inner])
         weight[inner] = 0
     return result, int(asked.sum()), asked.size
 
 
-def _pieces(asked: NDArray[np.bool_], height: int, width: int) -> list[Piece]:
-    """What the network is given of a frame: one piece for each group of tiles, or the whole where that is less work."""
+def _pieces(asked: NDArray[np.bool_], height: int, width: int, pixel: int) -> list[Piece]:
+    """What the network is given of a frame: one piece for each group of tiles, or the whole where that is less work.
+
+    Args:
+        asked: rows×columns of tiles, whether the network looks at them.
+        height: of the frame.
+        width: of the frame.
+        pixel: side of what the network sees as one pixel.
+    """
     rows, columns = asked.shape
     count, labels = cv2.connectedComponents(asked.astype(np.uint8), connectivity=8)
     pieces = []
     for label in range(1, count):
         y, x = np.nonzero(labels == label)
         inner = Box(_part(y, height, rows), _part(x, width, columns))
-        pieces.append(Piece(inner, Box(_with_halo(inner.rows, height), _with_halo(inner.columns, width))))
+        pieces.append(Piece(inner, Box(_with_halo(inner.rows, height, pixel), _with_halo(inner.columns, width, pixel))))
     if sum(piece.outer.area for piece in pieces) > _WHOLE * height * width:
         whole = Box(slice(0, height), slice(0, width))
         return [Piece(whole, whole)]
@@ -275,10 +314,12 @@ def _part(tiles: NDArray[np.int_], size: int, count: int) -> slice:
     return slice(max(int(np.floor(start)), 0), min(int(np.ceil(stop)), size))
 
 
-def _with_halo(part: slice, size: int) -> slice:
+def _with_halo(part: slice, size: int, pixel: int) -> slice:
     """The part and its halo, or more, so that its length is a multiple of `_STEP`, as far as the frame goes."""
-    start, stop = max(part.start - HALO, 0), min(part.stop + HALO, size)
-    wanted = min(-(-(stop - start) // _STEP) * _STEP, size)
+    halo, step = HALO * pixel, _STEP * pixel
+    # It begins on a whole pixel of what the network sees, so that two frames are cut alike.
+    start, stop = max(part.start - halo, 0) // pixel * pixel, min(part.stop + halo, size)
+    wanted = min(-(-(stop - start) // step) * step, size)
     start = min(start, size - wanted)
     return slice(start, start + wanted)
 

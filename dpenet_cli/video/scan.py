@@ -19,6 +19,7 @@ from dpenet_cli.video.colour import ColourTags
 from dpenet_cli.video.discontinuities import Retimer, Timeline
 from dpenet_cli.video.hdr import HdrMetadata, hdr_metadata_of
 from dpenet_cli.video.safe_open import open_input
+from dpenet_cli.video.scenes import CutFinder
 
 DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 """A display matrix as MP4 has it: a, b, u, c, d, v, x, y, w in 16.16 and 2.30 fixed point."""
@@ -47,6 +48,7 @@ class ScannedStream:
         display_matrix, colour, hdr_metadata: of the first frame.
         side_data: names of what the first frames carry beside their pixels.
         errors: times in seconds near which something could not be decoded.
+        scenes: knows at which frames new scenes begin.
     """
 
     codec: str
@@ -63,6 +65,7 @@ class ScannedStream:
     hdr_metadata: HdrMetadata | None = None
     side_data: set[str] = field(default_factory=set)
     errors: list[Fraction] = field(default_factory=list)
+    scenes: CutFinder = field(default_factory=CutFinder)
 
 
 class OtherStream(NamedTuple):
@@ -202,6 +205,7 @@ def _add_frame(stream: ScannedStream, frame: Any) -> None:
     elif ticks:
         stream.last_duration = tick - ticks[-1]
     ticks.append(tick)
+    stream.scenes.see(frame)
     stream.interlaced += bool(frame.interlaced_frame)
     side_data = side_data_of(frame) if len(ticks) <= _SIDE_DATA_FRAMES else {}
     stream.side_data.update(side_data)

@@ -2,20 +2,25 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import OptionError, VideoReadError
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.encoder import find_ffmpeg
+from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe
 from dpenet_cli.video.readers import VideoReader
 from dpenet_cli.video.safe_open import reading
+from dpenet_cli.video.scenes import MIN_PIXELS, Scenes, looked_at, scenes_of
 from dpenet_cli.video.stream_copy import Window, first_keyframe, plan_stream_copies
 from dpenet_cli.video.stream_plan import StreamPlan, plan_stream
 
@@ -34,6 +39,7 @@ class VideoTask:
         options: as given, with the part that a preview shows.
         notices: what the user should know, as sentences without a full stop.
         details: the same, for those who ask.
+        scenes: in which size the network sees the scenes of each stream, by its number; its own where it is missing.
     """
 
     job: Job
@@ -45,14 +51,21 @@ class VideoTask:
     options: VideoOptions
     notices: tuple[str, ...]
     details: tuple[str, ...]
+    scenes: Mapping[int, Scenes] = field(default_factory=dict)
 
     @property
     def frames(self) -> int:
         """Frames to clean, over all streams."""
         return sum(plan.frames for plan in self.plans)
 
-    def reader(self, plan: StreamPlan, wanted: range, reach: int) -> VideoReader:
+    def frames_of(self, plan: StreamPlan, wanted: range, reach: int) -> Iterator[Frame]:
         """The frames of one of its streams, by their numbers, and so many around them as context."""
+        scenes = self.scenes.get(plan.stream.index)
+        for frame in self.reader(plan, wanted, reach):
+            yield frame._replace(scale=scenes.scale_at(frame.pts)) if scenes else frame
+
+    def reader(self, plan: StreamPlan, wanted: range, reach: int = 0) -> VideoReader:
+        """What reads the frames of one of its streams."""
         return VideoReader(
             self.media,
             plan.stream,
@@ -95,6 +108,33 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
         what = ", ".join(f"'{name}'" for name in media.gps_boxes)
         notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
     return VideoTask(job, source_state, media, tuple(plans), copied | left, window, options, notices, tuple(details))
+
+
+def with_scales(task: VideoTask, choose: Callable[[Sequence[Pixels]], float], given: float | None = None) -> VideoTask:
+    """Decide in which size the network sees each scene of each stream.
+
+    Args:
+        task: from `prepare`.
+        choose: tells the size by some frames of a scene, as `ScaledDerainer.choose` does.
+        given: the size of all, if it is not to be decided.
+
+    Raises:
+        DpenetError: reading failed, or the network did.
+    """
+    scenes = {}
+    for plan in task.plans:
+        stream = plan.stream
+        if given is not None:
+            scenes[stream.index] = Scenes((stream.time(0),), (given,))
+            continue
+        if stream.width * stream.height < MIN_PIXELS:
+            continue
+        parts = scenes_of(len(stream.ticks), stream.cuts)
+        numbers = [looked_at(part, stream.rate) for part in parts]
+        images = task.reader(plan, range(0)).some([number for some in numbers for number in some])
+        scales = tuple(choose(list(itertools.islice(images, len(some)))) for some in numbers)
+        scenes[stream.index] = Scenes(tuple(stream.time(part.start) for part in parts), scales)
+    return dataclasses.replace(task, scenes=scenes)
 
 
 def state_of(source: Path) -> tuple[int, int]:

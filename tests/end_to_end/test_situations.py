@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from clips import clean as clean_clip
 from clips import clip, planes
-from conftest import command
+from conftest import as_cleaner, command
 from PIL import Image
 from preloaded import Command
 
@@ -210,7 +210,7 @@ def cleaned(photos: Path, network: Callable[[Path], None]) -> list:
         network(photos / "0.png")
         return pixels
 
-    return list(run(batch.jobs, clean, PictureOptions()))
+    return list(run(batch.jobs, as_cleaner(clean), PictureOptions()))
 
 
 def test_a_picture_that_is_removed_while_it_is_cleaned(photos):
@@ -231,7 +231,7 @@ def test_a_picture_that_is_replaced_while_it_is_cleaned_is_told_and_redone(photo
     assert outcome.status is Status.FAILED
     assert "replaced or changed" in outcome.error.why
     assert not is_done(Job(photos / "0.png", Path(outcome.target)))
-    (again,) = run([Job(photos / "0.png", Path(outcome.target))], lambda pixels: pixels, PictureOptions())
+    (again,) = run([Job(photos / "0.png", Path(outcome.target))], as_cleaner(lambda pixels: pixels), PictureOptions())
     assert again.status is Status.DONE
     assert np.array_equal(np.asarray(Image.open(outcome.target)), np.asarray(Image.open(photos / "1.png")))
 
@@ -298,7 +298,7 @@ def test_an_output_folder_that_is_removed_on_the_way(photos, film, tmp_path):
             (tmp_path / "out").rename(tmp_path / "elsewhere")  # at once, whatever is being written
         return pixels
 
-    outcomes = list(run(jobs, clean, PictureOptions()))
+    outcomes = list(run(jobs, as_cleaner(clean), PictureOptions()))
     assert (tmp_path / "out/3.png").exists()
     assert {outcome.status for outcome in outcomes} <= {Status.DONE, Status.FAILED}
 
@@ -447,7 +447,7 @@ def test_an_interrupt_still_tells_what_was_being_written(photos, tmp_path, monke
                 raise KeyboardInterrupt
         return pixels
 
-    outcomes = run(plan_pictures([str(photos)], tmp_path / "out").jobs, clean, PictureOptions())
+    outcomes = run(plan_pictures([str(photos)], tmp_path / "out").jobs, as_cleaner(clean), PictureOptions())
     told = []
 
     def tell() -> None:

@@ -21,10 +21,12 @@ from dpenet_cli.batch.outcomes import Status
 from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import DeviceError, ImageError, WeightsError
-from dpenet_cli.inference import derainer, multi_gpu
+from dpenet_cli.inference import derainer, scales
 from dpenet_cli.inference.backend import NonFinite, OutOfMemory, TileSize
 from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.row_streaming import RowStream
+from dpenet_cli.inference.scale_rule import rule_for
+from dpenet_cli.inference.scales import ScaledDerainer
 from dpenet_cli.inference.tiling import plan
 from dpenet_cli.inference.torch import TorchBackend
 from dpenet_cli.network.model import DPENetConfig
@@ -294,14 +296,15 @@ def test_few_calls_lie_between_a_job_and_a_convolution(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda *call: stacks.append(package_frames()) or forward(*call))
     Image.fromarray(picture(20, 30)).save(tmp_path / "rainy.png")
     engine = Derainer(TorchBackend(lively_model(TINY), "cpu", Precision.FP32), EngineOptions())
-    (outcome,) = run(plan_pictures([str(tmp_path / "rainy.png")]).jobs, engine, PictureOptions())
+    scaled = ScaledDerainer(engine, rule_for("general"))
+    (outcome,) = run(plan_pictures([str(tmp_path / "rainy.png")]).jobs, scaled.clean, PictureOptions())
     assert outcome.status is Status.DONE
     assert stacks[0][0] == "run"
-    assert len(stacks[0]) <= 9, stacks[0]
-    assert max(map(len, stacks)) <= 12, max(stacks, key=len)  # in the attention of a block
+    assert len(stacks[0]) <= 11, stacks[0]
+    assert max(map(len, stacks)) <= 14, max(stacks, key=len)  # in the attention of a block
 
 
-@pytest.mark.parametrize("module", [derainer, multi_gpu], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [derainer, scales], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module):
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.attempted
