@@ -47,6 +47,23 @@ def benchmark(
         Path | None,
         typer.Option(metavar="DIR", help="The ground truths of --input or --results.", rich_help_panel=_WHAT),
     ] = None,
+    dry: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Clean pictures, scored against themselves: how much is changed where nothing is to be. The network "
+            "alone, in their own size.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    structure: Annotated[
+        bool,
+        typer.Option(
+            "--structure",
+            help="With --dry: draw grilles, wires, posts and the like on them first, always the same.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
     frames: Annotated[
         bool,
         typer.Option(
@@ -184,7 +201,12 @@ def benchmark(
     end_on_signals()
     names = weights or [DEFAULT_WEIGHTS]
     if speed:
-        _check_speed([dataset, rainy, target, results, frames, method, save, csv, report], names, size, photo or film)
+        _check_speed(
+            [dataset, rainy, target, results, dry, structure, frames, method, save, csv, report],
+            names,
+            size,
+            photo or film,
+        )
         from dpenet_cli.cli import timing
 
         engine = EngineOptions(device, threads=threads, scale=1.0)
@@ -193,14 +215,27 @@ def benchmark(
         return timing.show_speed(names[0], size or [_SIZE], engine, repeat, as_json=as_json)
     if photo or film or size:
         raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
-    _check_sources(dataset, rainy, target, results, weights)
+    if dry or structure:
+        _check_dry([dataset, rainy, target, results, frames, method], dry, scale)
+    else:
+        _check_sources(dataset, rainy, target, results, weights)
     _check_videos(dataset or [], results, weights, method, frames=frames)
     from dpenet_cli.cli.scoring import Scoring, score_and_show
 
     engine = EngineOptions(device, precision, threads=threads, scale=parse_scale(scale))
     sets, methods = tuple(dataset or ()), tuple(method or (VideoMethod.AUTO,))
     sources = (sets, data_root, rainy, target, results)
-    wanted = Scoring(*sources, names, engine, protocol, partial=allow_partial, frames=frames, methods=methods)
+    wanted = Scoring(
+        *sources,
+        names,
+        engine,
+        protocol,
+        partial=allow_partial,
+        frames=frames,
+        methods=methods,
+        dry=dry,
+        structure=structure,
+    )
     raise typer.Exit(score_and_show(wanted, save=save, csv=csv, report=report, overwrite=overwrite, as_json=as_json))
 
 
@@ -208,11 +243,23 @@ def _check_speed(
     others: Sequence[object], weights: Sequence[str], sizes: Sequence[str] | None, file_size: str | None
 ) -> None:
     if any(others) or len(weights) > 1:
-        step = "Leave out --dataset, --input, --target, --results, --frames, --method, --save, --csv, --report and "
+        step = (
+            "Leave out --dataset, --input, --target, --results, --dry, --frames, --method, --save, --csv, --report and "
+        )
         step += "further --weights."
         raise OptionError("--speed", "it times one network on drawn pictures, and scores none", step)
     if sizes and file_size:
         raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
+
+
+def _check_dry(others: Sequence[object], dry: Path | None, scale: str) -> None:
+    if dry is None:
+        raise OptionError("--structure", "it is drawn on clean pictures", "Give --dry DIR with it.")
+    if any(others):
+        step = "Leave out --dataset, --input, --target, --results, --frames and --method."
+        raise OptionError("--dry", "its pictures are their own ground truths", step)
+    if parse_scale(scale) != 1.0:
+        raise OptionError("--scale", "--dry scores the network alone, in the pictures' own size", "Leave it out.")
 
 
 def _check_sources(
@@ -225,7 +272,9 @@ def _check_sources(
     given = [name for name, value in (("--dataset", dataset), ("--input", rainy), ("--results", results)) if value]
     if len(given) != 1:
         why = f"{' and '.join(given)} exclude each other" if given else "there is nothing to score"
-        step = "Give --dataset NAME, or --input DIR --target DIR, or --results DIR --target DIR; demo is a NAME."
+        step = (
+            "Give --dataset NAME, --dry DIR, --input DIR --target DIR, or --results DIR --target DIR; demo is a NAME."
+        )
         raise OptionError("benchmark", why, step)
     for name in dataset or []:
         if name.lower() not in {DEMO, NTU}:

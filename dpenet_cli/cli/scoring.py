@@ -17,7 +17,7 @@ from dpenet_cli.errors import ImageWriteError
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, OnScored, ScoredImages, score_sets
 from dpenet_cli.evaluation.html_report import ShownImages, build_page
 from dpenet_cli.evaluation.methods import load_methods, load_video_methods, method_names, video_method_names
-from dpenet_cli.evaluation.pair_sets import PairSet, folder_set, named_set, short_name
+from dpenet_cli.evaluation.pair_sets import PairSet, dry_set, folder_set, named_set, short_name
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.result_files import RestoredPictures, to_csv, write_file
 from dpenet_cli.evaluation.test_sets import NTU
@@ -44,6 +44,8 @@ class Scoring(NamedTuple):
         partial: go on when pairs are missing.
         frames: the folders hold the frames of a video.
         methods: what cleans the frames of videos.
+        dry: folder of clean pictures that are scored against themselves, or None.
+        structure: draw structure on these first.
     """
 
     dataset: tuple[str, ...]
@@ -57,6 +59,8 @@ class Scoring(NamedTuple):
     partial: bool
     frames: bool = False
     methods: Sequence[VideoMethod] = ()
+    dry: Path | None = None
+    structure: bool = False
 
     @property
     def is_video(self) -> bool:
@@ -127,6 +131,8 @@ def score_and_show(
 
 
 def _open_sets(wanted: Scoring) -> list[PairSet]:
+    if wanted.dry:
+        return [dry_set(wanted.dry, structure=wanted.structure, partial=wanted.partial)]
     pictures = wanted.rainy or wanted.results
     if pictures and wanted.target:
         open_folders = frames_set if wanted.frames else folder_set

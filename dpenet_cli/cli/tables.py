@@ -66,6 +66,8 @@ def _print_clips(console: Console, results: Sequence[VideoResult]) -> None:
 def _print_pictures(console: Console, results: Sequence[BenchmarkResult]) -> None:
     first = results[0]
     names = ("PSNR dB", "SSIM", "gain dB", "s each", "parameters", "GMAC at 256²")
+    if first.test_set.dry:
+        names = ("dry dB", "SSIM", "worst dB", *names[3:])
     table = Table(Column("method", overflow="fold"), *(Column(name, justify="right", no_wrap=True) for name in names))
     if first.before:
         table.add_row("rainy input", _psnr(first.before), f"{first.before.ssim:.4f}", "", "", "", "")
@@ -76,6 +78,8 @@ def _print_pictures(console: Console, results: Sequence[BenchmarkResult]) -> Non
 
 def _score_cells(result: BenchmarkResult) -> tuple[str, ...]:
     gain = "" if result.gain is None else f"{result.gain:+.2f}"
+    if result.test_set.dry:  # nothing can be gained, but something lost
+        gain = _decibels(result.worst.after.psnr)
     seconds = math.fsum(picture.seconds for picture in result.pictures) / len(result.pictures)
     cost = (f"{seconds:.2f}", *_cost_cells(result.cost)) if result.cost else ("", "", "")
     return (_psnr(result.after), f"{result.after.ssim:.4f}", gain, *cost)
@@ -88,7 +92,11 @@ def _cost_cells(cost: NetworkCost) -> tuple[str, str]:
 
 def _psnr(score: MeanScore) -> str:
     """A PSNR in dB with two decimals, or ∞."""
-    return f"{score.psnr:.2f}" if math.isfinite(score.psnr) else "∞"
+    return _decibels(score.psnr)
+
+
+def _decibels(psnr: float) -> str:
+    return f"{psnr:.2f}" if math.isfinite(psnr) else "∞"
 
 
 def _print_identical(console: Console, result: BenchmarkResult) -> None:

@@ -59,7 +59,7 @@ class PictureScore(NamedTuple):
         name: name of the picture.
         width: its width in pixels.
         height: its height in pixels.
-        before: score of the rainy picture, None for results.
+        before: score of the rainy picture, None for results and for dry pictures.
         after: score of the restored picture.
         seconds: time that cleaning took, 0 for results.
     """
@@ -101,7 +101,7 @@ class BenchmarkResult:
 
     @property
     def before(self) -> MeanScore | None:
-        """The rainy pictures' own score; None for results."""
+        """The rainy pictures' own score; None for results and for dry pictures."""
         scores = [each.before for each in self.pictures if each.before is not None]
         return mean_score(scores) if scores else None
 
@@ -109,6 +109,11 @@ class BenchmarkResult:
     def after(self) -> MeanScore:
         """The restored pictures' score."""
         return mean_score([each.after for each in self.pictures])
+
+    @property
+    def worst(self) -> PictureScore:
+        """The picture that came out worst, by PSNR and then by SSIM."""
+        return min(self.pictures, key=lambda picture: picture.after[:2])
 
     @property
     def gain(self) -> float | None:
@@ -130,6 +135,7 @@ class BenchmarkResult:
             "network": self.cost and self.cost._asdict(),
             "input": self.before and finite(self.before._asdict()),
             "restored": finite(self.after._asdict()),
+            "worst": {"name": self.worst.name, **finite(self.worst.after._asdict())},
             "pictures": [_picture_json(each) for each in self.pictures],
         }
 
@@ -194,7 +200,7 @@ def score_set(
         started = time.perf_counter()
         restored = rainy if clean is None else clean(rainy)
         seconds = 0.0 if clean is None else time.perf_counter() - started
-        before = None if clean is None else score(rainy, target, protocol)
+        before = None if clean is None or test_set.dry else score(rainy, target, protocol)
         height, width = target.shape[:2]
         picture = PictureScore(pair.name, width, height, before, score(restored, target, protocol), seconds)
         yield ScoredImages(picture, rainy, restored, target)

@@ -1,20 +1,22 @@
 """Pairs to score on: a set by its name, two folders, or the demo, looked through before any work starts."""
 
 import functools
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.evaluation.datasets import Dataset, Pair, below, pair_folders, read_picture
+from dpenet_cli.evaluation.datasets import Dataset, Layout, Pair, below, pair_folders, pictures_in, read_picture
 from dpenet_cli.evaluation.demo import demo_names, demo_pair
 from dpenet_cli.evaluation.metrics import MIN_SIDE
 from dpenet_cli.evaluation.set_folders import open_test_set
 from dpenet_cli.evaluation.test_sets import DEMO, find_test_set
+from dpenet_cli.synthesis.structures import structured_picture
 
 _NAMED = 5
 """Number of pairs that an error names of those that cannot be scored."""
@@ -42,6 +44,7 @@ class PairSet:
         usual_pairs: number of pairs of the complete set, None where nobody knows.
         left_out: files without a partner, or that could not be scored, and why.
         files: files that the pairs are read from.
+        dry: the pictures are clean, and each is its own ground truth.
     """
 
     name: str
@@ -49,10 +52,13 @@ class PairSet:
     usual_pairs: int | None = None
     left_out: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    dry: bool = False
 
     @property
     def coverage(self) -> str:
-        """Such as ``100 pairs`` or ``20 of 100 pairs``."""
+        """Such as ``100 pairs`` or ``20 of 100 pairs``, or ``12 pictures, each against itself``."""
+        if self.dry:
+            return f"{len(self.pairs)} pictures, each against itself"
         if self.usual_pairs is None or self.usual_pairs == len(self.pairs):
             return f"{len(self.pairs)} pairs"
         return f"{len(self.pairs)} of {self.usual_pairs} pairs"
@@ -89,6 +95,37 @@ def folder_set(rainy: Path, clean: Path, *, partial: bool = False) -> PairSet:
     """
     name = f"{short_name(rainy)} against {short_name(clean)}"
     return scorable(name, pair_folders(rainy, clean, partial=partial), partial=partial)
+
+
+def dry_set(folder: Path, *, structure: bool = False, partial: bool = False) -> PairSet:
+    """Clean pictures, each against itself: what a method changes where nothing is to be changed.
+
+    Args:
+        folder: of clean pictures.
+        structure: draw structure on each picture first, the same every time: its seed follows from the picture's name.
+        partial: whether pictures that cannot be scored are left out, instead of being an error.
+
+    Raises:
+        DatasetError: there is no such folder, it holds no pictures, or some cannot be scored unless `partial`.
+    """
+    if not folder.is_dir():
+        raise DatasetError(str(folder), "there is no such folder", "Give a folder of clean pictures.")
+    pictures = pictures_in(folder)
+    if not pictures:
+        raise DatasetError(str(folder), "no pictures lie in it", "Give a folder of clean pictures.")
+    pairs = tuple(Pair(path.stem, path, path) for path in pictures)
+    found = scorable(short_name(folder), Dataset(folder, Layout.CLEAN, pairs), partial=partial)
+    own = tuple(pair._replace(load=functools.partial(_load_dry, pair, structure=structure)) for pair in found.pairs)
+    name = f"{found.name} with structure" if structure else found.name
+    return replace(found, name=name, pairs=own, dry=True)
+
+
+def _load_dry(pair: BenchmarkPair, *, structure: bool) -> tuple[Pixels8, Pixels8]:
+    picture, _ = pair.load()
+    if structure:
+        seed = int.from_bytes(hashlib.sha256(pair.name.encode("utf-8", "surrogateescape")).digest()[:4], "big")
+        picture = structured_picture(picture, seed)
+    return picture, picture
 
 
 def demo_set() -> PairSet:

@@ -176,7 +176,7 @@ def _video_set(name: str, sets: dict[str, PairSet], others: Sequence[str]) -> Vi
     frames = tuple(frame for clip in clips for frame in clip.frames)
     whole = sum(found.usual_pairs or len(found.pairs) for found in sets.values())
     files = tuple(path for found in sets.values() for path in found.files)
-    return VideoSet(name, frames, whole if whole > len(frames) else None, (*others, *left_out), files, clips)
+    return VideoSet(name, frames, whole if whole > len(frames) else None, (*others, *left_out), files, clips=clips)
 
 
 def _clip(name: str, pairs: Sequence[BenchmarkPair]) -> Clip:
