@@ -46,7 +46,7 @@ TELLING = (
     ["doctor"],
     ["guide"],
     ["benchmark", "--results"],
-    ["benchmark", "--input"],
+    ["benchmark", "--dry"],
 )
 """Commands that tell something and write nothing."""
 

@@ -64,6 +64,13 @@ def test_results_of_another_method_and_identical_pictures(data_root):
         (["--results", ".", "--target", ".", "--frames", "--method", "auto"], "frames that are there already"),
         (["--dataset", "ntu", "--method", "temporal", "--weights", "general"], "takes no network"),
         (["--speed", "--method", "temporal"], "scores none"),
+        (["--speed", "--dry", "."], "scores none"),
+        (["--structure"], "Give --dry DIR"),
+        (["--structure", "--dataset", "demo"], "Give --dry DIR"),
+        (["--dry", ".", "--dataset", "demo"], "their own ground truths"),
+        (["--dry", ".", "--target", "."], "their own ground truths"),
+        (["--dry", ".", "--scale", "1/2"], "network alone"),
+        (["--dry", "."], "no pictures lie in it"),
         (["--dataset", "ntu", "--method", "median"], "'median'"),
     ],
 )
@@ -71,6 +78,26 @@ def test_wrong_usage_says_what_to_do(arguments, why, tmp_path):
     run = dpenet("benchmark", *arguments, cwd=tmp_path)
     assert run.returncode == 2
     assert why in run.stderr
+
+
+def test_dry_pictures_are_scored_with_and_without_structure(data_root, tiny_weights, tmp_path):
+    folder = data_root / "Rain_100L/target"
+    run = ["benchmark", "--dry", folder, "--weights", tiny_weights]
+    table = dpenet(*run, "--report", tmp_path / "page.html", "--save", tmp_path / "out")
+    assert table.returncode == 0, table.stderr
+    for part in ("3 pictures, each against itself", "dry dB", "worst dB", "tiny"):
+        assert part in table.stdout
+    for part in ("rainy input", "gain dB"):
+        assert part not in table.stdout
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+    assert "Rain_100L/target" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    fields = json.loads(dpenet(*run, "--structure", "--json", "--csv", tmp_path / "s.csv").stdout)["results"][0]
+    assert fields["dataset"] == "Rain_100L/target with structure"
+    assert fields["input"] is None
+    psnrs = {row["name"]: row["restored"]["psnr"] for row in fields["pictures"]}
+    assert fields["worst"]["psnr"] == min(psnrs.values()) == psnrs[fields["worst"]["name"]]
+    with (tmp_path / "s.csv").open(newline="") as file:
+        assert [float(row["psnr"]) for row in csv.DictReader(file)] == pytest.approx(list(psnrs.values()), abs=1e-5)
 
 
 def test_clips_are_scored_side_by_side_and_saved(tiny_weights, tmp_path):
