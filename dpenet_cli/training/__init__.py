@@ -16,6 +16,7 @@ The files in reading order; each imports only from those above it:
     parallel      one process or several
     fused_blocks  DDRBs on a processor with bf16
     step          forward, loss, backward, Adam; kernel by kernel or as a CUDA graph
+    setup         what steps are taken with on this machine
     recovery      back to the last good weights
     stopping      a time limit, and signals
     throughput    loss and speed since the last report

@@ -78,6 +78,17 @@ class Processes:
         index = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=index, gradient_as_bucket_view=True)
 
+    @contextlib.contextmanager
+    def all_threads(self) -> Iterator[None]:
+        """All threads of this CPU for this process, while those that share its steps wait for it."""
+        before = torch.get_num_threads()
+        if self.shared:
+            torch.set_num_threads(before * self.world_size)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def barrier(self) -> None:
         """Wait until all are here."""
         if self.world_size > 1:
@@ -115,9 +126,9 @@ def process_group(device: torch.device) -> Iterator[Processes]:
 
 
 def cpu_processes(options: TrainOptions, device: torch.device) -> int:
-    """How many processes of one thread share each step on this CPU; 1 on other devices, and under torchrun.
+    """How many processes share each step on this CPU; 1 on other devices, and under torchrun.
 
-    As many as there are threads, but none without a crop.
+    As many as there are threads, but none without a crop; what is left over makes several threads of each.
     """
     if device.type != "cpu" or int(os.environ.get("WORLD_SIZE", "1")) > 1 or not dist.is_available():
         return 1
@@ -127,7 +138,7 @@ def cpu_processes(options: TrainOptions, device: torch.device) -> int:
 
 @contextlib.contextmanager
 def with_helpers(count: int) -> Iterator[Processes]:
-    """Start processes of one thread each on this CPU, to share the steps of this one, which also keeps to one thread.
+    """Start processes on this CPU that share the steps of this one, and its threads: each has its part of them.
 
     They end with this one, however it ends. `training.helper` is what they run.
 
@@ -138,12 +149,14 @@ def with_helpers(count: int) -> Iterator[Processes]:
         TrainingError: one cannot be started, or ends before the run does.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    each = max(threads // count, 1)
+    torch.set_num_threads(each)
     with tempfile.TemporaryDirectory(prefix="dpenet-") as folder:
         meeting_point = Path(folder) / "meeting-point"  # a file, so that nothing listens on a port for it
-        helpers = []
+        helpers: list[subprocess.Popen[bytes]] = []
         try:
-            helpers += [_start_helper(meeting_point, rank, count) for rank in range(1, count)]
+            for rank in range(1, count):
+                helpers.append(_start_helper(meeting_point, rank, count, each))  # noqa: PERF401 - all must be ended
             with joined(meeting_point, 0, count) as processes:
                 yield processes
         except RuntimeError as error:
@@ -180,13 +193,14 @@ def joined(meeting_point: Path, rank: int, world_size: int) -> Iterator[Processe
         dist.destroy_process_group()
 
 
-def _start_helper(meeting_point: Path, rank: int, world_size: int) -> subprocess.Popen[bytes]:
+def _start_helper(meeting_point: Path, rank: int, world_size: int, threads: int) -> subprocess.Popen[bytes]:
     # The package that runs here, wherever it lies, and nothing that happens to lie in the working folder (-P).
     home = str(Path(dpenet_cli.__file__).parents[1])
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-P", "-m", "dpenet_cli.training.helper", str(meeting_point), str(rank), str(world_size)]
+    numbers = (rank, world_size, threads, os.getpid())
+    command = [sys.executable, "-P", "-m", "dpenet_cli.training.helper", str(meeting_point), *map(str, numbers)]
     # Ctrl-C and a closed terminal are for the first process, which tells the others when to stop.
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
     try:
         return subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True

@@ -7,26 +7,20 @@ is planned by steps, interrupted and resumed, ends with the same bits as one tha
 
 import contextlib
 import dataclasses
-import functools
 import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dpenet_cli import __version__
 from dpenet_cli.errors import TrainingError
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
-from dpenet_cli.network.model import WHOLE, DPENet
-from dpenet_cli.options import PROTOCOL, Precision
+from dpenet_cli.network.model import DPENet
+from dpenet_cli.options import PROTOCOL
 from dpenet_cli.system.atomic import write_whole
-from dpenet_cli.system.devices import cpu_has_bf16
-from dpenet_cli.system.memory import keep_freed_memory
-from dpenet_cli.system.user_dirs import keep_compilers_tidy
 from dpenet_cli.training.checkpoint import MovingAverage, RunPosition, load_checkpoint, save_checkpoint
 from dpenet_cli.training.data import TrainingData, fingerprint, load_data
 from dpenet_cli.training.events import (
@@ -41,18 +35,16 @@ from dpenet_cli.training.events import (
     Skipped,
     WentBack,
 )
-from dpenet_cli.training.fused_blocks import FusedBlocks, can_fuse
 from dpenet_cli.training.init import initial_network
 from dpenet_cli.training.loader import Batch, BatchLoader
-from dpenet_cli.training.losses import Loss, general_loss, published_loss
-from dpenet_cli.training.options import Recipe, TrainOptions
+from dpenet_cli.training.options import TrainOptions
 from dpenet_cli.training.parallel import Processes
 from dpenet_cli.training.plots import draw_curve
 from dpenet_cli.training.prefetch import Prefetch
 from dpenet_cli.training.recovery import EXPLODED, MOST_FAILURES, GradientWatch, LastGood
 from dpenet_cli.training.run_folder import RunFolder
 from dpenet_cli.training.schedule import Schedule
-from dpenet_cli.training.step import EagerStep, GraphStep, Step, Training
+from dpenet_cli.training.setup import hardware, new_optimizer, new_step
 from dpenet_cli.training.stopping import StopSignal
 from dpenet_cli.training.throughput import Throughput
 from dpenet_cli.training.validation import validate
@@ -106,22 +98,15 @@ class Trainer:
         # The network and what trains it, as at step 0 and then as at the checkpoint.
         torch.manual_seed(options.seed)
         self.model = initial_network(options).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        by_graph = self._device.type == "cuda" and processes.world_size == 1
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=options.learning_rate,
-            fused=self._device.type == "cuda" or None,
-            capturable=by_graph,
-        )
+        self.optimizer = new_optimizer(self.model, options, processes)
         self.average = MovingAverage(self.model, options.ema) if options.ema else None
         self.position = RunPosition()
         if resume and folder.checkpoint.exists():
             self.position = load_checkpoint(
                 folder.checkpoint, self.model, self.average, optimizer=self.optimizer, data=self._data
             )
-        self._dtype = _autocast_dtype(options.precision, self._device)
-        training = self._training()
-        self._step_by: Step = GraphStep(training, self._device) if by_graph else EagerStep(training)
+        self._step_by = new_step(self.model, self.optimizer, self.average, options, processes)
+        self._hardware = hardware(options, processes)
         self._watch = GradientWatch()
         self._good = LastGood(self.model, self.optimizer, self.average, self.position.step)
 
@@ -197,19 +182,6 @@ class Trainer:
             with contextlib.suppress(OSError):  # Windows removes no file that is mapped; the next run does
                 own_pack.unlink()
         return data
-
-    def _training(self) -> Training:
-        options, device = self._options, self._device
-        loss: Loss = published_loss
-        if options.recipe is Recipe.GENERAL:
-            loss = functools.partial(general_loss, l1_weight=options.l1_weight)
-        fuse = device.type == "cpu" and self._dtype is not None and can_fuse()
-        if device.type == "cpu":
-            keep_freed_memory()
-        network = _compiled(self._processes.wrap(self.model), options)
-        clip = options.clip or math.inf
-        schedule = FusedBlocks() if fuse and not options.compile else WHOLE
-        return Training(network, self.model, self.optimizer, self.average, loss, self._dtype, clip, schedule)
 
     def _step(self, prefetch: Prefetch) -> tuple[float, int]:
         """One step; gives the loss, the mean over all processes, or NaN if the step was skipped, and how many crops."""
@@ -313,7 +285,7 @@ class Trainer:
             return
         started = time.monotonic()
         model = self._snapshot()
-        with _all_threads(self._processes):
+        with self._processes.all_threads():
             result = validate(model, self._validation, self._device, self._options.dry_weight)
         best = result is None or result.blend > position.best_psnr
         scores = {"validation": {"protocol": PROTOCOL, **result.scores()}} if result else {}
@@ -360,17 +332,9 @@ class Trainer:
             twins=self._selection.twins,
             too_small=self._selection.too_small,
             megapixels=round(self._loader.store.pixels / 1e6, 1),
-            hardware=self._hardware(),
+            hardware=self._hardware,
             seconds=round(seconds, 1),
         )
-
-    def _hardware(self) -> str:
-        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else str(self._device)
-        threads = f", {torch.get_num_threads()} threads" if self._device.type == "cpu" else ""
-        several = f", {self._processes.world_size} processes" if self._processes.world_size > 1 else ""
-        if self._processes.shared:
-            threads, several = f"{several} of one thread each", ""
-        return f"{name}{threads}, {'bf16' if self._dtype else 'fp32'}{several}"
 
     def _card(self) -> WeightsCard:
         """What weights written now say of themselves."""
@@ -380,7 +344,7 @@ class Trainer:
             "step": self.position.step,
             "steps": self._schedule.steps(self.position),
             "training_seconds": round(self.position.seconds, 1),
-            "hardware": self._hardware(),
+            "hardware": self._hardware,
             "dpenet": __version__,
             "torch": torch.__version__,
         }
@@ -390,29 +354,3 @@ class Trainer:
         if self._processes.first:
             self._folder.append(event)
             self._report_to(event)
-
-
-def _autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    if precision is Precision.FP32:
-        return None
-    has = device.type == "cuda" or (device.type == "cpu" and cpu_has_bf16())
-    return torch.bfloat16 if has or precision is Precision.BF16 else None
-
-
-def _compiled(network: nn.Module, options: TrainOptions) -> Any:
-    if not options.compile:
-        return network
-    keep_compilers_tidy()
-    return torch.compile(network)
-
-
-@contextlib.contextmanager
-def _all_threads(processes: Processes) -> Iterator[None]:
-    """All threads for this process, while those beside it wait for it."""
-    before = torch.get_num_threads()
-    if processes.shared:
-        torch.set_num_threads(processes.world_size)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

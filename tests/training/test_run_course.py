@@ -1,12 +1,17 @@
 """How runs end: by a plan, by the clock, when told to; and runs whose processes share the steps."""
 
+import itertools
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from conftest import command
 from training_runs import assert_same, ignore, small, stored
 
 from dpenet_cli.errors import OptionError, TrainingError
@@ -42,19 +47,25 @@ def test_crops_grow_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path
     assert_same(stored(tmp_path / "parts"), stored(tmp_path / "whole"))
 
 
-def test_a_run_by_the_clock_ends_in_time_and_decayed(tmp_path: Path, photos: str) -> None:
+def test_a_run_by_the_clock_ends_in_time_and_decayed(
+    tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count(100, 1)  # a clock that goes on by one second each time that someone looks
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)), perf_counter=time.perf_counter)
+    monkeypatch.setattr("dpenet_cli.training.trainer.time", clock)
     events: list[Event] = []
-    options = planned(photos, plan_minutes=0.05)
+    options = planned(photos, plan_minutes=1.0)
     assert train(tmp_path / "run", options, events.append) == "done"
     progress = [event for event in events if isinstance(event, Progress)]
-    assert progress[-1].learning_rate < 0.2 * options.learning_rate
+    assert progress[-1].learning_rate < 0.05 * options.learning_rate
+    assert len(progress) > 15
     assert max(event.learning_rate for event in progress) > 0.9 * options.learning_rate
-    assert stored(tmp_path / "run")["position"]["clock"] >= 3.0
+    assert stored(tmp_path / "run")["position"]["clock"] == pytest.approx(60, abs=3)
     assert next(event for event in events if isinstance(event, Prepared)).steps == 0
     with pytest.raises(OptionError, match="max-minutes"):
         resume(tmp_path / "run", {}, ignore, max_minutes=1)
     # More time goes on with the same run; the clock goes on too.
-    assert resume(tmp_path / "run", {"plan_minutes": 0.07}, ignore) == "done"
+    assert resume(tmp_path / "run", {"plan_minutes": 1.2}, ignore) == "done"
     assert stored(tmp_path / "run")["position"]["step"] > progress[-1].step
     train(tmp_path / "steps", planned(photos, steps=1), ignore)
     with pytest.raises(OptionError, match="planned by steps"):
@@ -131,6 +142,24 @@ def test_a_process_that_dies_ends_the_run_with_a_reason_and_the_checkpoint_stays
     with pytest.raises(TrainingError, match="of tests"):  # nobody waits for processes of a run that never began
         train(tmp_path / "other", options, fail)
     assert all(helper.poll() is not None for helper in helpers)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+def test_no_process_outlives_a_run_that_is_killed_before_they_met(tmp_path: Path, photos: str) -> None:
+    arguments = ["train", "--data", photos, "-o", tmp_path / "run", "--light", "--steps", "100000", "--batch", "2"]
+    arguments += ["--crop", "32", "--validation", "0", "--threads", "2", "--device", "cpu", "--json"]
+    with subprocess.Popen([command(), *map(str, arguments)], stdout=subprocess.DEVNULL) as run:
+        try:
+            children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+            until = time.monotonic() + 60
+            while not (found := children.read_text().split()) and time.monotonic() < until:
+                time.sleep(0.02)
+        finally:
+            run.kill()
+    (helper,) = found
+    while Path(f"/proc/{helper}").exists() and "Z" not in Path(f"/proc/{helper}/stat").read_text().split()[2]:
+        assert time.monotonic() < until + 60
+        time.sleep(0.1)
 
 
 def fail(_: Event) -> None:

@@ -11,7 +11,7 @@ from training_runs import small, stored
 from dpenet_cli.errors import TrainingError
 from dpenet_cli.network.checkpoints import load_model, read_card
 from dpenet_cli.network.model import DPENetConfig
-from dpenet_cli.training import trainer
+from dpenet_cli.training import setup, trainer
 from dpenet_cli.training.events import Evaluated, Event, Finished, Prepared, Preparing, Progress, Skipped, WentBack
 from dpenet_cli.training.init import initial_network
 from dpenet_cli.training.losses import general_loss
@@ -48,9 +48,9 @@ def test_a_loss_that_is_no_number_is_skipped(tmp_path: Path, photos: str, monkey
         loss = general_loss(stages, target, **weights)
         return loss * math.nan if next(calls) in {0, 1} else loss
 
-    monkeypatch.setattr(trainer, "general_loss", sometimes)
+    monkeypatch.setattr(setup, "general_loss", sometimes)
     events: list[Event] = []
-    train(tmp_path / "run", small(photos), events.append)
+    train(tmp_path / "run", small(photos, validation=0), events.append)
     skipped = [event for event in events if isinstance(event, Skipped)]
     assert [event.step for event in skipped] == [0, 1]
     assert Path(skipped[0].pictures[0]).parent == Path(photos)
@@ -61,10 +61,10 @@ def test_a_loss_that_is_no_number_is_skipped(tmp_path: Path, photos: str, monkey
 def test_many_losses_that_are_no_numbers_are_an_error(
     tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "general_loss", lambda stages, _, **__: stages.restored.sum() * math.inf)
+    monkeypatch.setattr(setup, "general_loss", lambda stages, _, **__: stages.restored.sum() * math.inf)
     events: list[Event] = []
     with pytest.raises(TrainingError, match=r"step 29: 10 losses in a row .*\.png .*also after .* 2 times"):
-        train(tmp_path / "run", small(photos, steps=40), events.append)
+        train(tmp_path / "run", small(photos, steps=40, validation=0), events.append)
     returns = [event for event in events if isinstance(event, WentBack)]
     assert [(event.step, event.to_step, event.learning_rate) for event in returns] == [(9, 0, 5e-4), (19, 0, 2.5e-4)]
     fresh, last = initial(small(photos)), load_model(tmp_path / "run/last.safetensors").state_dict()
@@ -87,10 +87,10 @@ def test_a_gradient_that_explodes_brings_back_the_last_good_weights(
         call = next(calls)
         return loss * 1e6 if 60 <= call < 70 else loss  # as when SSIM's gradient is wrong
 
-    monkeypatch.setattr(trainer, "general_loss", explodes)
+    monkeypatch.setattr(setup, "general_loss", explodes)
     monkeypatch.setattr(trainer, "_KEEP_EVERY", 20)
     events: list[Event] = []
-    train(tmp_path / "run", small(photos, steps=75, batch=1, crop=16), events.append)
+    train(tmp_path / "run", small(photos, steps=75, batch=1, crop=16, validation=0), events.append)
     (went_back,) = [event for event in events if isinstance(event, WentBack)]
     assert (went_back.step, went_back.to_step, went_back.learning_rate) == (65, 41, 5e-4)
     assert "the gradient explodes" in went_back.why
