@@ -162,6 +162,26 @@ def test_no_process_outlives_a_run_that_is_killed_before_they_met(tmp_path: Path
         time.sleep(0.1)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_a_run_on_a_gpu_takes_graphs_through_growing_crops_and_goes_on(tmp_path: Path, photos: str) -> None:
+    options = planned(photos, steps=40, device="cuda", threads=None, learning_rate=2e-3)
+    events: list[Event] = []
+
+    def interrupt(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Progress) and event.step == 15:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert train(tmp_path / "run", options, interrupt) == "interrupted"
+    assert resume(tmp_path / "run", {}, events.append) == "done"
+    losses = [event.loss for event in events if isinstance(event, Progress)]
+    assert len(losses) == 40
+    assert sum(losses[-8:]) < sum(losses[:8])
+    assert all(torch.isfinite(value).all() for value in stored(tmp_path / "run")["model"].values())
+    # It goes on without the GPU too: how the optimiser is run is the machine's business.
+    assert resume(tmp_path / "run", {"device": "cpu", "threads": 1, "steps": 42}, ignore) == "done"
+
+
 def fail(_: Event) -> None:
     """A report that cannot be given."""
     raise TrainingError("report", "it fails, for the sake of tests", "")
