@@ -58,6 +58,12 @@ def build_page(
     return whole_page(results, sections, description)
 
 
+_SIZE = (
+    "The network knows streaks a few pixels wide, as in these sets; large photographs are better seen in a smaller size "
+    "(dpenet guide size)."
+)
+
+
 def whole_page(results: Sequence[BenchmarkResult], sections: Sequence[str], description: str) -> str:
     """A page around sections, one a set.
 
@@ -75,7 +81,8 @@ def whole_page(results: Sequence[BenchmarkResult], sections: Sequence[str], desc
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f"<h1>{escape(title)}</h1><p>{escape(intro)}</p>{''.join(sections)}<script>{script}</script></body></html>\n"
+        f"<h1>{escape(title)}</h1><p>{escape(intro)}</p><p>{_SIZE}</p>"
+        f"{''.join(sections)}<script>{script}</script></body></html>\n"
     )
 
 

@@ -32,7 +32,8 @@ def load_methods(weights: Sequence[str], engine: EngineOptions) -> list[Method]:
     for method_name, file in method_names(weights).items():
         derainer = load(file, engine)
         cost = network_cost(load_model(file))
-        methods.append(Method(method_name, _eight_bits(derainer), cost, derainer.description))
+        seen = "" if engine.scale == 1 else f", --scale {engine.scale or 'auto'}"
+        methods.append(Method(method_name, _eight_bits(derainer), cost, derainer.description + seen))
     return methods
 
 
