@@ -41,11 +41,7 @@ class Schedule:
 
     def done(self, position: RunPosition) -> float:
         """How much of the run is done; 1 or more at its end."""
-        at = self._at(position)
-        if position.ending_from < 0:
-            return at / self._whole
-        last = self._ending_length(position)
-        return at / (position.ending_from + last)
+        return self._at(position) / self._end(position)
 
     def finished(self, position: RunPosition) -> bool:
         """Whether the run is at its end."""
@@ -54,11 +50,11 @@ class Schedule:
     def steps(self, position: RunPosition) -> int:
         """Steps of the whole run: a guess where it is planned by the clock, 0 before there is anything to go by."""
         if not self._by_clock:
-            if position.ending_from < 0:
-                return int(self._whole)
-            return math.ceil(position.ending_from + self._ending_length(position))
-        done = self.done(position)
-        return max(round(position.step / done), position.step) if done > 0 else 0
+            return math.ceil(self._end(position))
+        if not position.step or not position.seconds:
+            return 0
+        left = max(self._end(position) - position.clock, 0.0)  # at the rate so far, evaluations left out
+        return position.step + round(left * position.step / position.seconds)
 
     def stage(self, position: RunPosition) -> CropStage:
         """Which crops the next step takes; the last stage's, if the run was told to end."""
@@ -83,6 +79,12 @@ class Schedule:
 
     def _at(self, position: RunPosition) -> float:
         return position.clock if self._by_clock else float(position.step)
+
+    def _end(self, position: RunPosition) -> float:
+        """Where the run ends: steps, or seconds of its clock."""
+        if position.ending_from < 0:
+            return self._whole
+        return position.ending_from + self._ending_length(position)
 
     def _ending_length(self, position: RunPosition) -> float:
         """At least one step, or a second."""
