@@ -76,6 +76,8 @@ def resume(folder: Path, changes: dict[str, Any], report: Report, *, max_minutes
     if "plan_minutes" in changes and options.plan_minutes is None:
         why = "the run was planned by steps, and the clock would give it another course"
         raise OptionError("plan-minutes", why, "Give --steps, or --decay-from now to let it end.")
+    if "steps" in changes and options.plan_minutes is not None:
+        raise OptionError("steps", "the run is planned by the clock", "Give --plan-minutes.")
     options = dataclasses.replace(options, **changes)
     if options.plan_minutes is not None and max_minutes is not None:
         raise OptionError("max-minutes", "the run is planned by the clock, and ends by itself", "Leave it out.")

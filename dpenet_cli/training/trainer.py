@@ -52,6 +52,9 @@ from dpenet_cli.training.validation import validate
 _EVALUATIONS = 20
 """Evaluations in a run, unless told otherwise."""
 
+_REST = 9.0
+"""In a run by the clock, training between two evaluations takes at least so many times as long as the last one took."""
+
 _KEEP_EVERY = 50
 """Steps after which weights that do well are kept, to go back to."""
 
@@ -107,6 +110,7 @@ class Trainer:
             )
         self._step_by = new_step(self.model, self.optimizer, self.average, options, processes)
         self._hardware = hardware(options, processes)
+        self._evaluated_at, self._evaluation_seconds = self.position.clock, 0.0
         self._watch = GradientWatch()
         self._good = LastGood(self.model, self.optimizer, self.average, self.position.step)
 
@@ -261,7 +265,8 @@ class Trainer:
         if every or self._options.plan_minutes is None:
             every = every or max(self._schedule.steps(position) // _EVALUATIONS, 1)
             return position.step % every == 0
-        return int(self._schedule.done(position) * _EVALUATIONS) > int(done_before * _EVALUATIONS)
+        rested = position.clock - self._evaluated_at >= _REST * self._evaluation_seconds
+        return rested and int(self._schedule.done(position) * _EVALUATIONS) > int(done_before * _EVALUATIONS)
 
     def _report_progress(self, throughput: Throughput, waited: float) -> None:
         position, schedule = self.position, self._schedule
@@ -296,7 +301,9 @@ class Trainer:
         if result:
             position.best_psnr = max(position.best_psnr, result.blend)
             write_whole(folder.grid, result.grid)
-            seconds = round(time.monotonic() - started, 1)
+            ended = time.monotonic()
+            self._evaluated_at, self._evaluation_seconds = ended - self._began, ended - started
+            seconds = round(ended - started, 1)
             kept = (result.dry_psnr, result.structure_psnr, result.blend)
             self._report(Evaluated(position.step, result.psnr, result.ssim, result.input_psnr, best, seconds, *kept))
 

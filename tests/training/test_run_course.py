@@ -17,8 +17,9 @@ from training_runs import assert_same, ignore, small, stored
 from dpenet_cli.errors import OptionError, TrainingError
 from dpenet_cli.network.checkpoints import load_model
 from dpenet_cli.training import parallel
-from dpenet_cli.training.events import Ending, Event, Finished, Prepared, Progress
+from dpenet_cli.training.events import Ending, Evaluated, Event, Finished, Prepared, Progress
 from dpenet_cli.training.run import end, resume, train
+from dpenet_cli.training.validation import ValidationResult
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +68,37 @@ def test_a_run_by_the_clock_ends_in_time_and_decayed(
     # More time goes on with the same run; the clock goes on too.
     assert resume(tmp_path / "run", {"plan_minutes": 1.2}, ignore) == "done"
     assert stored(tmp_path / "run")["position"]["step"] > progress[-1].step
+    with pytest.raises(OptionError, match="planned by the clock"):
+        resume(tmp_path / "run", {"steps": 9}, ignore)
     train(tmp_path / "steps", planned(photos, steps=1), ignore)
     with pytest.raises(OptionError, match="planned by steps"):
         resume(tmp_path / "steps", {"plan_minutes": 1.0}, ignore)
+
+
+def test_evaluations_take_a_tenth_of_a_run_by_the_clock_at_most(
+    tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def look() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    def slow(*_: object) -> ValidationResult:
+        nonlocal now
+        now += 10.0
+        return ValidationResult(30.0, 0.9, 20.0, 40.0, 40.0, 32.0, 1, b"")
+
+    monkeypatch.setattr(
+        "dpenet_cli.training.trainer.time", SimpleNamespace(monotonic=look, perf_counter=time.perf_counter)
+    )
+    monkeypatch.setattr("dpenet_cli.training.trainer.validate", slow)
+    events: list[Event] = []
+    train(tmp_path / "run", small(photos, plan_minutes=5.0, batch=1, crop=16), events.append)
+    evaluated = [event.step for event in events if isinstance(event, Evaluated)]
+    assert 2 <= len(evaluated) <= 4  # and not twenty
+    assert evaluated[-1] == next(event.step for event in events if isinstance(event, Finished))
 
 
 def test_a_run_at_work_is_told_to_end_and_so_is_one_that_was_stopped(tmp_path: Path, photos: str) -> None:
