@@ -59,8 +59,8 @@ def build_page(
 
 
 _SIZE = (
-    "The network knows streaks a few pixels wide, as in these sets; large photographs are better seen in a smaller size "
-    "(dpenet guide size)."
+    "The network knows streaks a few pixels wide, as in these sets; large photographs are better seen in a smaller "
+    "size (dpenet guide size)."
 )
 
 
