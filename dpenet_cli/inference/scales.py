@@ -161,8 +161,8 @@ class ScaledDerainer:
                 continue
             looks = look(self.engine, picture, plan_windows(*picture.shape[:2]))
             evidence.add(looks)
-            seen += picture.size
-            looked += sum(each.residual.size for some in looks.values() for each in some)
+            seen += picture.shape[0] * picture.shape[1]
+            looked += _pixels(looks)
         return self._rule.decide(evidence)._replace(looked=looked / max(seen, 1))
 
     def _choose(self, rainy: Pixels, progress: ProgressCallback | None) -> tuple[Choice, Pixels | None]:
@@ -178,13 +178,19 @@ class ScaledDerainer:
         if residual.size:
             looks |= look(self.engine, rainy, {0.5: [even]})
         choice = self._decided(looks, rainy, _MARGIN)
+        choice = choice._replace(looked=choice.looked - 1)  # the whole of it is no look but the work itself
         return choice, clean if choice.scale == 1 and self._strength == 1 else None
 
     def _decided(self, looks: Looks, rainy: Pixels, margin: float = 0.0) -> Choice:
         evidence = Evidence()
         evidence.add(looks)
-        looked = sum(each.residual.size for some in looks.values() for each in some) / max(rainy.size, 1)
+        looked = _pixels(looks) / max(rainy.shape[0] * rainy.shape[1], 1)
         return self._rule.decide(evidence, margin)._replace(looked=looked)
+
+
+def _pixels(looks: Looks) -> int:
+    """Pixels that the network saw."""
+    return sum(each.residual.shape[0] * each.residual.shape[1] for some in looks.values() for each in some)
 
 
 def load(weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | None = None) -> ScaledDerainer:

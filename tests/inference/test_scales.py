@@ -269,3 +269,16 @@ def test_pillow_pictures_and_what_is_no_picture():
     for wrong in (np.zeros((200, 300), np.uint8), np.zeros((200, 300, 3)), np.zeros((200, 300, 4), np.uint8)):
         with pytest.raises(ImageError, match="needed"):
             scaled(wrong)
+
+
+def test_a_size_in_which_the_rain_is_not_seen_is_never_taken():
+    """An engine that darkens large pictures and leaves small ones alone, under a rule that loves small sizes."""
+
+    class Sharp(Darker):
+        def __call__(self, rainy, progress=None, *, strength=None, precision_of=None):
+            fine = rainy.std() > 60  # noise is averaged away where a picture is shrunk
+            return Darker(0.2 if fine else 0.0)(rainy, strength=strength)
+
+    noise = np.random.default_rng(5).integers(0, 256, (1000, 1200, 3), dtype=np.uint8)
+    assert ScaledDerainer(Sharp(), rule(1.0)).clean(noise).choice.scale == 1.0
+    assert ScaledDerainer(Darker(0.2), rule(1.0)).clean(noise).choice.scale == 1 / 8
