@@ -25,7 +25,8 @@ from dpenet_cli.images.reading import read
 from dpenet_cli.inference.looks import SCALES, look, plan_windows
 from dpenet_cli.inference.multi_gpu import Engine
 from dpenet_cli.inference.resizing import clean_at
-from dpenet_cli.inference.scale_rule import FEATURES, Choice, Evidence, ScaleRule
+from dpenet_cli.inference.scale_evidence import FEATURES, Evidence
+from dpenet_cli.inference.scale_rule import Choice, ScaleRule
 from dpenet_cli.options import PROTOCOL
 from dpenet_cli.synthesis.parameters import Rain, draw_parameters
 from dpenet_cli.synthesis.rain import draw_rain

@@ -16,6 +16,7 @@ The files in reading order; each imports only from those above it:
     multi_gpu        several engines as one: all GPUs of a machine
     resizing         a picture that the network sees in another size
     looks            windows of a picture through the network, in several sizes
+    scale_evidence   what these say about the rain, in sums
     scale_rule       which size suits a picture's rain, and whether there is any
     scales           pictures of any number of megapixels, looked at in that size
     export           the network as a file for other runtimes

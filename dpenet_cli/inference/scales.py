@@ -19,7 +19,8 @@ from dpenet_cli.inference.derainer import as_pixels, check_pixels
 from dpenet_cli.inference.looks import SMALL, Look, Looks, Window, look, plan_windows
 from dpenet_cli.inference.multi_gpu import Engine, load_engine
 from dpenet_cli.inference.resizing import ProgressCallback, clean_at
-from dpenet_cli.inference.scale_rule import Choice, Evidence, ScaleRule, rule_for
+from dpenet_cli.inference.scale_evidence import Evidence
+from dpenet_cli.inference.scale_rule import Choice, ScaleRule, rule_for
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from pictures import camera_jpeg, photo, saved
 from PIL import Image
 
 from dpenet_cli import EngineOptions, Precision, load
-from dpenet_cli.inference.scale_rule import FEATURES, RAIN_FEATURES, ScaleRule
+from dpenet_cli.inference.scale_evidence import FEATURES, RAIN_FEATURES
+from dpenet_cli.inference.scale_rule import ScaleRule
 
 
 @pytest.fixture
