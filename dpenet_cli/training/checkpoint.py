@@ -104,7 +104,7 @@ def save_checkpoint(
         model: the network itself, not a wrapper of it.
         average: None if the run keeps none.
         optimizer: of the model's parameters.
-        data: fingerprint of the pictures.
+        data: fingerprint of the pictures and layers.
 
     Raises:
         OSError: the disk is full or cannot be written to.
@@ -132,7 +132,7 @@ def load_checkpoint(
         model: overwritten, as are the next two.
         average: None if the run keeps none.
         optimizer: of the model's parameters.
-        data: fingerprint of the pictures; it must be what it was.
+        data: fingerprint of the pictures and layers; it must be what it was.
 
     Raises:
         TrainingError: no such file, another format, another network, or other pictures.

@@ -116,6 +116,7 @@ def load_data(
         DatasetError: a folder that does not pair, a file that cannot be read, or nothing left to learn from.
     """
     report("reading pictures")
+    layers = read_layers(Path(options.layers)) if options.layers else None  # first: a wrong folder is known at once
     if pack is None and options.pack is not None:
         pack = Path(options.pack)
     pictures, packed = _read_packed(options, pack) if pack else (_read(options.data, options.clean_side), None)
@@ -143,16 +144,23 @@ def load_data(
     if not pictures:
         why = f"nothing is left: {len(too_small)} too small for a crop, {len(excluded)} excluded"
         raise DatasetError(", ".join(options.data), why, "Add data, or choose a smaller --crop or --validation.")
-    layers = read_layers(Path(options.layers)) if options.layers else None
     selection = DataSelection(excluded, twins, too_small)
     return TrainingData(pictures, _validation_set(validation, options), selection, packed, layers)
 
 
-def fingerprint(pictures: Sequence[TrainingPicture]) -> str:
-    """Names and sizes of all pictures, hashed (SHA-256, hexadecimal)."""
+def fingerprint(pictures: Sequence[TrainingPicture], layers: Tensor | None = None) -> str:
+    """Names and sizes of all pictures, and what the streak layers show, hashed (SHA-256, hexadecimal).
+
+    Args:
+        pictures: to learn from.
+        layers: L×h×w uint8, or None.
+    """
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(f"{picture.name} {picture.clean.shape} {picture.rainy is None}\n".encode())
+    if layers is not None:
+        digest.update(f"layers {tuple(layers.shape)}\n".encode())
+        digest.update(layers.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -96,7 +96,7 @@ class TrainOptions:
         seed: of everything that is drawn.
         precision: fp32, or bf16 under autocast; auto is bf16 where the hardware has it.
         device: as for the other commands.
-        compile: run the network through torch.compile; None does so on CUDA.
+        compile: run the network through torch.compile; None does not.
         threads: CPU threads, or None for PyTorch's number; on a CPU, as many processes of one thread share each step.
         validation: backgrounds set aside to validate on.
         dry_weight: weight of the PSNR of dry pictures, and again of structured ones, in the blend that chooses the best

@@ -83,7 +83,7 @@ class Trainer:
         # The data. A resumed run leaves out what it left out before, without searching again.
         data = self._load_data(folder.selection() if resume else None)
         self._validation, self._selection = data.validation, data.selection
-        self._data = fingerprint(data.pictures)
+        self._data = fingerprint(data.pictures, data.layers)
         self._loader = BatchLoader(
             data.pictures,
             options,
@@ -173,18 +173,20 @@ class Trainer:
             # Processes of one machine look at one copy of the pixels: a file that is gone when they are.
             own_pack = self._folder.shared_pixels
         data: TrainingData | None = None
-        if processes.first:
-            if own_pack is not None:
-                own_pack.unlink(missing_ok=True)  # of a run that was killed
-            data = load_data(options, earlier, self._preparing, own_pack)
-            earlier = data.selection
-        earlier = processes.object_from_first(earlier)
-        if data is None:
-            data = load_data(options, earlier, pack=own_pack)
-        processes.barrier()
-        if own_pack is not None and processes.first:
-            with contextlib.suppress(OSError):  # Windows removes no file that is mapped; the next run does
-                own_pack.unlink()
+        try:
+            if processes.first:
+                if own_pack is not None:
+                    own_pack.unlink(missing_ok=True)  # of a run that was killed
+                data = load_data(options, earlier, self._preparing, own_pack)
+                earlier = data.selection
+            earlier = processes.object_from_first(earlier)
+            if data is None:
+                data = load_data(options, earlier, pack=own_pack)
+            processes.barrier()
+        finally:  # also of data that will not do, and of a second Ctrl-C
+            if own_pack is not None and processes.first:
+                with contextlib.suppress(OSError):  # Windows removes no file that is mapped; the next run does
+                    own_pack.unlink(missing_ok=True)
         return data
 
     def _step(self, prefetch: Prefetch) -> tuple[float, int]:
