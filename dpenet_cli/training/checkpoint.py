@@ -159,6 +159,6 @@ def load_checkpoint(
         raise TrainingError(str(path), f"the run cannot go on from it: {reason}", "Start a new run.") from error
     # Other pictures make other batches: the run would no longer be the one that it was.
     if content["data"] != data:
-        why = "the pictures are not those that the run began with"
+        why = "the pictures, or the streak layers, are not those that the run began with"
         raise TrainingError(str(path), why, "Bring the folders back to what they were, or start a new run.")
     return position

@@ -95,7 +95,7 @@ def test_a_run_is_neither_overwritten_nor_changed_nor_fed_other_pictures(tmp_pat
     with pytest.raises(OptionError, match="batch"):
         resume(out, {"batch": 3}, ignore)
     store(Path(photos) / "new.png", scene(40))
-    with pytest.raises(TrainingError, match="the pictures are not those"):
+    with pytest.raises(TrainingError, match="the pictures, or the streak layers, are not those"):
         resume(out, {}, ignore)
     (Path(photos) / "new.png").unlink()
     (out / "checkpoint.pt").write_bytes((out / "checkpoint.pt").read_bytes()[:5000])
