@@ -53,8 +53,12 @@ class Schedule:
             return math.ceil(self._end(position))
         if not position.step or not position.seconds:
             return 0
-        left = max(self._end(position) - position.clock, 0.0)  # at the rate so far, evaluations left out
-        return position.step + round(left * position.step / position.seconds)
+        left = self.seconds_left(position) or 0.0
+        return position.step + round(left * position.step / position.seconds)  # at the rate so far without evaluations
+
+    def seconds_left(self, position: RunPosition) -> float | None:
+        """Until the end of a run that is planned by the clock; None for one that is planned by steps."""
+        return max(self._end(position) - position.clock, 0.0) if self._by_clock else None
 
     def stage(self, position: RunPosition) -> CropStage:
         """Which crops the next step takes; the last stage's, if the run was told to end."""

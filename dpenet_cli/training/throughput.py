@@ -33,7 +33,9 @@ class Throughput:
         """Whether it is time for a report."""
         return time.perf_counter() - self._started >= _REPORT_SECONDS
 
-    def report(self, step: int, steps: int, *, learning_rate: float, waited: float, trained: float) -> Progress:
+    def report(
+        self, step: int, steps: int, *, learning_rate: float, waited: float, trained: float, left: float | None = None
+    ) -> Progress:
         """The report.
 
         Args:
@@ -42,9 +44,11 @@ class Throughput:
             learning_rate: of the last of them.
             waited: seconds spent waiting for data since the last report.
             trained: seconds of training in all.
+            left: seconds until the end, or None to go by the speed since the last report.
         """
         seconds = max(time.perf_counter() - self._started, 1e-9)
-        count = max(step - self._first, 1)
+        if left is None:
+            left = max(steps - step, 0) * seconds / max(step - self._first, 1)
         return Progress(
             step=step,
             steps=steps,
@@ -53,5 +57,5 @@ class Throughput:
             crops_per_second=self._crops / seconds,
             waiting=waited / seconds,
             seconds=round(trained, 1),
-            seconds_left=round(max(steps - step, 0) * seconds / count, 1),
+            seconds_left=round(left, 1),
         )

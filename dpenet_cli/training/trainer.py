@@ -280,6 +280,7 @@ class Trainer:
                 learning_rate=schedule.learning_rate(before),
                 waited=waited,
                 trained=position.seconds,
+                left=schedule.seconds_left(position),
             )
         )
         throughput.restart(position.step)

@@ -60,6 +60,9 @@ def test_a_run_by_the_clock_ends_in_time_and_decayed(
     progress = [event for event in events if isinstance(event, Progress)]
     assert progress[-1].learning_rate < 0.05 * options.learning_rate
     assert len(progress) > 15
+    assert [event.seconds_left for event in progress] == sorted((e.seconds_left for e in progress), reverse=True)
+    assert 40 < progress[0].seconds_left < 60
+    assert progress[-1].seconds_left == 0
     assert max(event.learning_rate for event in progress) > 0.9 * options.learning_rate
     assert stored(tmp_path / "run")["position"]["clock"] == pytest.approx(60, abs=3)
     assert next(event for event in events if isinstance(event, Prepared)).steps == 0

@@ -47,6 +47,8 @@ def test_a_plan_by_the_clock_always_ends_decayed() -> None:
     assert not schedule.finished(RunPosition(step=5, clock=599.0))
     assert schedule.finished(RunPosition(step=5, clock=600.0))
     assert schedule.steps(RunPosition(step=50, clock=350.0, seconds=250.0)) == 100  # 50 more in the 250 s that are left
+    assert schedule.seconds_left(RunPosition(step=50, clock=350.0, seconds=250.0)) == 250
+    assert schedule.seconds_left(RunPosition(step=50, clock=601.0)) == 0
     assert schedule.steps(RunPosition()) == 0
     # However few steps there are, warming up takes a twentieth of the time at most.
     assert schedule.learning_rate(RunPosition(step=1, clock=30.0)) == 1e-3
