@@ -146,10 +146,11 @@ def load_checkpoint(
         model.load_state_dict(content["model"])
         if average is not None:
             average.restore(content["average"])
-        # How the optimiser is run follows from this machine; only what it remembers is the run's.
+        # How the optimiser is run follows from this machine; only what it remembers is the run's: its rate too, which
+        # a run that was saved after its last step does not set again.
         stored = content["optimizer"]
         stored["param_groups"] = [
-            own | {"params": group["params"]}
+            own | {"params": group["params"], "lr": float(group["lr"])}
             for own, group in zip(optimizer.state_dict()["param_groups"], stored["param_groups"], strict=True)
         ]
         optimizer.load_state_dict(stored)

@@ -23,6 +23,7 @@ from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.console import Exit
 from dpenet_cli.cli.video import _seconds
 from dpenet_cli.errors import OptionError
+from dpenet_cli.inference.scale_rule import rule_path
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENetConfig
 from dpenet_cli.options import EngineOptions, VideoOptions
@@ -235,6 +236,7 @@ def test_fast_takes_the_light_weights(dashcam, tmp_path):
     shelf.mkdir()
     light = lively_model(DPENetConfig(channels=2, n_ddrb=5, n_erpab=3))
     save_model(light, shelf / "light.safetensors", WeightsCard(name="light"))
+    shutil.copy(rule_path("general"), shelf / "light.scales.json")
     code = (
         "import sys; from pathlib import Path; from dpenet_cli.network import checkpoints\n"
         "shelf = Path(sys.argv.pop(1)); checkpoints.weights_folder = lambda: shelf\n"

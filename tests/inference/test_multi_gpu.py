@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, dpenet, lively_model, picture
+from conftest import TINY, as_cleaner, dpenet, lively_model, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -39,7 +39,7 @@ class Inverting:
         self.work = work
         self.cleaned = 0
 
-    def __call__(self, rainy, progress=None):
+    def __call__(self, rainy, progress=None, **_):
         self.work()
         self.cleaned += 1
         return 255 - rainy
@@ -60,7 +60,7 @@ def photos(tmp_path):
 
 def cleaned(photos, engine):
     jobs = plan_pictures([str(photos)]).jobs
-    outcomes = list(run(jobs, engine, PictureOptions(workers=4, at_once=engine.at_once)))
+    outcomes = list(run(jobs, as_cleaner(engine), PictureOptions(workers=4, at_once=engine.at_once)))
     assert [outcome.source for outcome in outcomes] == [str(job.source) for job in jobs]
     return outcomes
 
@@ -107,7 +107,7 @@ def test_an_interrupt_ends_what_is_in_the_network_and_tells_it(photos):
     jobs = plan_pictures([str(photos)]).jobs
     engine = MultiGPUDerainer([Inverting(lambda: time.sleep(0.05)) for _ in range(2)])
     before = threading.active_count()
-    outcomes = run(jobs, engine, PictureOptions(workers=2, at_once=2))
+    outcomes = run(jobs, as_cleaner(engine), PictureOptions(workers=2, at_once=2))
     told = [next(outcomes), outcomes.throw(KeyboardInterrupt())]
     with pytest.raises(KeyboardInterrupt):
         told.extend(outcomes)

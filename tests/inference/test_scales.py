@@ -229,9 +229,10 @@ def test_a_rule_beside_weights_is_theirs(tmp_path, tiny_weights):
     assert rule_for(path) == rule(3.0)
 
 
-def test_shipped_weights_have_rules_of_their_own():
+def test_the_default_weights_have_a_rule_of_their_own():
+    assert rule_path("general").is_file()
     for weights in shipped_names():
-        assert rule_path(weights).is_file()
+        assert len(rule_for(weights).coefficients) == len(FEATURES)
 
 
 def test_evidence_of_several_windows_is_that_of_one_as_large():
