@@ -13,6 +13,9 @@ import numpy as np
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.options import Precision
 
+ProgressCallback: TypeAlias = Callable[[float], None]
+"""Called with the share of a picture that is done, 0..1."""
+
 PendingBatch: TypeAlias = Callable[[], list[Pixels]]
 """Waits for a batch of frames and gives them clean, in order. To be called once; it raises as `Backend.clean` does."""
 

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self, TypeAlias, overload
+from typing import NamedTuple, Self, overload
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,7 @@ from dpenet_cli.inference.backend import (
     NonFinite,
     OutOfMemory,
     PendingBatch,
+    ProgressCallback,
     TileSize,
 )
 from dpenet_cli.inference.frame_batches import stream_frames
@@ -31,9 +32,6 @@ from dpenet_cli.inference.select import select_backend
 from dpenet_cli.inference.tiling import MIN_BAND_ROWS, MIN_TILE, Strip, plan
 from dpenet_cli.network.checkpoints import load_model
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions, Precision
-
-ProgressCallback: TypeAlias = Callable[[float], None]
-"""Called with the share of a picture that is done, 0..1."""
 
 log = logging.getLogger(__name__)
 

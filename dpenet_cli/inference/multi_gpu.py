@@ -16,7 +16,8 @@ from PIL import Image
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import DeviceError
-from dpenet_cli.inference.derainer import Derainer, ProgressCallback
+from dpenet_cli.inference.backend import ProgressCallback
+from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.inference.frame_batches import stream_frames
 from dpenet_cli.options import ALL_CUDA, DEFAULT_WEIGHTS, EngineOptions
 from dpenet_cli.system.devices import resolve_devices

@@ -9,17 +9,14 @@ of cubic interpolation gains 0.04 dB, a guided filter on the picture's own edges
 full size 0.1 to 0.4 dB, so none of them is here.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.arrays import Pixels
-
-ProgressCallback: TypeAlias = Callable[[float], None]
-"""Called with the share of a picture that is done, 0..1."""
+from dpenet_cli.inference.backend import ProgressCallback
 
 _BAND = 128
 """Rows of the result that are made at a time: what they need fits a processor's cache."""

@@ -42,13 +42,12 @@ FEATURES = (
 )
 """What the rule knows of a size and half of it: powers and fineness by their logarithm, the others as they are."""
 
-
 _STRONGEST = 3
 """Windows by which a picture is judged, those that show most rain: one alone may be some odd texture."""
 
 RAIN_FEATURES = ("constant", "removed", "brightened", "colour", "direction", "fineness", "brightest")
-"""What the rule knows of a window where it decides whether there is rain in it; all but the first, third and fourth by
-their logarithm."""
+"""What the rule knows of a window where it decides whether there is rain in it: colour and direction as they are, the
+others by their logarithm."""
 
 
 class Shape(NamedTuple):

@@ -61,7 +61,7 @@ class Choice(NamedTuple):
     @property
     def at_the_limit(self) -> bool:
         """Whether the smallest size that was looked at seems best: the streaks may be wider still."""
-        return len(self.gains) > 1 and self.scale == min(self.gains) < min(SCALES) * 1.5
+        return self.scale == min(SCALES) and self.scale in self.gains
 
 
 @dataclass(frozen=True)

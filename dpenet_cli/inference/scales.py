@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from dpenet_cli.arrays import Pixels, to_8_bits
+from dpenet_cli.inference.backend import ProgressCallback
 from dpenet_cli.inference.derainer import as_pixels, check_pixels
 from dpenet_cli.inference.looks import SMALL, Look, Looks, Window, look, plan_windows
 from dpenet_cli.inference.multi_gpu import Engine, load_engine
-from dpenet_cli.inference.resizing import ProgressCallback, clean_at
+from dpenet_cli.inference.resizing import clean_at
 from dpenet_cli.inference.scale_evidence import Evidence
 from dpenet_cli.inference.scale_rule import Choice, ScaleRule, rule_for
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _MARGIN = 2.0
 """Decibels that half the size of a small picture must promise: their streaks are seldom wide, and there are few of
-them to judge by. Of the 73 shared pictures of the benchmark's sets, all are then seen in their own size."""
+them to judge by. 73 pictures of the benchmark's sets are then all seen in their own size."""
 
 MIN_SIDE = 128
 """Width and height in pixels from which on looks tell anything; smaller pictures are seen in their own size."""
@@ -132,7 +133,7 @@ class ScaledDerainer:
             DpenetError: as `Derainer` does.
         """
         check_pixels(rainy)
-        looks_tell = min(rainy.shape[:2], default=0) >= MIN_SIDE and self._strength > 0
+        looks_tell = min(rainy.shape[:2]) >= MIN_SIDE and self._strength > 0
         if not looks_tell or (self._scale is not None and not skip_dry):
             scale = self._scale or 1.0
             return Cleaned(clean_at(self.engine, rainy, scale, progress), Choice(scale))
@@ -176,8 +177,7 @@ class ScaledDerainer:
         even = Window(0, 0, height // 2 * 2, width // 2 * 2)
         residual = cv2.subtract(to_8_bits(clean), to_8_bits(rainy), dtype=cv2.CV_32F)[: even.bottom, : even.right]
         looks = {1.0: [Look(even, np.asarray(residual, np.float32))]}
-        if residual.size:
-            looks |= look(self.engine, rainy, {0.5: [even]})
+        looks |= look(self.engine, rainy, {0.5: [even]})
         choice = self._decided(looks, rainy, _MARGIN)
         choice = choice._replace(looked=choice.looked - 1)  # the whole of it is no look but the work itself
         return choice, clean if choice.scale == 1 and self._strength == 1 else None
@@ -185,7 +185,7 @@ class ScaledDerainer:
     def _decided(self, looks: Looks, rainy: Pixels, margin: float = 0.0) -> Choice:
         evidence = Evidence()
         evidence.add(looks)
-        looked = _pixels(looks) / max(rainy.shape[0] * rainy.shape[1], 1)
+        looked = _pixels(looks) / (rainy.shape[0] * rainy.shape[1])
         return self._rule.decide(evidence, margin)._replace(looked=looked)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.arrays import Pixels
-from dpenet_cli.inference.resizing import clean_at
+from dpenet_cli.inference.resizing import PictureEngine, clean_at
 from dpenet_cli.options import VideoMethod
 from dpenet_cli.temporal.fusion import Fused
 from dpenet_cli.temporal.stream import Fusion
@@ -47,7 +47,7 @@ _STEP = 64
 """Pieces are so many pixels wide and high, or a multiple: few sizes, for which runtimes prepare themselves once."""
 
 
-class FrameEngine(Protocol):
+class FrameEngine(PictureEngine, Protocol):
     """What is asked of the network; `Derainer` and `MultiGPUDerainer` are such.
 
     Attributes:
@@ -55,16 +55,6 @@ class FrameEngine(Protocol):
     """
 
     at_once: int
-
-    def __call__(
-        self,
-        rainy: Pixels,
-        progress: Callable[[float], None] | None = None,
-        *,
-        strength: float | None = None,
-        precision_of: type[np.generic] | None = None,
-    ) -> Pixels:
-        """Clean one picture, H×W×3 uint8 or uint16."""
 
     def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         """Clean a video's frames, in order."""

@@ -15,11 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dpenet_cli.inference.looks import SMALL
 from dpenet_cli.temporal.motion import FlowEstimator
 from dpenet_cli.temporal.window import is_cut
-
-MIN_PIXELS = 1_000_000
-"""Pixels of a frame from which on it is looked at in several sizes; smaller ones are seen in their own."""
 
 _STAMP = 96
 """Longest side of the small frames in which cuts are looked for, in pixels."""
@@ -42,7 +40,7 @@ class CutFinder:
 
     def see(self, frame: Any) -> None:
         """Take the next frame, as PyAV has it; small ones are passed over."""
-        if frame.width * frame.height >= MIN_PIXELS:
+        if frame.width * frame.height >= SMALL:
             shrink = _STAMP / max(frame.width, frame.height)
             size = max(round(frame.width * shrink), 32), max(round(frame.height * shrink), 32)
             stamp = np.asarray(frame.reformat(*size, "gray").to_ndarray(), np.uint8)

@@ -13,6 +13,7 @@ from typing import Any
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import OptionError, VideoReadError
+from dpenet_cli.inference.looks import SMALL
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.encoder import find_ffmpeg
@@ -20,7 +21,7 @@ from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe
 from dpenet_cli.video.readers import VideoReader
 from dpenet_cli.video.safe_open import reading
-from dpenet_cli.video.scenes import MIN_PIXELS, Scenes, looked_at, scenes_of
+from dpenet_cli.video.scenes import Scenes, looked_at, scenes_of
 from dpenet_cli.video.stream_copy import Window, first_keyframe, plan_stream_copies
 from dpenet_cli.video.stream_plan import StreamPlan, plan_stream
 
@@ -127,7 +128,7 @@ def with_scales(task: VideoTask, choose: Callable[[Sequence[Pixels]], float], gi
         if given is not None:
             scenes[stream.index] = Scenes((stream.time(0),), (given,))
             continue
-        if stream.width * stream.height < MIN_PIXELS:
+        if stream.width * stream.height < SMALL:  # such frames are seen in their own size
             continue
         parts = scenes_of(len(stream.ticks), stream.cuts)
         numbers = [looked_at(part, stream.rate) for part in parts]
