@@ -74,7 +74,7 @@ class VideoBatch:
             if dry:
                 return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task))
             task = self._looked_at(task)
-            identity = self._identity()
+            identity = self._identity(task)
             expected = estimate(task, self._restoration(task), identity)
             self._report.note(f"{source}: {_outlook(task, expected)}")
             cleaner = self._restoration(task)
@@ -126,18 +126,19 @@ class VideoBatch:
         levels = min(plan.stream.colour.reference_white for plan in task.plans)
         return restoration(method, engine, strength, fast=self._options.fast, levels=levels)
 
-    def _identity(self) -> str:
+    def _identity(self, task: VideoTask) -> str:
         """What the result depends on: unfinished work goes on only with the same."""
         options = f"{self._options.method}{' fast' if self._options.fast else ''}"
-        scale = self._engine_options.scale or "auto"
-        how = f"dpenet {__version__} {options} strength {self._engine_options.strength} scale {scale}"
+        how = f"dpenet {__version__} {options} strength {self._engine_options.strength}"
         if self._options.method is VideoMethod.TEMPORAL:
             return how
         from dpenet_cli.network.checkpoints import find_weights
 
         engine = self._load()
         content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()
-        return f"{content} {'gpu' if engine.on_gpu else 'cpu'} {self.description} {how}"
+        # The sizes that were decided on, and not how: another rule may decide otherwise.
+        sizes = {stream: scenes.scales for stream, scenes in task.scenes.items()}
+        return f"{content} {'gpu' if engine.on_gpu else 'cpu'} {self.description} {how} sizes {sizes}"
 
     def _load(self) -> "ScaledDerainer":
         if self._engine is None:

@@ -1,6 +1,6 @@
 """``dpenet benchmark``: scores on test sets, under a named protocol, with the protocol beside every number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -200,6 +200,10 @@ def benchmark(
     """
     end_on_signals()
     names = weights or [DEFAULT_WEIGHTS]
+    seen_at = parse_scale(scale)
+    if seen_at != 1.0:
+        clips = frames or NTU in [name.lower() for name in dataset or ()]
+        _check_scale({"--speed": speed, "--results": results, "clips": clips})
     if speed:
         _check_speed(
             [dataset, rainy, target, results, dry, structure, frames, method, save, csv, report],
@@ -216,13 +220,13 @@ def benchmark(
     if photo or film or size:
         raise OptionError("--photo, --film and --size", "they are sizes to time", "Give them with --speed.")
     if dry or structure:
-        _check_dry([dataset, rainy, target, results, frames, method], dry, scale)
+        _check_dry([dataset, rainy, target, results, frames, method], dry, seen_at)
     else:
         _check_sources(dataset, rainy, target, results, weights)
     _check_videos(dataset or [], results, weights, method, frames=frames)
     from dpenet_cli.cli.scoring import Scoring, score_and_show
 
-    engine = EngineOptions(device, precision, threads=threads, scale=parse_scale(scale))
+    engine = EngineOptions(device, precision, threads=threads, scale=seen_at)
     sets, methods = tuple(dataset or ()), tuple(method or (VideoMethod.AUTO,))
     sources = (sets, data_root, rainy, target, results)
     wanted = Scoring(
@@ -252,13 +256,20 @@ def _check_speed(
         raise OptionError("--size", "--photo and --film have sizes of their own", "Run the command twice.")
 
 
-def _check_dry(others: Sequence[object], dry: Path | None, scale: str) -> None:
+def _check_scale(others: Mapping[str, object]) -> None:
+    """Refuse another size than the pictures' own where none is taken."""
+    if given := ", ".join(name for name, value in others.items() if value):
+        why = f"it is for pictures that the network is scored on, and does not go with {given}"
+        raise OptionError("--scale", why, "Leave it out.")
+
+
+def _check_dry(others: Sequence[object], dry: Path | None, seen_at: float | None) -> None:
     if dry is None:
         raise OptionError("--structure", "it is drawn on clean pictures", "Give --dry DIR with it.")
     if any(others):
         step = "Leave out --dataset, --input, --target, --results, --frames and --method."
         raise OptionError("--dry", "its pictures are their own ground truths", step)
-    if parse_scale(scale) != 1.0:
+    if seen_at != 1.0:
         raise OptionError("--scale", "--dry scores the network alone, in the pictures' own size", "Leave it out.")
 
 

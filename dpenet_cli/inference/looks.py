@@ -34,7 +34,7 @@ _MIN_WINDOW, _MAX_WINDOW, _WINDOW_STEP = 48, 256, 16
 """Sides of a window, in pixels of its own size. They don't grow beyond what tells: 9 × 256² pixels."""
 
 _ALIGN = 8
-"""Windows begin at multiples of this, in pixels of the picture: whole pixels in every size."""
+"""Windows begin and end at multiples of this, in pixels of the picture: whole pixels in every size."""
 
 
 class Network(Protocol):
@@ -130,7 +130,7 @@ def plan_windows(
 
 def _parts(length: int, side: int, pixel: int) -> list[tuple[int, int]]:
     """Beginning and end of the windows along one axis, in pixels of the picture."""
-    reach = min(side, length // pixel) * pixel
+    reach = min(side * pixel, length // _ALIGN * _ALIGN)  # what is left over is in no window of a coarser size
     parts = []
     for place in range(_PLACES):
         middle = (2 * place + 1) * length // (2 * _PLACES)

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from dpenet_cli.inference.looks import SMALL
-from dpenet_cli.temporal.motion import FlowEstimator
+from dpenet_cli.temporal.motion import MIN_SIDE, FlowEstimator
 from dpenet_cli.temporal.window import is_cut
 
 _STAMP = 96
@@ -40,14 +41,25 @@ class CutFinder:
 
     def see(self, frame: Any) -> None:
         """Take the next frame, as PyAV has it; small ones are passed over."""
-        if frame.width * frame.height >= SMALL:
-            shrink = _STAMP / max(frame.width, frame.height)
-            size = max(round(frame.width * shrink), 32), max(round(frame.height * shrink), 32)
-            stamp = np.asarray(frame.reformat(*size, "gray").to_ndarray(), np.uint8)
-            before, self._before = self._before, stamp
-            if before is not None and before.shape == stamp.shape and is_cut(before, stamp, self._estimator):
-                self.cuts.append(self._number)
+        before, after = self._before, _stamp(frame) if frame.width * frame.height >= SMALL else None
+        if before is None or after is None or before.shape != after.shape:
+            cut = False  # small frames, the first one, another size
+        else:
+            cut = is_cut(before, after, self._estimator)
+        if cut:
+            self.cuts.append(self._number)
+        self._before = after
         self._number += 1
+
+
+def _stamp(frame: Any) -> NDArray[np.uint8] | None:
+    """A frame in grey at the size of a stamp; None where nothing converts its pixel format, as the reader will say."""
+    shrink = _STAMP / max(frame.width, frame.height)
+    size = max(round(frame.width * shrink), MIN_SIDE), max(round(frame.height * shrink), MIN_SIDE)
+    try:
+        return np.asarray(frame.reformat(*size, "gray").to_ndarray(), np.uint8)
+    except av.FFmpegError:
+        return None
 
 
 class Scenes(NamedTuple):

@@ -64,6 +64,13 @@ def test_small_frames_are_not_looked_at_for_cuts():
     assert not finder.cuts
 
 
+def test_a_pixel_format_that_nothing_converts_is_left_to_the_reader():
+    finder = CutFinder()
+    for name in ("rgb24", "gray32le", "rgb24"):
+        finder.see(av.VideoFrame(*LARGE[::-1], name))
+    assert not finder.cuts
+
+
 @given(frames=st.integers(1, 5000), cuts=st.sets(st.integers(1, 4999)))
 def test_scenes_are_the_frames_between_cuts(frames, cuts):
     cuts = sorted(cut for cut in cuts if cut < frames)
