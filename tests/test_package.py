@@ -37,7 +37,7 @@ def test_the_wheel_is_complete_and_nothing_more(unpacked_wheel):
 def test_the_default_weights_are_found_outside_the_checkout(unpacked_wheel, tmp_path):
     code = (
         "import numpy as np, dpenet_cli\n"
-        "from dpenet_cli.network.checkpoints import find_weights\n"
+        "from dpenet_cli.network.weights_files import find_weights\n"
         f"assert dpenet_cli.__file__.startswith({str(unpacked_wheel)!r})\n"
         f"assert str(find_weights('general')).startswith({str(unpacked_wheel)!r})\n"
         "assert dpenet_cli.load()(np.zeros((20, 20, 3), np.uint8)).shape == (20, 20, 3)\n"

@@ -132,7 +132,7 @@ class VideoBatch:
         how = f"dpenet {__version__} {options} strength {self._engine_options.strength}"
         if self._options.method is VideoMethod.TEMPORAL:
             return how
-        from dpenet_cli.network.checkpoints import find_weights
+        from dpenet_cli.network.weights_files import find_weights
 
         engine = self._load()
         content = hashlib.sha256(Path(find_weights(self._weights)).read_bytes()).hexdigest()

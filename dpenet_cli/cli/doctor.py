@@ -195,8 +195,8 @@ def _output(path: str, option: str) -> str:
 
 
 def _weights() -> Facts:
-    from dpenet_cli.network.checkpoints import shipped_names, weights_folder
     from dpenet_cli.network.pretrained import PRETRAINED
+    from dpenet_cli.network.weights_files import shipped_names, weights_folder
     from dpenet_cli.system.user_dirs import cache_folder
 
     facts: Facts = {"ours": f"{weights_folder()}: {', '.join(shipped_names()) or 'none, the installation is damaged'}"}

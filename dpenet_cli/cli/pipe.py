@@ -67,7 +67,7 @@ def _check_ends(source: str, target: Path | None, weights: str, options: Picture
         return
     if os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat()):
         raise InputError(str(target), "it is an input, and the output would replace it", "Name another output.")
-    from dpenet_cli.network.checkpoints import find_weights
+    from dpenet_cli.network.weights_files import find_weights
 
     check_outputs([Output(target, source)], [find_weights(weights)], overwrite=options.overwrite)
 

@@ -24,7 +24,7 @@ from dpenet_cli.evaluation.test_sets import NTU
 from dpenet_cli.evaluation.video_benchmark import VideoResult, score_videos
 from dpenet_cli.evaluation.video_report import ShownMoments, build_video_page
 from dpenet_cli.evaluation.video_sets import VideoSet, frames_set, ntu_set
-from dpenet_cli.network.checkpoints import find_weights
+from dpenet_cli.network.weights_files import find_weights
 from dpenet_cli.options import EngineOptions, Precision, Protocol, VideoMethod
 from dpenet_cli.system.outputs import Output, check_outputs
 

@@ -150,7 +150,8 @@ def convert(
     """
     if target.suffix.lower() != ".safetensors":
         raise OptionError(str(target), "only .safetensors files are written", f"Use {target.stem}.safetensors.")
-    from dpenet_cli.network.checkpoints import WeightsCard, find_weights, load_model, read_card, save_model
+    from dpenet_cli.network.checkpoints import WeightsCard, load_model, read_card, save_model
+    from dpenet_cli.network.weights_files import find_weights
 
     path = find_weights(str(source))
     check_outputs([Output(target, str(source))], [path], overwrite=overwrite)
@@ -172,13 +173,13 @@ def convert(
 
 
 def _shipped() -> list[str]:
-    from dpenet_cli.network.checkpoints import shipped_names
+    from dpenet_cli.network.weights_files import shipped_names
 
     return shipped_names()
 
 
 def _ours(name: str) -> dict[str, Any]:
-    from dpenet_cli.network.checkpoints import find_weights, shipped_checksums
+    from dpenet_cli.network.weights_files import find_weights, shipped_checksums
 
     return _of_file(str(find_weights(name))) | {
         "name": name,
@@ -188,7 +189,8 @@ def _ours(name: str) -> dict[str, Any]:
 
 
 def _of_file(name: str) -> dict[str, Any]:
-    from dpenet_cli.network.checkpoints import find_weights, read_card
+    from dpenet_cli.network.checkpoints import read_card
+    from dpenet_cli.network.weights_files import find_weights
 
     path = find_weights(name)
     card = read_card(path)
@@ -263,7 +265,7 @@ def _score_text(scores: dict[str, Any]) -> str:
 
 
 def _checks() -> dict[str, Callable[[], bool]]:
-    from dpenet_cli.network.checkpoints import find_weights, shipped_checksums
+    from dpenet_cli.network.weights_files import find_weights, shipped_checksums
 
     def unchanged(name: str, digest: str) -> bool:
         return hashlib.sha256(find_weights(name).read_bytes()).hexdigest() == digest

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from dpenet_cli import __version__
 from dpenet_cli.errors import ExportError
 from dpenet_cli.inference.openvino_ir import import_openvino, one_core, trace
-from dpenet_cli.network.checkpoints import find_weights, load_model, read_card
+from dpenet_cli.network.checkpoints import load_model, read_card
 from dpenet_cli.network.model import DPENet
+from dpenet_cli.network.weights_files import find_weights
 from dpenet_cli.options import ExportFormat
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.outputs import Output, check_outputs

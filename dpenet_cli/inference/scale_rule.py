@@ -16,7 +16,7 @@ import numpy as np
 from dpenet_cli.errors import WeightsError
 from dpenet_cli.inference.looks import SCALES
 from dpenet_cli.inference.scale_evidence import FEATURES, RAIN_FEATURES, Evidence
-from dpenet_cli.network.checkpoints import find_weights
+from dpenet_cli.network.weights_files import find_weights
 from dpenet_cli.options import DEFAULT_WEIGHTS
 from dpenet_cli.system.atomic import write_whole
 

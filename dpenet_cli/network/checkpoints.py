@@ -6,7 +6,6 @@ strict.
 """
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from dpenet_cli.errors import WeightsError
 from dpenet_cli.network.model import DPENet, DPENetConfig
 from dpenet_cli.network.pretrained import PRETRAINED, TERMS
 from dpenet_cli.network.state_dicts import FORMAT, FORMAT_VERSION, damaged, file_kind, read_tensors
+from dpenet_cli.network.weights_files import find_weights
 from dpenet_cli.system.atomic import write_whole
 
 MAX_CHANNELS, MAX_BLOCKS = 512, 100
@@ -44,47 +43,6 @@ class WeightsCard:
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
-
-
-def weights_folder() -> Path:
-    """Where the weights that ship with dpenet lie: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "weights"
-    return installed if installed.is_dir() else package.parent / "weights"
-
-
-def shipped_names() -> list[str]:
-    """The names of the weights that ship with dpenet, sorted."""
-    return sorted(path.stem for path in weights_folder().glob("*.safetensors"))
-
-
-def shipped_checksums() -> dict[str, str]:
-    """SHA-256 of each shipped file as it left us, in hexadecimal, by name: ``SHA256SUMS`` beside the files."""
-    lines = (weights_folder() / "SHA256SUMS").read_text(encoding="ascii").splitlines()
-    return {Path(name).stem: digest for digest, name in (line.split() for line in lines)}
-
-
-def find_weights(weights: str | Path) -> Path:
-    """Find the file for a shipped name, the name of published weights that were pulled, or a path.
-
-    Raises:
-        WeightsError: none of these; it says how published weights are pulled.
-    """
-    if isinstance(weights, str) and weights in shipped_names():
-        return weights_folder() / f"{weights}.safetensors"
-    pretrained = PRETRAINED.get(str(weights))
-    if pretrained and pretrained.path.is_file():
-        return pretrained.path
-    path = Path(weights)
-    if os.path.isfile(path):  # noqa: PTH113 - false, not an error, for names that no file system can hold
-        return path
-    if pretrained:
-        why = f"these published weights are not on this machine (looked for at {pretrained.path})"
-        raise WeightsError(pretrained.name, why, f"Run: dpenet weights pull {pretrained.name}")
-    names = ", ".join(shipped_names()) or "none: the installation is damaged"
-    why = "it is a folder" if os.path.isdir(path) else "there is no such file, and no weights of that name"  # noqa: PTH112
-    step = f"Give a .safetensors or .pth file, one of the shipped names ({names}), or one of `dpenet weights list`."
-    raise WeightsError(str(weights), why, step)
 
 
 def load_model(weights: str | Path) -> DPENet:

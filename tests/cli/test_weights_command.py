@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from dpenet_cli.cli.weights import weights_app
 from dpenet_cli.errors import DownloadError, OptionError, WeightsError
 from dpenet_cli.network import checkpoints, pretrained
-from dpenet_cli.network.checkpoints import load_model, read_card, shipped_checksums, weights_folder
+from dpenet_cli.network.checkpoints import load_model, read_card
 from dpenet_cli.network.pretrained import MIRROR_VARIABLE, PretrainedWeights, pull
+from dpenet_cli.network.weights_files import shipped_checksums, weights_folder
 from dpenet_cli.system.user_dirs import cache_folder
 
 CONTENT = bytes(range(256)) * 800

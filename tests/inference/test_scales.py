@@ -18,8 +18,8 @@ from dpenet_cli.inference.resizing import clean_at, shrunk
 from dpenet_cli.inference.scale_evidence import FEATURES, RAIN_FEATURES, Evidence
 from dpenet_cli.inference.scale_rule import Choice, ScaleRule, rule_for, rule_path
 from dpenet_cli.inference.scales import ScaledDerainer
-from dpenet_cli.network.checkpoints import shipped_names
 from dpenet_cli.network.model import DPENetConfig
+from dpenet_cli.network.weights_files import shipped_names
 from dpenet_cli.options import EngineOptions
 
 

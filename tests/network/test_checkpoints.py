@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 
 from dpenet_cli.errors import WeightsError
 from dpenet_cli.network import state_dicts
-from dpenet_cli.network.checkpoints import WeightsCard, load_model, read_card, save_model, shipped_names
+from dpenet_cli.network.checkpoints import WeightsCard, load_model, read_card, save_model
 from dpenet_cli.network.model import DPENet, DPENetConfig
+from dpenet_cli.network.weights_files import shipped_names
 
 
 def equal_states(a: DPENet, b: DPENet) -> bool:
