@@ -8,6 +8,7 @@
     ├── WeightsError     a weights file that is missing, foreign, damaged or hostile
     ├── DownloadError    published weights that could not be fetched, or are not what was published
     ├── ExportError      a file for another runtime that cannot be made, or is not what it should be
+    ├── StorageError     a disk or a share that is full or went away: the same command goes on when it is back
     ├── DeviceError      a device, precision or runtime that this machine lacks, or that ran out of memory
     ├── ImageError       one picture
     │   ├── ImageReadError    cannot be decoded
@@ -63,6 +64,10 @@ class WeightsError(DpenetError):
 
 class DownloadError(DpenetError):
     """Published weights that could not be fetched, or that are not what was published."""
+
+
+class StorageError(DpenetError):
+    """A disk or a share that is full, or that went away: nothing else can be done until it is back."""
 
 
 class ExportError(DpenetError):

@@ -20,8 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 import dpenet_cli
 from dpenet_cli.batch.pictures import Clean
-from dpenet_cli.inference.scale_rule import Choice
-from dpenet_cli.inference.scales import Cleaned
+from dpenet_cli.inference.scale_rule import Choice, Cleaned
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENet, DPENetConfig
 

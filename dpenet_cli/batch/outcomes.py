@@ -8,8 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from dpenet_cli.errors import DpenetError, ImageWriteError
+from dpenet_cli.errors import DpenetError, ImageWriteError, StorageError
 from dpenet_cli.system.outputs import Job
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_GONE = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.EHOSTDOWN, errno.ETIMEDOUT}
+)
+"""What a disk that was unplugged, or a share whose server is away, answers."""
 
 
 class Status(StrEnum):
@@ -37,6 +44,7 @@ class Outcome:
         shares: where a video's pictures came from, as `video.restoration.Shares` tells it.
         scale: width in which the network saw the picture over its own; None where it saw none.
         looked: pixels that were looked at to decide on it, over those of the picture.
+        root: the output folder that the output lies in, if there is one.
     """
 
     source: str
@@ -49,6 +57,7 @@ class Outcome:
     shares: Mapping[str, float] | None = None
     scale: float | None = None
     looked: float = 0.0
+    root: str | None = None
 
 
 class Report(Protocol):
@@ -70,11 +79,6 @@ class Report(Protocol):
         """Tell how far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
 
 
-def is_done(job: Job) -> bool:
-    """Whether all outputs of a job exist and none is older than its source."""
-    return not outdated(job)
-
-
 def outdated(job: Job) -> list[Path]:
     """The outputs of a job that are missing or older than its source. The others are not replaced unasked."""
     return [path for path in (job.target, job.compare) if path is not None and not _is_current(path, job.source)]
@@ -87,11 +91,18 @@ def _is_current(path: Path, source: Path) -> bool:
         return False
 
 
-def write_error(target: Path, error: OSError) -> ImageWriteError:
-    """What the system said about a file that could not be stored, with what to do about it."""
+def write_error(target: Path, error: OSError) -> DpenetError:
+    """What the system said about a file that could not be stored, with what to do about it.
+
+    A `StorageError` where no other file could be stored either.
+    """
+    why = f"it cannot be written ({error.strerror or error})"
+    if error.errno in _FULL:
+        step = "Free some space, or choose an output folder on another disk; the same command goes on."
+        return StorageError(str(target), why, step)
+    if error.errno in _GONE:
+        return StorageError(str(target), why, "Check the disk or the share; the same command goes on when it is back.")
     steps = {
-        errno.ENOSPC: "Free some space, or choose an output folder on another disk.",
-        errno.EDQUOT: "Free some space, or choose an output folder on another disk.",
         errno.EACCES: "Choose an output folder that you may write to.",
         errno.EPERM: "Choose an output folder that you may write to.",
         errno.EROFS: "Choose an output folder that you may write to.",
@@ -101,12 +112,29 @@ def write_error(target: Path, error: OSError) -> ImageWriteError:
         errno.EEXIST: "Choose another folder: a file has this name.",
     }
     step = steps.get(error.errno or 0, "Check the output folder and its disk.")
-    return ImageWriteError(str(target), f"it cannot be written ({error.strerror or error})", step)
+    return ImageWriteError(str(target), why, step)
+
+
+def input_gone(job: Job) -> StorageError | None:
+    """The error of a job whose input cannot be read because the whole folder that was named is gone, or None."""
+    below = Path(job.relative)
+    if job.source.parts[-len(below.parts) :] != below.parts:
+        return None  # it was listed, and which folder it was to be in is not known
+    folder = job.source.parents[len(below.parts) - 1]
+    try:
+        if next(folder.iterdir(), None) is not None:
+            return None
+        why = "this folder is empty now"  # as one is from which a disk was taken
+    except PermissionError:
+        return None
+    except OSError as error:
+        why = f"this folder is gone ({error.strerror or error})"
+    return StorageError(str(folder), why, "Check the disk or the share; the same command goes on when it is back.")
 
 
 def error_of(job: Job, error: DpenetError) -> DpenetError:
     """The same error, naming the input: whatever failed, it is this input's failure."""
-    if str(job.source) in error.what:
+    if str(job.source) in error.what or isinstance(error, StorageError):  # which is every input's
         return error
     error = copy.copy(error)
     error.what = f"{job.source}: {error.what}"

@@ -1,26 +1,30 @@
 """Many pictures through one engine: read, clean and write overlap, and one bad picture never stops the rest."""
 
 import dataclasses
+import functools
+import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from dpenet_cli.arrays import Pixels
-from dpenet_cli.batch.outcomes import Outcome, Status, error_of, is_done, outdated, write_error
+from dpenet_cli.batch.decisions import Decisions, Todo
+from dpenet_cli.batch.outcomes import Outcome, Status, error_of, input_gone, write_error
+from dpenet_cli.batch.planning import BadInput
+from dpenet_cli.batch.record import of_data
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
 from dpenet_cli.images.compare import side_by_side
 from dpenet_cli.images.formats import format_for
 from dpenet_cli.images.picture import Picture, with_pixels
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
-from dpenet_cli.inference.scale_rule import Choice
-from dpenet_cli.inference.scales import Cleaned, ScaledDerainer
+from dpenet_cli.inference.scale_rule import Choice, Cleaned
 from dpenet_cli.options import PictureOptions, SaveOptions
-from dpenet_cli.system.atomic import date_no_earlier, write_whole
+from dpenet_cli.system.atomic import date_no_earlier, remove_leftovers, write_whole
 from dpenet_cli.system.outputs import Job
 
 
@@ -31,17 +35,27 @@ class _Rainy(NamedTuple):
     changed: int
 
 
+class _Begun(NamedTuple):
+    """A job that was looked at, and its picture on its way from the disk."""
+
+    job: Job
+    todo: Todo
+    reading: Future[_Rainy]
+
+
 class _Result(NamedTuple):
     """A clean picture on its way to the disk.
 
     Attributes:
         picture: the clean one.
+        outputs: files to write.
         changed: when the rainy one's file had been changed last, in nanoseconds.
         choice: how it was looked at.
         seconds: that took so long in the network.
     """
 
     picture: Picture
+    outputs: tuple[Path, ...]
     changed: int
     choice: Choice
     seconds: float
@@ -65,11 +79,50 @@ class Clean(Protocol):
         """Clean one picture; a dry one may come back as it is."""
 
 
+class Engine(Protocol):
+    """What is asked of the engine beside that: `ScaledDerainer` has it."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU does the work."""
+
+    @property
+    def at_once(self) -> int:
+        """Pictures that it can clean at the same time."""
+
+
 _Written = Future[Outcome] | Outcome
 """What became of a cleaned picture, or will; or why it was not cleaned."""
 
 
-def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator[Outcome]:
+def clean_pictures(
+    jobs: Iterable[Job | BadInput],
+    load: Callable[[], tuple[Clean, PictureOptions]],
+    decisions: Decisions,
+) -> Generator[Outcome]:
+    """Clean pictures and yield one outcome each, in order; the network is loaded when the first needs it.
+
+    Args:
+        jobs: what to do, and what cannot be done; gone through once, a few ahead of the network.
+        load: loads the network; gives what cleans a picture, and the options that suit it.
+        decisions: which outputs are to be written.
+
+    Raises:
+        KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
+    """
+    pending = iter(jobs)
+    for planned in pending:
+        todo = _todo(planned, decisions)
+        if todo.outputs:
+            clean, options = load()
+            yield from run(itertools.chain([planned], pending), clean, options, decisions)
+        else:
+            yield _not_begun(planned, todo)
+
+
+def run(
+    jobs: Iterable[Job | BadInput], clean: Clean, options: PictureOptions, decisions: Decisions | None = None
+) -> Generator[Outcome]:
     """Clean pictures and yield one outcome each, in order.
 
     The next pictures are decoded and the last ones encoded on threads while the network works on this one; at most
@@ -77,14 +130,16 @@ def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator
     finished, the rest is not begun.
 
     Args:
-        jobs: what to do.
+        jobs: what to do, and what cannot be done.
         clean: called on the caller's thread, or, where several pictures are cleaned at once, on as many threads.
         options: how.
+        decisions: which outputs are to be written; None for those that are missing or older than their sources.
 
     Raises:
         KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
     """
-    reading: deque[tuple[Job, Future[_Rainy] | None]] = deque()
+    decisions = decisions or Decisions(overwrite=options.overwrite)
+    reading: deque[_Begun | Outcome] = deque()
     going: deque[Future[_Written] | _Written] = deque()
     pending = iter(jobs)
     sizes = _Sizes()
@@ -92,17 +147,26 @@ def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator
     cleaners = ThreadPoolExecutor(options.at_once, "clean") if options.at_once > 1 else None
     writers = ThreadPoolExecutor(options.workers, "write")
     behind_the_readers = [writers] if cleaners is None else [cleaners, writers]
+    tidy = functools.lru_cache(4096)(remove_leftovers)  # once a folder
     try:
         while True:
             # Large pictures are the fewer at a time; until the first one's size is known, one is read ahead, no more.
             ahead = min(options.workers, max(_AHEAD_BYTES // sizes.largest, 1)) if sizes.largest else 1
-            while len(reading) <= ahead and (job := next(pending, None)) is not None:
-                reading.append((job, _begin(job, readers, sizes, options)))
+            while len(reading) <= ahead and (planned := next(pending, None)) is not None:
+                todo = _todo(planned, decisions)
+                if isinstance(planned, BadInput) or not todo.outputs:
+                    reading.append(_not_begun(planned, todo))
+                    continue
+                tidy(planned.target.parent)
+                rainy = readers.submit(_read, planned, options.max_pixels)
+                rainy.add_done_callback(sizes.see)
+                reading.append(_Begun(planned, todo, rainy))
             if not reading:
                 break
-            task = (*reading.popleft(), clean, writers, options)
+            begun = reading.popleft()
+            task = (begun, clean, writers, options, decisions)
             going.append(_advance(*task) if cleaners is None else cleaners.submit(_advance, *task))
-            del task  # its pixels are not needed any more
+            del begun, task  # its pixels are not needed any more
             # Outcomes come in the order of the jobs, and those that wait hold pixels: the oldest is awaited in time.
             while len(going) >= ahead + options.at_once:
                 yield from _settled(going)
@@ -120,22 +184,24 @@ def run(jobs: Iterable[Job], clean: Clean, options: PictureOptions) -> Generator
             pool.shutdown(cancel_futures=True)
 
 
-def suited_to(engine: ScaledDerainer, options: PictureOptions) -> PictureOptions:
+def _todo(planned: Job | BadInput, decisions: Decisions) -> Todo:
+    return decisions.todo(planned) if isinstance(planned, Job) else Todo(())
+
+
+def _not_begun(planned: Job | BadInput, todo: Todo) -> Outcome:
+    """The outcome of what cannot be done, or need not be."""
+    if isinstance(planned, BadInput):
+        return Outcome(planned.source, None, Status.FAILED, planned.error)
+    return _outcome(planned, Status.SKIPPED, None, todo.notices)
+
+
+def suited_to(engine: Engine, options: PictureOptions) -> PictureOptions:
     """The same options with as many readers, writers and pictures at once as an engine can use.
 
     On a CPU the network needs the cores itself: one picture is read and one written beside it.
     """
     workers = min(os.cpu_count() or 1, 8 * engine.at_once) if engine.on_gpu else 1
     return dataclasses.replace(options, workers=workers, at_once=engine.at_once)
-
-
-def _begin(job: Job, readers: ThreadPoolExecutor, sizes: "_Sizes", options: PictureOptions) -> Future[_Rainy] | None:
-    """Have a picture read, unless it is done already."""
-    if not options.overwrite and is_done(job):
-        return None
-    rainy = readers.submit(_read, job, options.max_pixels)
-    rainy.add_done_callback(sizes.see)
-    return rainy
 
 
 class _Sizes:
@@ -151,24 +217,31 @@ class _Sizes:
 
 
 def _advance(
-    job: Job, reading: Future[_Rainy] | None, clean: Clean, writers: ThreadPoolExecutor, options: PictureOptions
+    begun: _Begun | Outcome,
+    clean: Clean,
+    writers: ThreadPoolExecutor,
+    options: PictureOptions,
+    decisions: Decisions,
 ) -> _Written:
     """Clean one picture and hand it to the writers."""
-    if reading is None:
-        return _outcome(job, Status.SKIPPED)
+    if isinstance(begun, Outcome):
+        return begun
+    job = begun.job
     try:
-        picture, changed = reading.result()
+        picture, changed = begun.reading.result()
         started = time.perf_counter()
         cleaned = clean(picture.pixels, skip_dry=options.skip_dry)
+    except ImageReadError as error:
+        return _outcome(job, Status.FAILED, input_gone(job) or error)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error)
     except MemoryError:
         advice = "Close other programs, or make the picture smaller."
         return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
     seconds = time.perf_counter() - started
-    before = picture if job.compare else None
-    result = _Result(with_pixels(picture, cleaned.pixels), changed, cleaned.choice, seconds)
-    return writers.submit(_write, job, result, before, options)
+    before = picture if job.compare in begun.todo.outputs else None
+    result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, changed, cleaned.choice, seconds)
+    return writers.submit(_write, job, result, before, options, decisions)
 
 
 def _read(job: Job, max_pixels: int) -> _Rainy:
@@ -179,7 +252,9 @@ def _read(job: Job, max_pixels: int) -> _Rainy:
     return _Rainy(read(job.source, max_pixels=max_pixels), changed)
 
 
-def _write(job: Job, result: "_Result", before: Picture | None, options: PictureOptions) -> Outcome:
+def _write(
+    job: Job, result: "_Result", before: Picture | None, options: PictureOptions, decisions: Decisions
+) -> Outcome:
     """Encode and store one result, its before/after picture first: a target that exists is complete."""
     picture, choice = result.picture, result.choice
     left_alone = options.skip_dry and choice.dry
@@ -192,14 +267,15 @@ def _write(job: Job, result: "_Result", before: Picture | None, options: Picture
             data, more = encode(picture, image_format, options.save)
             notices += picture.notices + more
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        todo = [job.target, job.compare] if options.overwrite else outdated(job)
-        if job.compare in todo and job.compare is not None and before is not None:
+        if job.compare is not None and before is not None:
             write_whole(job.compare, side_by_side(before, picture))
-        if job.target in todo:
+        if job.target in result.outputs:
+            # Entered first: a crash in between leaves an entry too many, and no result that nobody seems to have made.
+            decisions.made(job, of_data(data, max(time.time_ns(), result.changed)))
             write_whole(job.target, data)
-        elif job.compare in todo:
+        else:
             notices += ("its result was there already and stays; the before/after picture is of this run",)
-        _date(job, todo, result.changed)
+        _date(job, result.outputs, result.changed)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error, notices)
     except MemoryError:
@@ -210,8 +286,8 @@ def _write(job: Job, result: "_Result", before: Picture | None, options: Picture
     height, width = picture.pixels.shape[:2]
     status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
     size = width, height
-    return Outcome(
-        str(job.source), str(job.target), status, None, notices, size, result.seconds, scale=scale, looked=choice.looked
+    return dataclasses.replace(
+        _outcome(job, status, None, notices), size=size, seconds=result.seconds, scale=scale, looked=choice.looked
     )
 
 
@@ -222,7 +298,7 @@ def told(choice: Choice) -> tuple[str, ...]:
     return (RAIN_AT_THE_LIMIT,) if choice.at_the_limit else ()
 
 
-def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:
+def _date(job: Job, written: Iterable[Path], changed: int) -> None:
     """Date what was written no earlier than its source, and older than one that took its place.
 
     Raises:
@@ -233,9 +309,9 @@ def _date(job: Job, written: Iterable[Path | None], changed: int) -> None:
     except OSError:  # it is gone, and its result stands
         now = changed
     for path in written:
-        if path is not None and now != changed:
+        if now != changed:
             os.utime(path, ns=(max(min(now, changed) - _CLEARLY_OLDER, 0),) * 2)
-        elif path is not None:
+        else:
             date_no_earlier(path, changed)
     if now != changed:
         why = "it was replaced or changed while it was being cleaned; the result is of what it was before"
@@ -256,4 +332,5 @@ def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
 
 
 def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
-    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices)
+    root = None if job.root is None else str(job.root)
+    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices, root=root)

@@ -6,36 +6,67 @@ found while nothing has been written yet.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from dpenet_cli.batch.discovery import files_below, named_by, not_a_file
+from dpenet_cli.batch.discovery import files_below, named_by
+from dpenet_cli.batch.naming import (
+    COMPARE_SUFFIX,
+    PREVIEW_SUFFIX,
+    VIDEOS,
+    Medium,
+    beside,
+    check_name,
+    pictures,
+    sibling,
+)
+from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
-from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
 from dpenet_cli.system.atomic import name_too_long
 from dpenet_cli.system.outputs import Job, Output, check_outputs, file_key
-from dpenet_cli.video.containers import FALLBACK_SUFFIX, MUXERS, VIDEO_SUFFIXES
-
-OWN_SUFFIX = "-derained"
-"""Added to a name whose output stands beside its input."""
-
-PREVIEW_SUFFIX = "-preview"
-"""Takes the place of `OWN_SUFFIX` in the name of a video's preview."""
-
-COMPARE_SUFFIX = "-compare.jpg"
-"""Added to the stem of an output for its before/after picture."""
-
-_FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
 
 
 class BadInput(NamedTuple):
-    """An input that names nothing to work on."""
+    """An input that names nothing to work on.
+
+    Attributes:
+        source: the input.
+        error: why not.
+        relative: its path below the folder that was named, as in `Job`; empty for what was named itself.
+    """
 
     source: str
     error: DpenetError
+    relative: str = ""
+
+
+class Jobs(Protocol):
+    """What is to be done, and what turns out not to be possible: a list, or what goes through one."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Job | BadInput]:
+        """From the first on, any number of times."""
+
+
+class Work(Protocol):
+    """Everything that one command is to do: a `Plan`, or one that is read as it is done."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """In the order of the inputs."""
+
+    @property
+    def bad(self) -> Sequence[BadInput]:
+        """Inputs that failed before the work started; the others go on."""
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What the user should know, as sentences without a full stop."""
 
 
 @dataclass
@@ -59,6 +90,7 @@ def plan_pictures(
     image_format: ImageFormat | None = None,
     *,
     compare: bool = False,
+    shard: Shard | None = None,
 ) -> Plan:
     """Find the pictures and name their outputs.
 
@@ -71,22 +103,21 @@ def plan_pictures(
         output: file or folder, or None; a name that ends with a slash is a folder.
         image_format: the format of the outputs, or None for that of the input's name.
         compare: plan a before/after picture beside each output.
+        shard: the part that is to be done, or None for all.
 
     Raises:
         InputError: two inputs would write one output, or an output would replace an input.
     """
-    pictures = _Medium(
-        noun="pictures",
-        suffixes=PICTURE_SUFFIXES,
-        formats="JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC files",
-        rename=lambda path: _renamed(path, image_format),
-        raw=RAW_SUFFIXES,
-    )
-    return _plan(inputs, output, pictures, image_format, compare=compare)
+    return _plan(inputs, output, pictures(image_format), image_format, compare=compare, shard=shard)
 
 
 def plan_videos(
-    inputs: Sequence[str], output: str | Path | None = None, *, preview: bool = False, overwrite: bool = False
+    inputs: Sequence[str],
+    output: str | Path | None = None,
+    *,
+    preview: bool = False,
+    overwrite: bool = False,
+    shard: Shard | None = None,
 ) -> Plan:
     """Find the videos and name their outputs, by the rules of `plan_pictures`.
 
@@ -95,37 +126,24 @@ def plan_videos(
         output: file or folder, or None.
         preview: plan previews: ``a-preview.mp4`` for ``a.mp4``, unless `output` says otherwise.
         overwrite: previews may replace files; results do so by their date (`outcomes.outdated`).
+        shard: the part that is to be done, or None for all.
 
     Raises:
         InputError: two inputs would write one output, an output would replace an input, or a preview another file.
     """
-    videos = _Medium("videos", VIDEO_SUFFIXES, "MP4, MOV, MKV, WebM, AVI or similar files", _video_name)
-    return _plan(inputs, output, videos, preview=preview, overwrite=overwrite)
-
-
-@dataclass(frozen=True)
-class _Medium:
-    """What is looked for: its name in the plural, what its files end with, how to say that, and how outputs are named.
-
-    Files that end with one of `raw` are told about when a folder is searched.
-    """
-
-    noun: str
-    suffixes: frozenset[str]
-    formats: str
-    rename: Callable[[Path], str]
-    raw: frozenset[str] = frozenset()
+    return _plan(inputs, output, VIDEOS, preview=preview, overwrite=overwrite, shard=shard)
 
 
 def _plan(
     inputs: Sequence[str],
     output: str | Path | None,
-    medium: _Medium,
+    medium: Medium,
     image_format: ImageFormat | None = None,
     *,
     compare: bool = False,
     preview: bool = False,
     overwrite: bool = False,
+    shard: Shard | None = None,
 ) -> Plan:
     if "" in inputs or output == "":
         raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
@@ -145,12 +163,13 @@ def _plan(
     for path in named:
         if os.path.isdir(path):  # noqa: PTH112 - false, not an error, where permission is missing
             _plan_folder(path, output, medium, batch)
-        elif error := _not_a_file(path, medium):
+        elif error := medium.refusal(path):
             batch.bad.append(BadInput(str(path), error))
         else:
-            name = Path(medium.rename(path))
-            beside = path.with_name(path.stem + OWN_SUFFIX + name.suffix)
-            batch.jobs.append(Job(path, beside if output is None else output if as_file else output / name))
+            name = medium.rename(path)
+            target = beside(path, name) if output is None else output if as_file else output / name
+            root = None if as_file else output
+            batch.jobs.append(Job(path, target, root=root, relative=path.name))
     # Names are settled before they are checked: repeats go first, or they would clash with themselves; products of
     # other inputs need every target and before/after name; lengths and clashes are those of the final names.
     _drop_repeats(batch)
@@ -159,17 +178,18 @@ def _plan(
     if output is None:
         _drop_own_products(batch)
         if preview:
-            batch.jobs = [job._replace(target=_preview_name(job)) for job in batch.jobs]
+            # ``dashcam-preview.mp4`` for ``dashcam.mp4``, where the result would be
+            batch.jobs = [
+                job._replace(target=job.target.with_stem(job.source.stem + PREVIEW_SUFFIX)) for job in batch.jobs
+            ]
     _drop_long_names(batch)
     _check_targets(batch.jobs, redone=not preview, overwrite=overwrite)
+    if shard is not None:
+        _take_part(batch, shard, medium)
     return batch
 
 
-def _video_name(path: Path) -> str:
-    return path.name if path.suffix.lower() in MUXERS else path.stem + FALLBACK_SUFFIX
-
-
-def _is_file_name(output: Path, named: Sequence[Path], medium: _Medium) -> bool:
+def _is_file_name(output: Path, named: Sequence[Path], medium: Medium) -> bool:
     """Whether `output` names the one file to write, rather than a folder."""
     if output.suffix.lower() not in medium.suffixes:
         return False
@@ -180,20 +200,8 @@ def _is_file_name(output: Path, named: Sequence[Path], medium: _Medium) -> bool:
     return True
 
 
-def check_name(output: Path, image_format: ImageFormat | None) -> None:
-    """Refuse a file name that says one format when another is asked for.
-
-    Raises:
-        InputError: they differ.
-    """
-    meant = format_for(output)
-    if meant is not None and image_format not in (None, meant):
-        why = f"its name says {meant}, but the format asked for is {image_format}"
-        raise InputError(str(output), why, "Leave out --format, or change the name.")
-
-
-def _plan_folder(folder: Path, output: Path | None, medium: _Medium, batch: Plan) -> None:
-    root = output if output is not None else _sibling(folder)
+def _plan_folder(folder: Path, output: Path | None, medium: Medium, batch: Plan) -> None:
+    root = output if output is not None else sibling(folder)
     raw, before = 0, len(batch.jobs) + len(batch.bad)
     unreadable: list[InputError] = []
     for path in files_below(folder, root, unreadable):
@@ -201,45 +209,18 @@ def _plan_folder(folder: Path, output: Path | None, medium: _Medium, batch: Plan
         if suffix in medium.raw:
             raw += 1
         elif suffix in medium.suffixes:
-            if error := _not_a_file(path, medium):
-                batch.bad.append(BadInput(str(path), error))
-                continue
             relative = path.relative_to(folder)
-            batch.jobs.append(Job(path, root / relative.with_name(medium.rename(relative))))
+            if error := medium.refusal(path):
+                batch.bad.append(BadInput(str(path), error, relative.as_posix()))
+                continue
+            target = root / relative.with_name(medium.rename(relative))
+            batch.jobs.append(Job(path, target, root=root, relative=relative.as_posix()))
     batch.bad += [BadInput(error.what, error) for error in unreadable]
     if raw:
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
     if len(batch.jobs) + len(batch.bad) == before:
         why, step = f"there are no {medium.noun} in this folder", f"Name a folder that holds {medium.formats}."
         batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step)))
-
-
-def _not_a_file(path: Path, medium: _Medium) -> DpenetError | None:
-    return raw_refusal(str(path)) if path.suffix.lower() in medium.raw else not_a_file(path)
-
-
-def _sibling(folder: Path) -> Path:
-    """``photos`` to ``photos-derained`` beside it; ``.`` and ``..`` by their real names."""
-    real = folder.resolve()
-    if not real.name:
-        raise InputError(str(folder), "a whole disk has no folder beside it", "Name the output folder with -o.")
-    plain = folder.name not in {"", ".."}
-    return (folder if plain else real).with_name(real.name + OWN_SUFFIX if not plain else folder.name + OWN_SUFFIX)
-
-
-def _renamed(path: Path, image_format: ImageFormat | None) -> str:
-    """The name of the output: the input's, with another suffix only if another format is asked for."""
-    if image_format is None:
-        # A camera's .mpo is cleaned as its primary picture, which is a plain JPEG.
-        return path.stem + ".jpg" if path.suffix.lower() == ".mpo" else path.name
-    if format_for(path) is image_format and path.suffix.lower() != ".mpo":
-        return path.name
-    return path.stem + _FORMAT_SUFFIX.get(image_format, f".{image_format}")
-
-
-def _preview_name(job: Job) -> Path:
-    """``dashcam-preview.mp4`` for ``dashcam.mp4``, where the result would be."""
-    return job.target.with_stem(job.source.stem + PREVIEW_SUFFIX)
 
 
 def _with_compare(jobs: Sequence[Job]) -> list[Job]:
@@ -278,7 +259,8 @@ def _drop_long_names(batch: Plan) -> None:
             remaining.append(job)
             continue
         why = f"a name on the way to its output would be too long ({long})"
-        batch.bad.append(BadInput(str(job.source), InputError(str(job.source), why, "Give a shorter one with -o.")))
+        error = InputError(str(job.source), why, "Give a shorter one with -o.")
+        batch.bad.append(BadInput(str(job.source), error, job.relative))
     batch.jobs = remaining
 
 
@@ -294,3 +276,14 @@ def _check_targets(jobs: Sequence[Job], *, redone: bool, overwrite: bool) -> Non
         elsewhere="Name another output with -o",
         apart="Clean them in two runs with two output folders.",
     )
+
+
+def _take_part(batch: Plan, shard: Shard, medium: Medium) -> None:
+    """Leave the files of other parts out. What was named itself and is no input is every part's failure.
+
+    Names were given and checked over all of them: a part writes what the whole would.
+    """
+    whole = len(batch.jobs)
+    batch.jobs = [job for job in batch.jobs if shard.holds(job.relative)]
+    batch.bad = [bad for bad in batch.bad if not bad.relative or shard.holds(bad.relative)]
+    batch.notices.append(f"shard {shard}: {len(batch.jobs)} of {whole} {medium.noun}")

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpenet_cli import __version__
-from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, is_done, write_error
-from dpenet_cli.batch.planning import Plan
+from dpenet_cli.batch.decisions import Decisions
+from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, input_gone, write_error
+from dpenet_cli.batch.planning import BadInput, Jobs
+from dpenet_cli.batch.record import of_file
 from dpenet_cli.errors import DpenetError, VideoReadError
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
@@ -35,10 +37,19 @@ class VideoBatch:
         engine: how the network is run.
         weights: their name or path.
         report: told what goes on.
+        decisions: which results are to be made; None for those that are missing or older than their sources.
     """
 
-    def __init__(self, options: VideoOptions, engine: EngineOptions, weights: str, report: Report) -> None:
+    def __init__(
+        self,
+        options: VideoOptions,
+        engine: EngineOptions,
+        weights: str,
+        report: Report,
+        decisions: Decisions | None = None,
+    ) -> None:
         self._options = options
+        self._decisions = decisions or Decisions(overwrite=options.overwrite)
         self._engine_options = engine
         self._weights = weights
         self._report = report
@@ -49,23 +60,28 @@ class VideoBatch:
         """Device and precision of the network, for a person; empty before it was needed."""
         return self._engine.description if self._engine else ""
 
-    def run(self, plan: Plan, *, dry: bool) -> Iterator[Outcome]:
+    def run(self, jobs: Jobs, *, dry: bool) -> Iterator[Outcome]:
         """Clean every video, or only look at it and tell what would be done; yield one outcome each, in order.
 
         Args:
-            plan: what to do.
+            jobs: what to do, and what cannot be done.
             dry: look and plan alone.
         """
-        for job in plan.jobs:
-            yield self._one(job, dry=dry)
+        for job in jobs:
+            if isinstance(job, BadInput):
+                yield Outcome(job.source, None, Status.FAILED, job.error)
+            else:
+                outcome = self._one(job, dry=dry)
+                yield outcome if job.root is None else dataclasses.replace(outcome, root=str(job.root))
 
     def _one(self, job: Job, *, dry: bool) -> Outcome:
         """Clean one video; whatever is wrong with it is its own."""
         source, target = str(job.source), str(job.target)
-        if not self._options.overwrite and self._options.preview is None and is_done(job):
+        whole = self._options.preview is None  # a preview is made anew each time, and no record is kept of it
+        if whole and not (todo := self._decisions.todo(job)).outputs:
             if not dry:  # a crash between the result and the end of the run can leave its segments behind
                 remove_stored_work(job.target)
-            return Outcome(source, target, Status.SKIPPED)
+            return Outcome(source, target, Status.SKIPPED, None, todo.notices)
         started = time.perf_counter()
         try:
             self._report.stage("looking at every frame")
@@ -78,10 +94,12 @@ class VideoBatch:
             expected = estimate(task, self._restoration(task), identity)
             self._report.note(f"{source}: {_outlook(task, expected)}")
             cleaner = self._restoration(task)
-            notices = clean_video(task, cleaner, identity, self._frames_told(task.frames))
+            made = (lambda result: self._decisions.made(job, of_file(result))) if whole else None
+            notices = clean_video(task, cleaner, identity, self._frames_told(task.frames), made)
             damaged = damage(task)
         except DpenetError as failure:
-            return Outcome(source, target, Status.FAILED, error_of(job, failure))
+            gone = input_gone(job) if isinstance(failure, VideoReadError) else None
+            return Outcome(source, target, Status.FAILED, gone or error_of(job, failure))
         except OSError as failure:
             return Outcome(source, target, Status.FAILED, error_of(job, write_error(job.target, failure)))
         except MemoryError:

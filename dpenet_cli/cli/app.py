@@ -13,10 +13,11 @@ from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.doctor import doctor
 from dpenet_cli.cli.export import export
 from dpenet_cli.cli.guide import guide
+from dpenet_cli.cli.report import report_app
 from dpenet_cli.cli.train import train
 from dpenet_cli.cli.video import video
 from dpenet_cli.cli.weights import weights_app
-from dpenet_cli.errors import DpenetError
+from dpenet_cli.errors import DpenetError, StorageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,7 @@ app.command(epilog="More: dpenet guide training")(train)
 app.command(epilog="More: dpenet guide weights")(export)
 app.command()(doctor)
 app.add_typer(weights_app, name="weights", epilog="More: dpenet guide weights")
+app.add_typer(report_app, name="report", epilog="More: dpenet guide machines")
 app.command()(guide)
 
 
@@ -64,4 +66,4 @@ def main() -> None:
         app()
     except DpenetError as error:  # one picture's errors are told by its command; what gets here is about the command
         print_error(error)
-        sys.exit(Exit.USAGE)
+        sys.exit(Exit.TRY_AGAIN if isinstance(error, StorageError) else Exit.USAGE)

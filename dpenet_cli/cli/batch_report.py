@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from dpenet_cli.batch.outcomes import Outcome, Status
-from dpenet_cli.batch.planning import Plan
+from dpenet_cli.batch.planning import Work
+from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_line, print_note
 from dpenet_cli.errors import DpenetError
 
@@ -30,6 +32,19 @@ class _Rate(ProgressColumn):
         return Text(f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:.1f} a second", style="progress.data.speed")
 
 
+_KEPT = 1000
+"""Failures and different notices that are held until the end; more are counted. A run may have any number of inputs."""
+
+
+@dataclass
+class _Notice:
+    """A notice, of how many inputs it is true, the first of them, and whether it was not told before the work."""
+
+    first: str
+    count: int = 0
+    news: bool = False
+
+
 class BatchReport:
     """Tells how a batch goes, on stderr, and as JSON lines on stdout if asked; a context manager.
 
@@ -38,9 +53,19 @@ class BatchReport:
         as_json: write one JSON object a line to stdout: one for each input, then the summary.
         verbosity: -1 errors alone, 0 normal, 1 everything.
         noun: what the inputs are, in the plural.
+        rows: where a row for each input goes as well.
     """
 
-    def __init__(self, total: int, *, as_json: bool = False, verbosity: int = 0, noun: str = "pictures") -> None:
+    def __init__(
+        self,
+        total: int,
+        *,
+        as_json: bool = False,
+        verbosity: int = 0,
+        noun: str = "pictures",
+        rows: ReportFile | None = None,
+    ) -> None:
+        self._rows = rows
         self._noun = noun
         self._console = Console(stderr=True)
         self._json = as_json
@@ -48,7 +73,8 @@ class BatchReport:
         self._total = total
         self._counts: Counter[Status] = Counter()
         self._failures: list[DpenetError] = []
-        self._notices: dict[str, list[str]] = {}
+        self._failed = 0
+        self._notices: dict[str, _Notice] = {}
         self._told: set[str] = set()
         self._started = time.perf_counter()
         self._bar: Progress | None = None
@@ -79,21 +105,25 @@ class BatchReport:
             self._bar.stop()
         logging.getLogger("dpenet_cli").removeHandler(self._handler)
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, work: Work) -> None:
         """Tell what the plan says before any work, and the inputs that failed already."""
-        for notice in plan.notices:
+        for notice in work.notices:
             self.note(notice)
-        for bad in plan.bad:
+        for bad in work.bad:
             self.outcome(Outcome(bad.source, None, Status.FAILED, bad.error))
 
     def notices(self, notices: Iterable[str], source: str) -> None:
         """What the user should know about one picture; told once at the end, however many pictures it is true of."""
         for notice in notices:
-            self._notices.setdefault(notice, []).append(source)
+            if len(self._notices) < _KEPT or notice in self._notices:
+                known = self._notices.setdefault(notice, _Notice(source))
+                known.count += 1
+                known.news = known.news or f"{source}: {notice}" not in self._told
 
     def note(self, text: str) -> None:
         """Something that the user should know at once."""
-        self._told.add(text)
+        if len(self._told) < _KEPT:
+            self._told.add(text)
         if self._verbosity >= 0:
             print_note(text, self._console)
 
@@ -130,7 +160,11 @@ class BatchReport:
         """One input is settled; `plainly` prints its line whatever else is shown, on stdout."""
         self._counts[outcome.status] += 1
         if outcome.error is not None:
-            self._failures.append(outcome.error)
+            self._failed += 1
+            if len(self._failures) < _KEPT:
+                self._failures.append(outcome.error)
+        if self._rows is not None:
+            self._rows.add(outcome)
         self.notices(outcome.notices, outcome.source)
         if self._json:
             self._print_json(_outcome_fields(outcome))
@@ -146,31 +180,37 @@ class BatchReport:
         elif self._verbosity > 0 or (self._verbosity == 0 and not self._bar):
             self._console.print(Text(self._line(outcome)), soft_wrap=True)
 
-    def finish(self, *, description: str = "", interrupted: bool = False) -> Exit:
-        """Print the summary, with every failure and its reason; tell the exit code."""
+    def finish(self, *, description: str = "", ended: Exit = Exit.OK) -> Exit:
+        """Print the summary, with every failure and its reason; tell the exit code.
+
+        Args:
+            description: what computed.
+            ended: why the work ended before its time, if it did: `Exit.INTERRUPTED` or `Exit.TRY_AGAIN`.
+        """
         seconds = time.perf_counter() - self._started
         left = self._total - sum(self._counts.values())
         if self._json:
             counts = {status.value: self._counts[status] for status in Status}
+            interrupted = ended is Exit.INTERRUPTED
             fields = {"left": left, "interrupted": interrupted, "seconds": round(seconds, 3), "engine": description}
             self._print_json({"summary": counts | fields})
         if self._verbosity >= 0:
-            for notice, sources in self._notices.items():
-                if all(f"{source}: {notice}" in self._told for source in sources):
-                    continue
-                where = one_line(sources[0]) if len(sources) == 1 else f"{len(sources)} {self._noun}"
-                print_note(f"{where}: {notice}", self._console)
+            for notice, known in self._notices.items():
+                if known.news:
+                    where = one_line(known.first) if known.count == 1 else f"{known.count} {self._noun}"
+                    print_note(f"{where}: {notice}", self._console)
         for error in self._failures:
             print_error(error, self._console)
+        if (more := self._failed - len(self._failures)) > 0:
+            print_note(f"{more} more failures are not listed here; --json and --report name each", self._console)
         if self._verbosity >= 0:
             told = [f"{count} {status}" for status in Status if (count := self._counts[status])] or ["nothing done"]
             line = f"{', '.join(told)} in {duration(seconds)}" + (f" on {description}" if description else "")
-            if interrupted:
-                line = f"interrupted: {line}, {left} left; the same command goes on from here"
+            if ended is not Exit.OK:
+                why = "interrupted" if ended is Exit.INTERRUPTED else "ended early"
+                line = f"{why}: {line}, {left} left; the same command goes on from here"
             self._console.print(Text(line, style="bold"), soft_wrap=True)
-        if interrupted:
-            return Exit.INTERRUPTED
-        return Exit.SOME_FAILED if self._failures else Exit.OK
+        return ended or (Exit.SOME_FAILED if self._failed else Exit.OK)
 
     def _line(self, outcome: Outcome) -> str:
         number = sum(self._counts.values())

@@ -18,6 +18,7 @@ class Exit(IntEnum):
     OK = 0
     SOME_FAILED = 1
     USAGE = 2
+    TRY_AGAIN = 75  # EX_TEMPFAIL of BSD's sysexits.h, which schedulers take for "run it again"
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

@@ -2,13 +2,18 @@
 
 import contextlib
 from collections.abc import Generator
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dpenet_cli.batch.outcomes import Outcome, Status, is_done
-from dpenet_cli.batch.planning import Plan, plan_pictures
+from dpenet_cli.batch.decisions import Decisions, asked_of_pictures
+from dpenet_cli.batch.naming import pictures
+from dpenet_cli.batch.outcomes import Outcome, Status
+from dpenet_cli.batch.planning import BadInput, Plan, Work, plan_pictures
+from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.console import Exit, end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
@@ -33,9 +38,18 @@ from dpenet_cli.cli.shared_options import (
     parse_scale,
     parse_tile,
 )
-from dpenet_cli.errors import InputError, OptionError
+from dpenet_cli.cli.sources import (
+    FilesFrom,
+    RedoChanged,
+    ReportTo,
+    RetryFailed,
+    Root,
+    ShardText,
+    chosen_sources,
+    planned,
+)
+from dpenet_cli.errors import InputError, OptionError, StorageError
 from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, PictureOptions, SaveOptions
-from dpenet_cli.system.atomic import remove_leftovers
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
@@ -49,13 +63,13 @@ def _parse_format(text: str) -> ImageFormat:
 
 def derain(
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="INPUTS",
+            metavar="[INPUTS]",
             help="Pictures, folders (searched below, hidden files left out), patterns, or - for a pipe.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -118,6 +132,12 @@ def derain(
         bool,
         typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=RESULT),
     ] = False,
+    files_from: FilesFrom = None,
+    root: Root = None,
+    shard: ShardText = None,
+    report_to: ReportTo = None,
+    retry_failed: RetryFailed = None,
+    redo_changed: RedoChanged = False,
     fast: Fast = False,
     device: Device = EngineOptions.device,
     backend: Backend = EngineOptions.backend,
@@ -136,7 +156,7 @@ def derain(
 
     What is done already is skipped: an interrupted run goes on where it was.
 
-    Exit code: 0 all done, 1 some failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all done, 1 some failed, 2 wrong usage, 75 a disk is full or gone (try again), 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
     engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend, parse_scale(scale))
@@ -145,59 +165,92 @@ def derain(
     )
     verbosity = int(verbose) - int(quiet)
     end_on_signals()
-    if PIPE in inputs or output == PIPE:
-        if as_json or compare or dry_run:
-            raise OptionError(PIPE, "a pipe goes with neither --json nor --compare nor --dry-run", "Leave them out.")
+    if inputs and (PIPE in inputs or output == PIPE):
+        files = [files_from, retry_failed, shard, report_to]
+        if as_json or compare or dry_run or any(item is not None for item in files):
+            why = "a pipe goes with neither --json nor --compare nor --dry-run, nor with what is for many files"
+            raise OptionError(PIPE, why, "Leave them out.")
         if len(inputs) != 1:
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
         raise typer.Exit(derain_pipe(inputs[0], output, chosen, engine, options, quiet=quiet))
-    plan = plan_pictures(inputs, output, image_format, compare=compare)
-    with BatchReport(len(plan.jobs) + len(plan.bad), as_json=as_json, verbosity=verbosity) as report:
-        code = _tell_plan(plan, report, options) if dry_run else _clean(plan, report, chosen, engine, options)
+    sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
+    asked = asked_of_pictures(chosen, engine, options)
+
+    def plan() -> Plan:
+        return plan_pictures(sources.inputs, output, image_format, compare=compare, shard=sources.shard)
+
+    with planned(sources, pictures(image_format), plan, compare=compare) as work, ExitStack() as closing:
+        decisions = Decisions(asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard)
+        closing.callback(decisions.close)
+        rows = None if report_to is None or dry_run else ReportFile(Path(report_to), asked)
+        if rows is not None:
+            closing.callback(rows.close)
+        report = closing.enter_context(
+            BatchReport(len(work.jobs) + len(work.bad), as_json=as_json, verbosity=verbosity, rows=rows)
+        )
+        if dry_run:
+            code = _tell_plan(work, report, decisions)
+        else:
+            code = _clean(work, report, chosen, engine, options, decisions)
     raise typer.Exit(code)
 
 
-def _clean(plan: Plan, report: BatchReport, weights: str, engine: EngineOptions, options: PictureOptions) -> Exit:
-    """Clean every picture; what an interrupt leaves undone is told."""
-    description = ""
-    outcomes: Generator[Outcome] | None = None
-    try:
-        report.begin(plan)
-        for folder in {job.target.parent for job in plan.jobs}:
-            remove_leftovers(folder)
-        if any(options.overwrite or not is_done(job) for job in plan.jobs):
-            from dpenet_cli.batch.pictures import run, suited_to
-            from dpenet_cli.inference.scales import load
-            from dpenet_cli.inference.select import hint
+def _clean(
+    work: Work,
+    report: BatchReport,
+    weights: str,
+    engine: EngineOptions,
+    options: PictureOptions,
+    decisions: Decisions,
+) -> Exit:
+    """Clean every picture; what an interrupt or a lost disk leaves undone is told."""
+    from dpenet_cli.batch.pictures import Clean, clean_pictures, suited_to
 
-            derainer = load(weights, engine)
-            description = derainer.description
-            report.detail(f"{weights} on {description}")
-            report.advice(hint(engine))
-            progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
-            outcomes = run(plan.jobs, partial(derainer.clean, progress=progress), suited_to(derainer, options))
-        else:  # nothing to clean: torch is not worth waiting for
-            outcomes = (Outcome(str(job.source), str(job.target), Status.SKIPPED) for job in plan.jobs)
+    description = ""
+
+    def load_network() -> tuple[Clean, PictureOptions]:
+        nonlocal description
+        from dpenet_cli.inference.scales import load
+        from dpenet_cli.inference.select import hint
+
+        derainer = load(weights, engine)
+        description = derainer.description
+        report.detail(f"{weights} on {description}")
+        report.advice(hint(engine))
+        progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
+        return partial(derainer.clean, progress=progress), suited_to(derainer, options)
+
+    outcomes = clean_pictures(work.jobs, load_network, decisions)
+    try:
+        report.begin(work)
         for outcome in outcomes:
             report.outcome(outcome)
+            if isinstance(outcome.error, StorageError):
+                _tell_rest(outcomes, report, KeyboardInterrupt())
+                return report.finish(description=description, ended=Exit.TRY_AGAIN)
     except KeyboardInterrupt as interrupt:
-        if outcomes is not None:
-            _tell_rest(outcomes, report, interrupt)
-        return report.finish(description=description, interrupted=True)
+        _tell_rest(outcomes, report, interrupt)
+        return report.finish(description=description, ended=Exit.INTERRUPTED)
     return report.finish(description=description)
 
 
 def _tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: KeyboardInterrupt) -> None:
-    """Tell what was still being written when the interrupt came; it is there, and the summary counts it."""
+    """Tell what was still being written when the end came; it is there, and the summary counts it."""
     with contextlib.suppress(KeyboardInterrupt):  # the same one again at the end, or another from someone impatient
-        report.outcome(outcomes.throw(interrupt))
-        for outcome in outcomes:
-            report.outcome(outcome)
+        outcome = outcomes.throw(interrupt)
+        while True:
+            if not isinstance(outcome.error, StorageError):  # told already
+                report.outcome(outcome)
+            outcome = next(outcomes)
 
 
-def _tell_plan(plan: Plan, report: BatchReport, options: PictureOptions) -> Exit:
-    report.begin(plan)
-    for job in plan.jobs:
-        status = Status.SKIPPED if is_done(job) and not options.overwrite else Status.PLANNED
-        report.outcome(Outcome(str(job.source), str(job.target), status), plainly=True)
+def _tell_plan(work: Work, report: BatchReport, decisions: Decisions) -> Exit:
+    report.begin(work)
+    for job in work.jobs:
+        if isinstance(job, BadInput):
+            report.outcome(Outcome(job.source, None, Status.FAILED, job.error), plainly=True)
+            continue
+        todo = decisions.todo(job)
+        status = Status.PLANNED if todo.outputs else Status.SKIPPED
+        report.outcome(Outcome(str(job.source), str(job.target), status, None, todo.notices), plainly=True)
     return report.finish()

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpenet_cli.batch.naming import check_name
 from dpenet_cli.batch.outcomes import write_error
-from dpenet_cli.batch.planning import check_name
 from dpenet_cli.cli.console import Exit, print_error, print_note
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import EngineOptions, PictureOptions

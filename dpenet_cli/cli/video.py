@@ -1,12 +1,17 @@
 """``dpenet video``: videos in, clean videos out, with their sound and everything else."""
 
 import re
+from contextlib import ExitStack
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dpenet_cli.batch.planning import Plan, plan_videos
+from dpenet_cli.batch.decisions import Decisions, asked_of_videos
+from dpenet_cli.batch.naming import VIDEOS
+from dpenet_cli.batch.planning import Plan, Work, plan_videos
+from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.console import Exit, end_on_signals
 from dpenet_cli.cli.shared_options import (
@@ -30,7 +35,17 @@ from dpenet_cli.cli.shared_options import (
     parse_scale,
     parse_tile,
 )
-from dpenet_cli.errors import OptionError
+from dpenet_cli.cli.sources import (
+    FilesFrom,
+    RedoChanged,
+    ReportTo,
+    RetryFailed,
+    Root,
+    ShardText,
+    chosen_sources,
+    planned,
+)
+from dpenet_cli.errors import OptionError, StorageError
 from dpenet_cli.options import FAST_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
 from dpenet_cli.video.codecs import CODECS
 
@@ -58,13 +73,13 @@ def _seconds(text: str | None, option: str) -> Fraction | None:
 
 def video(
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="INPUTS",
+            metavar="[INPUTS]",
             help="Videos, folders (searched below, hidden files left out) or patterns.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -177,6 +192,12 @@ def video(
             rich_help_panel=RESULT,
         ),
     ] = False,
+    files_from: FilesFrom = None,
+    root: Root = None,
+    shard: ShardText = None,
+    report_to: ReportTo = None,
+    retry_failed: RetryFailed = None,
+    redo_changed: RedoChanged = False,
     fast: Annotated[
         bool,
         typer.Option(
@@ -211,7 +232,8 @@ def video(
 
     An interrupted run goes on where it was: give the same command again.
 
-    Exit code: 0 all done, 1 some failed or damaged, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all done, 1 some failed or damaged, 2 wrong usage, 75 a disk is full or gone (try again),
+    130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
     if method is VideoMethod.TEMPORAL:
@@ -241,10 +263,26 @@ def video(
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
-    plan = plan_videos(inputs, output, preview=options.preview is not None, overwrite=overwrite)
-    total = len(plan.jobs) + len(plan.bad)
-    with BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos") as report:
-        code = _run(plan, report, options, engine, chosen, dry=dry_run)
+    sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
+    if preview is not None and not inputs:
+        raise OptionError("--preview", "it is for videos that are named", "Name them.")
+    asked = asked_of_videos(chosen, engine, options)
+
+    def plan() -> Plan:
+        looked_at = options.preview is not None
+        return plan_videos(sources.inputs, output, preview=looked_at, overwrite=overwrite, shard=sources.shard)
+
+    with planned(sources, VIDEOS, plan) as work, ExitStack() as closing:
+        decisions = Decisions(asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard)
+        closing.callback(decisions.close)
+        rows = None if report_to is None or dry_run else ReportFile(Path(report_to), asked)
+        if rows is not None:
+            closing.callback(rows.close)
+        total = len(work.jobs) + len(work.bad)
+        report = closing.enter_context(
+            BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos", rows=rows)
+        )
+        code = _run(work, report, options, engine, chosen, decisions, dry=dry_run)
     raise typer.Exit(code)
 
 
@@ -256,7 +294,14 @@ def _check_temporal(given: dict[str, bool]) -> None:
 
 
 def _run(
-    plan: Plan, report: BatchReport, options: VideoOptions, engine: EngineOptions, weights: str, *, dry: bool
+    work: Work,
+    report: BatchReport,
+    options: VideoOptions,
+    engine: EngineOptions,
+    weights: str,
+    decisions: Decisions,
+    *,
+    dry: bool,
 ) -> Exit:
     """Clean every video, or only tell what would be done; tell the exit code."""
     import cv2
@@ -266,11 +311,13 @@ def _run(
 
     cv2.setNumThreads(engine.threads or usable_cores())  # for optical flow and fusion
 
-    videos = VideoBatch(options, engine, weights, report)
-    report.begin(plan)
+    videos = VideoBatch(options, engine, weights, report, decisions)
+    report.begin(work)
     try:
-        for outcome in videos.run(plan, dry=dry):
+        for outcome in videos.run(work.jobs, dry=dry):
             report.outcome(outcome, plainly=dry)
+            if isinstance(outcome.error, StorageError):
+                return report.finish(description=videos.description, ended=Exit.TRY_AGAIN)
     except KeyboardInterrupt:
-        return report.finish(description=videos.description, interrupted=True)
+        return report.finish(description=videos.description, ended=Exit.INTERRUPTED)
     return report.finish(description=videos.description)

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import WeightsError
 from dpenet_cli.inference.looks import SCALES
 from dpenet_cli.inference.scale_evidence import FEATURES, RAIN_FEATURES, Evidence
@@ -62,6 +63,13 @@ class Choice(NamedTuple):
     def at_the_limit(self) -> bool:
         """Whether the smallest size that was looked at seems best: the streaks may be wider still."""
         return self.scale == min(SCALES) and self.scale in self.gains
+
+
+class Cleaned(NamedTuple):
+    """A clean picture, and how it was looked at."""
+
+    pixels: Pixels
+    choice: Choice
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import overload
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from dpenet_cli.inference.looks import SMALL, Look, Looks, Window, look, plan_wi
 from dpenet_cli.inference.multi_gpu import Engine, load_engine
 from dpenet_cli.inference.resizing import clean_at
 from dpenet_cli.inference.scale_evidence import Evidence
-from dpenet_cli.inference.scale_rule import Choice, ScaleRule, rule_for
+from dpenet_cli.inference.scale_rule import Choice, Cleaned, ScaleRule, rule_for
 from dpenet_cli.options import DEFAULT_WEIGHTS, EngineOptions
 
 log = logging.getLogger(__name__)
@@ -32,13 +32,6 @@ them to judge by. 73 pictures of the benchmark's sets are then all seen in their
 
 MIN_SIDE = 128
 """Width and height in pixels from which on looks tell anything; smaller pictures are seen in their own size."""
-
-
-class Cleaned(NamedTuple):
-    """A clean picture, and how it was looked at."""
-
-    pixels: Pixels
-    choice: Choice
 
 
 class ScaledDerainer:

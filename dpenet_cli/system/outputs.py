@@ -19,11 +19,15 @@ class Job(NamedTuple):
         source: where it is.
         target: where the result goes.
         compare: where the before/after picture goes, if one is wanted.
+        root: the output folder that all results go to, which keeps a record of them; None beside single files.
+        relative: path of the source below the folder that was named, with ``/``, or its name: what decides its shard.
     """
 
     source: Path
     target: Path
     compare: Path | None = None
+    root: Path | None = None
+    relative: str = ""
 
 
 class Output(NamedTuple):
@@ -79,7 +83,12 @@ def check_outputs(
             raise kind(str(path), "it exists already", f"{elsewhere}, or add --overwrite.")
 
 
-def file_key(path: Path) -> str:
-    """A path as the file system compares it; macOS and Windows do not tell upper from lower case."""
-    text = os.path.normcase(os.path.realpath(path))
+def file_key(path: Path, *, followed: bool = False) -> str:
+    """A path as the file system compares it; macOS and Windows do not tell upper from lower case.
+
+    Args:
+        path: the path.
+        followed: its links are followed already.
+    """
+    text = os.path.normcase(path if followed else os.path.realpath(path))
     return text.casefold() if sys.platform == "darwin" else text

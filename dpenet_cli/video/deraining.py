@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,11 @@ log = logging.getLogger(__name__)
 
 
 def clean_video(
-    task: VideoTask, clean: FrameCleaner, engine: str, written: Callable[[int], None] | None = None
+    task: VideoTask,
+    clean: FrameCleaner,
+    engine: str,
+    written: Callable[[int], None] | None = None,
+    made: Callable[[Path], None] | None = None,
 ) -> tuple[str, ...]:
     """Do the work: the missing segments, then the file, looked at before it gets its name.
 
@@ -28,6 +33,7 @@ def clean_video(
         clean: cleans the frames.
         engine: what of it the result depends on; other words start the work over.
         written: told the number of frames that are done, over all streams.
+        made: told the file that is going to be the result, whole and verified, before it gets its name.
 
     Returns:
         What happened that the user should know.
@@ -56,6 +62,8 @@ def clean_video(
             why = "it was replaced or changed while it was being cleaned"
             raise VideoReadError(str(task.job.source), why, "Run the command again when nothing writes to it any more.")
         date_no_earlier(result, task.source_state[1])
+        if made is not None:
+            made(result)
         folder.store(result, target)
     return notices
 

@@ -23,7 +23,7 @@ from PIL import Image
 from preloaded import Command
 
 from dpenet_cli.batch import pictures
-from dpenet_cli.batch.outcomes import Status, is_done
+from dpenet_cli.batch.outcomes import Status, outdated
 from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.errors import VideoReadError, VideoWriteError
@@ -230,7 +230,7 @@ def test_a_picture_that_is_replaced_while_it_is_cleaned_is_told_and_redone(photo
     (outcome,) = cleaned(photos, replace)
     assert outcome.status is Status.FAILED
     assert "replaced or changed" in outcome.error.why
-    assert not is_done(Job(photos / "0.png", Path(outcome.target)))
+    assert outdated(Job(photos / "0.png", Path(outcome.target)))
     (again,) = run([Job(photos / "0.png", Path(outcome.target))], as_cleaner(lambda pixels: pixels), PictureOptions())
     assert again.status is Status.DONE
     assert np.array_equal(np.asarray(Image.open(outcome.target)), np.asarray(Image.open(photos / "1.png")))

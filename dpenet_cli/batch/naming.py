@@ -1,0 +1,100 @@
+"""What is looked for, pictures or videos, and how results are named."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpenet_cli.batch.discovery import not_a_file
+from dpenet_cli.errors import DpenetError, InputError
+from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
+from dpenet_cli.options import ImageFormat
+from dpenet_cli.video.containers import FALLBACK_SUFFIX, MUXERS, VIDEO_SUFFIXES
+
+OWN_SUFFIX = "-derained"
+"""Added to a name whose output stands beside its input."""
+
+PREVIEW_SUFFIX = "-preview"
+"""Takes the place of `OWN_SUFFIX` in the name of a video's preview."""
+
+COMPARE_SUFFIX = "-compare.jpg"
+"""Added to the stem of an output for its before/after picture."""
+
+_FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What is looked for.
+
+    Attributes:
+        noun: its name in the plural.
+        suffixes: what its files end with.
+        formats: how to say that to a person.
+        rename: the name of the result for the path of an input.
+        raw: endings of files that are told about when a folder is searched.
+    """
+
+    noun: str
+    suffixes: frozenset[str]
+    formats: str
+    rename: Callable[[Path], str]
+    raw: frozenset[str] = frozenset()
+
+    def refusal(self, path: Path) -> DpenetError | None:
+        """Why a path cannot be such a file, by its name and kind alone; None if it may be one."""
+        return raw_refusal(str(path)) if path.suffix.lower() in self.raw else not_a_file(path)
+
+
+def pictures(image_format: ImageFormat | None) -> Medium:
+    """Pictures, whose results are of this format, or of the one that their names say."""
+    return Medium(
+        noun="pictures",
+        suffixes=PICTURE_SUFFIXES,
+        formats="JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC files",
+        rename=lambda path: _renamed(path, image_format),
+        raw=RAW_SUFFIXES,
+    )
+
+
+VIDEOS = Medium(
+    noun="videos",
+    suffixes=VIDEO_SUFFIXES,
+    formats="MP4, MOV, MKV, WebM, AVI or similar files",
+    rename=lambda path: path.name if path.suffix.lower() in MUXERS else path.stem + FALLBACK_SUFFIX,
+)
+
+
+def check_name(output: Path, image_format: ImageFormat | None) -> None:
+    """Refuse a file name that says one format when another is asked for.
+
+    Raises:
+        InputError: they differ.
+    """
+    meant = format_for(output)
+    if meant is not None and image_format not in (None, meant):
+        why = f"its name says {meant}, but the format asked for is {image_format}"
+        raise InputError(str(output), why, "Leave out --format, or change the name.")
+
+
+def beside(path: Path, name: str) -> Path:
+    """``a-derained.jpg`` beside ``a.jpg``, with the suffix of the result's name."""
+    return path.with_name(path.stem + OWN_SUFFIX + Path(name).suffix)
+
+
+def sibling(folder: Path) -> Path:
+    """``photos`` to ``photos-derained`` beside it; ``.`` and ``..`` by their real names."""
+    real = folder.resolve()
+    if not real.name:
+        raise InputError(str(folder), "a whole disk has no folder beside it", "Name the output folder with -o.")
+    plain = folder.name not in {"", ".."}
+    return (folder if plain else real).with_name(real.name + OWN_SUFFIX if not plain else folder.name + OWN_SUFFIX)
+
+
+def _renamed(path: Path, image_format: ImageFormat | None) -> str:
+    """The name of the output: the input's, with another suffix only if another format is asked for."""
+    if image_format is None:
+        # A camera's .mpo is cleaned as its primary picture, which is a plain JPEG.
+        return path.stem + ".jpg" if path.suffix.lower() == ".mpo" else path.name
+    if format_for(path) is image_format and path.suffix.lower() != ".mpo":
+        return path.name
+    return path.stem + _FORMAT_SUFFIX.get(image_format, f".{image_format}")
