@@ -51,6 +51,7 @@ class ListedJobs:
         self._rows = rows
         self._medium = medium
         self._where = where
+        self._base = os.path.join(_whole(str(where.base)), "")  # noqa: PTH118 - with a slash at its end
         self._shard = shard
         self._repeats: set[int] = set()
         self._count = self.whole = 0
@@ -105,11 +106,11 @@ class ListedJobs:
             name = self._medium.rename(source)
             if folder is None:
                 return beside(source, name), None
-            place = _below(self._where.base, source)
-            if place is None:
+            whole = _whole(row.source)
+            if not whole.startswith(self._base):
                 why = f"it does not lie below {self._where.base}, whose structure is mirrored"
                 raise InputError(row.source, why, 'Give another --root, or an "output" in its row.')
-            return folder / place.with_name(name), folder
+            return folder / os.path.dirname(whole[len(self._base) :]) / name, folder  # noqa: PTH120
         if folder is None:
             raise InputError(row.source, 'its row has an "output", and there is no folder for it', "Name one with -o.")
         place = Path(os.path.normpath(row.output))
@@ -166,7 +167,8 @@ def _paths(job: Job) -> Iterator[tuple[int, Path]]:
 
 def _key(path: Path) -> str:
     """A path as the file system compares it, links of its folders followed: of each folder once."""
-    return file_key(Path(_real(str(path.parent))) / path.name, followed=True)
+    folder, name = os.path.split(_whole(str(path)))
+    return file_key(os.path.join(_real(folder), name), followed=True)  # noqa: PTH118 - millions of them
 
 
 @functools.lru_cache(4096)
@@ -174,7 +176,6 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _below(base: Path, path: Path) -> Path | None:
-    """The path below a folder, both as they are written, or None."""
-    text = os.path.relpath(os.path.abspath(path), os.path.abspath(base))  # noqa: PTH100 - links are not followed
-    return None if text == ".." or text.startswith(f"..{os.sep}") or Path(text).is_absolute() else Path(text)
+def _whole(path: str) -> str:
+    """A path from the root on, as it is written: links are not followed."""
+    return os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH117, PTH118

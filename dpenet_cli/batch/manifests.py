@@ -16,8 +16,11 @@ from dpenet_cli.errors import InputError
 STDIN = "-"
 """The name of a list that comes through a pipe."""
 
-_CHUNK = 2**20
-"""Bytes that are read at a time, and the longest row: no path is that long."""
+_CHUNK = 2**16
+"""Bytes that are read at a time."""
+
+_LONGEST = 2**20
+"""Bytes of the longest row: no path is that long."""
 
 
 class Row(NamedTuple):
@@ -99,7 +102,7 @@ class Manifest:
         rest = b""
         while chunk := self._read():
             *whole, rest = (rest + chunk).split(self._separator)
-            if len(rest) > _CHUNK:
+            if len(rest) > _LONGEST:
                 why = "a row of it is longer than any path: it is no list of inputs"
                 raise InputError(self.name, why, "Give one path a line, or JSON rows.")
             for text in whole:

@@ -7,7 +7,9 @@ leaves what is known of a result.
 """
 
 import datetime as dt
+import functools
 import hashlib
+import itertools
 import json
 import os
 import sqlite3
@@ -140,48 +142,61 @@ class FailedInputs:
 _Line = tuple[int, bytes]
 """The number of a row, from 1, and the row."""
 
+_Indexed = tuple[bytes, str, str, int, int, int, str]
+"""A row as it is indexed: source, output, time, report, place, size, status."""
+
 
 def _index(reports: Sequence[Path]) -> sqlite3.Connection:
     """Which row of each input counts: its place in the files, in a table that goes to the disk where it is large."""
     index = sqlite3.connect("", isolation_level=None)
     index.execute("CREATE TABLE broken (report INTEGER, place INTEGER)")
-    columns = "input BLOB PRIMARY KEY, report INTEGER, place INTEGER, size INTEGER, status TEXT, time TEXT"
+    columns = "source BLOB, output TEXT, time TEXT, report INTEGER, place INTEGER, size INTEGER, status TEXT"
+    index.execute(f"CREATE TABLE every ({columns})")
     index.execute(f"CREATE TABLE latest ({columns})")
     index.execute("BEGIN")
     for number, report in enumerate(reports):
         try:
             for place, line, row in read_lines(report):
-                if not _enter(index, number, place, line, row) and line.strip():
+                if values := _values(row):
+                    place_of = (number, place, len(line))
+                    index.execute("INSERT INTO every VALUES (?, ?, ?, ?, ?, ?, ?)", (*values[:3], *place_of, values[3]))
+                elif line.strip():
                     index.execute("INSERT INTO broken VALUES (?, ?)", (number, place))
         except OSError as error:
             why = f"this report cannot be read ({error.strerror or error})"
             raise InputError(str(report), why, "Check its name and its permissions.") from error
+    rows = index.execute("SELECT * FROM every ORDER BY source, output, time, report, place")
+    for _, same in itertools.groupby(rows, lambda row: row[:2]):
+        counts = functools.reduce(_later, same)
+        index.execute("INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?)", counts)
+    # An input may have failed before it was known where its result goes; a later row with a result says more.
+    index.execute("CREATE INDEX of_source ON latest (source)")
+    index.execute(
+        "DELETE FROM latest WHERE output = '' AND EXISTS "
+        "(SELECT 1 FROM latest AS more WHERE more.source = latest.source AND more.output > '' AND more.time >= latest.time)"
+    )
     index.execute("COMMIT")
     return index
 
 
-def _enter(index: sqlite3.Connection, report: int, place: int, line: bytes, row: dict[str, Any] | None) -> bool:
-    """Enter a row, if it is one and counts; tell whether it is one."""
-    if row is None or not isinstance(row.get("source"), str) or row.get("status") not in tuple(Status):
-        return False
-    if not isinstance(output := row.get("output"), str | None) or not isinstance(row.get("root"), str | None):
-        return False
-    key = _key(row["source"], output or "")
-    if output:  # an earlier row may have failed before it was known where the result goes
-        index.execute("DELETE FROM latest WHERE input = ?", (_key(row["source"], ""),))
-    status, time = str(row["status"]), str(row.get("time", ""))
-    # Of two rows of one input the later counts. A skipped one says that a result is there, not how it was made.
-    index.execute(
-        "INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (input) DO UPDATE SET report = excluded.report, "
-        "place = excluded.place, size = excluded.size, status = excluded.status, time = excluded.time "
-        "WHERE excluded.time >= time AND (excluded.status NOT IN ('skipped', 'planned') OR status = 'failed')",
-        (key, report, place, len(line), status, time),
-    )
-    return True
+def _values(row: dict[str, Any] | None) -> tuple[bytes, str, str, str] | None:
+    """Source, output, time and status of a row, the names as hashes; None if it is none."""
+    if row is None or not isinstance(source := row.get("source"), str) or row.get("status") not in tuple(Status):
+        return None
+    output = row.get("output") or ""
+    if not isinstance(output, str) or not isinstance(row.get("root"), str | None):
+        return None
+    return _digest(source), output and _digest(output).hex(), str(row.get("time", "")), str(row["status"])
 
 
-def _key(source: str, output: str) -> bytes:
-    return hashlib.blake2b(f"{source}\0{output}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _later(known: _Indexed, row: _Indexed) -> _Indexed:
+    """Of two rows of one input the one that counts: the later, unless it was skipped and a result was known."""
+    is_news = row[-1] not in (Status.SKIPPED, Status.PLANNED) or known[-1] == Status.FAILED
+    return row if is_news else known
 
 
 def _rows(index: sqlite3.Connection, reports: Sequence[Path], status: Status | None = None) -> Iterator[_Line]:

@@ -83,7 +83,7 @@ def check_outputs(
             raise kind(str(path), "it exists already", f"{elsewhere}, or add --overwrite.")
 
 
-def file_key(path: Path, *, followed: bool = False) -> str:
+def file_key(path: Path | str, *, followed: bool = False) -> str:
     """A path as the file system compares it; macOS and Windows do not tell upper from lower case.
 
     Args:

@@ -44,7 +44,11 @@ def test_a_folder_is_cleaned_and_mirrored(photos, tiny_weights, rainy_photo):
     assert result.returncode == 0, result.stderr
     assert "3 done" in result.stderr
     clean = photos.parent / "photos-derained"
-    assert sorted(p.relative_to(clean).as_posix() for p in clean.rglob("*.*")) == ["a.png", "b.jpg", "deep/c d.webp"]
+    assert sorted(p.relative_to(clean).as_posix() for p in clean.rglob("[!.]*.*")) == [
+        "a.png",
+        "b.jpg",
+        "deep/c d.webp",
+    ]
     engine = load(tiny_weights, EngineOptions(precision=Precision.FP32))
     assert np.array_equal(pixels(clean / "a.png"), engine(rainy_photo))
     assert np.array_equal(pixels(clean / "deep/c d.webp"), engine(np.ascontiguousarray(rainy_photo[:, ::-1])))
@@ -92,7 +96,8 @@ def test_json_lines(photos, tiny_weights):
 
 
 def test_dry_run_writes_nothing_and_tells(photos, tiny_weights):
-    result = dpenet("derain", photos, "--dry-run", "--weights", "no-such-weights")
+    assert dpenet("derain", photos, "--dry-run", "--weights", "no-such-weights").returncode == 2
+    result = dpenet("derain", photos, "--dry-run", "--weights", tiny_weights)
     assert result.returncode == 0
     assert result.stdout.count("planned") == 3
     assert not (photos.parent / "photos-derained").exists()
@@ -206,7 +211,12 @@ def test_leftovers_are_removed_unless_another_run_writes_them(photos, tiny_weigh
     with (out / ".dpenet-busy.part").open("wb") as busy:
         assert lock(busy)
         dpenet("derain", photos / "a.png", "-o", out, "--weights", tiny_weights)
-    assert sorted(path.name for path in out.iterdir()) == [".dpenet-busy.part", ".dpenet-link.part", "a.png"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".dpenet-busy.part",
+        ".dpenet-link.part",
+        ".dpenet.jsonl",
+        "a.png",
+    ]
 
 
 def test_a_huge_file_is_refused_before_it_is_read(photos, tiny_weights):
@@ -281,7 +291,7 @@ def test_permissions_of_outputs_follow_the_umask(photos, tiny_weights):
     out = photos.parent / "clean"
     dpenet("derain", photos / "a.png", "-o", out, "--weights", tiny_weights, umask=0o027)
     assert stat.S_IMODE((out / "a.png").stat().st_mode) == 0o640
-    assert [path.name for path in out.iterdir()] == ["a.png"]
+    assert sorted(path.name for path in out.iterdir()) == [".dpenet.jsonl", "a.png"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
@@ -312,7 +322,7 @@ def test_a_full_disk_leaves_no_half_file(photos, tiny_weights):
     assert result.returncode == 1
     assert "3 failed" in result.stderr
     assert "Traceback" not in result.stderr
-    assert [p for p in out.rglob("*") if p.is_file()] == []
+    assert [p.name for p in out.rglob("*") if p.is_file()] == [".dpenet.jsonl"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -392,7 +402,7 @@ def test_odd_names_and_locales(tmp_path, tiny_weights, rainy_photo):
     )
     assert result.returncode == 0, result.stderr
     assert "8 done" in result.stderr
-    assert sorted(os.listdir(os.fsencode(tmp_path / "out"))) == sorted(os.listdir(os.fsencode(photos)))
+    assert set(os.listdir(os.fsencode(tmp_path / "out"))) - {b".dpenet.jsonl"} == set(os.listdir(os.fsencode(photos)))
     assert "[bold]x.png" in result.stderr
     as_json = dpenet("derain", photos, "-o", tmp_path / "out", "--json")
     assert as_json.returncode == 0

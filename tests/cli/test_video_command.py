@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpenet_cli.batch import videos
-from dpenet_cli.batch.planning import Plan
 from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.console import Exit
 from dpenet_cli.cli.video import _seconds
@@ -134,7 +133,7 @@ def test_a_folder_with_bad_files(dashcam, tiny_weights):
     assert "empty" in by_name["empty.mp4"]["error"]["why"]
     assert by_name["script.mkv"]["status"] == "failed"
     assert (last["summary"]["done"], last["summary"]["failed"]) == (1, 2)
-    assert [path.name for path in (folder / "clean").iterdir()] == ["dashcam.mp4"]
+    assert sorted(path.name for path in (folder / "clean").iterdir()) == [".dpenet.jsonl", "dashcam.mp4"]
 
 
 def test_a_damaged_video_is_cleaned_and_told(tmp_path, tiny_weights):
@@ -253,8 +252,9 @@ def test_an_output_never_replaces_an_input(dashcam):
     assert dpenet("video", dashcam, "-o", dashcam).returncode == 2
 
 
-def test_dry_run_writes_nothing(dashcam):
-    result = dpenet("video", dashcam, "--dry-run", "--weights", "no-such-weights")
+def test_dry_run_writes_nothing(dashcam, tiny_weights):
+    assert dpenet("video", dashcam, "--dry-run", "--weights", "no-such-weights").returncode == 2
+    result = dpenet("video", dashcam, "--dry-run", "--weights", tiny_weights)
     assert result.returncode == 0, result.stderr
     assert "planned" in result.stdout
     assert [path.name for path in dashcam.parent.iterdir()] == ["dashcam.mp4"]
@@ -362,7 +362,7 @@ def test_a_video_that_memory_does_not_hold_is_told_and_the_others_go_on(tmp_path
     monkeypatch.setattr(videos, "prepare", full)
     jobs = [Job(tmp_path / f"{name}.mp4", tmp_path / f"{name}-derained.mp4") for name in "ab"]
     report = BatchReport(2, noun="videos")
-    for outcome in videos.VideoBatch(VideoOptions(), EngineOptions(), "general", report).run(Plan(jobs), dry=False):
+    for outcome in videos.VideoBatch(VideoOptions(), EngineOptions(), "general", report).run(jobs, dry=False):
         report.outcome(outcome)
     assert report.finish() is Exit.SOME_FAILED
     told = " ".join(capsys.readouterr().err.split())

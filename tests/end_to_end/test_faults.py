@@ -38,8 +38,8 @@ Contents = dict[str, object]
 
 
 def checksums(folder: Path) -> Contents:
-    """Every file that is not a temporary one."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    """Every file that is not a temporary one, or a record, which has times in it."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".dpenet.jsonl"]
     names = [path.relative_to(folder).as_posix() for path in paths]
     found = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in zip(names, paths, strict=True)}
     return {name: digest for name, digest in found.items() if ".part" not in name}

@@ -80,7 +80,7 @@ def test_pictures_videos_and_training(go, tmp_path, tiny_weights):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".dpenet-young.part").touch()  # nobody can tell whose it is
     assert "2 done" in go("derain", photos, "-o", tmp_path / "out", *tiny)
-    names = [".dpenet-young.part", "a.png", "b.png"]
+    names = [".dpenet-young.part", ".dpenet.jsonl", "a.png", "b.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     go("video", clip(tmp_path / "a.mp4", frames=5), "-o", tmp_path / "b.mp4", *tiny)
     assert (tmp_path / "b.mp4").is_file()
