@@ -172,8 +172,8 @@ def _index(reports: Sequence[Path]) -> sqlite3.Connection:
     # An input may have failed before it was known where its result goes; a later row with a result says more.
     index.execute("CREATE INDEX of_source ON latest (source)")
     index.execute(
-        "DELETE FROM latest WHERE output = '' AND EXISTS "
-        "(SELECT 1 FROM latest AS more WHERE more.source = latest.source AND more.output > '' AND more.time >= latest.time)"
+        "DELETE FROM latest WHERE output = '' AND EXISTS (SELECT 1 FROM latest AS more WHERE "
+        "more.source = latest.source AND more.output > '' AND more.time >= latest.time)"
     )
     index.execute("COMMIT")
     return index

@@ -263,7 +263,7 @@ def test_dry_run_writes_nothing(dashcam, tiny_weights):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_the_same_command_goes_on_after_a_crash(tmp_path, tiny_weights, how):
     source = clip(tmp_path / "a.mp4", "-bf", 3, frames=60, source="testsrc=s=192x144:r=25")
-    run = ["video", source, "--weights", tiny_weights, *OWN, "--checkpoint", "0.4", "-o"]
+    run = ["video", source, "--weights", tiny_weights, *OWN, "--checkpoint", "0.2", "-o"]
     if how is signal.SIGKILL:
         assert dpenet(*run, tmp_path / "whole.mp4").returncode == 0
     arguments = [command(), *map(str, run), str(tmp_path / "b.mp4")]
