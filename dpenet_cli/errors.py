@@ -9,6 +9,7 @@
     ├── DownloadError    published weights that could not be fetched, or are not what was published
     ├── ExportError      a file for another runtime that cannot be made, or is not what it should be
     ├── StorageError     a disk or a share that is full or went away: the same command goes on when it is back
+    ├── UnexpectedError  something that nobody foresaw: one input's failure, and ours
     ├── DeviceError      a device, precision or runtime that this machine lacks, or that ran out of memory
     ├── ImageError       one picture
     │   ├── ImageReadError    cannot be decoded
@@ -68,6 +69,10 @@ class DownloadError(DpenetError):
 
 class StorageError(DpenetError):
     """A disk or a share that is full, or that went away: nothing else can be done until it is back."""
+
+
+class UnexpectedError(DpenetError):
+    """Something that nobody foresaw, with one input; the others go on."""
 
 
 class ExportError(DpenetError):

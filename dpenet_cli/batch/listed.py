@@ -12,7 +12,7 @@ from dpenet_cli.batch.naming import COMPARE_SUFFIX, Medium, beside
 from dpenet_cli.batch.planning import BadInput
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
-from dpenet_cli.system.atomic import name_too_long
+from dpenet_cli.system.atomic import name_too_long, unwritable
 from dpenet_cli.system.outputs import Job, file_key
 
 _SOURCE, _TARGET, _COMPARE = range(3)
@@ -43,8 +43,8 @@ class ListedJobs:
         shard: the part that is to be done, or None for all.
 
     Raises:
-        InputError: two inputs would write one output, or an output would replace an input. All rows are looked at for
-            that, whatever the part.
+        InputError: two inputs would write one output, or an output would replace an input (all rows are looked at for
+            that, whatever the part); or the output folder cannot be written to.
     """
 
     def __init__(self, rows: Rows, medium: Medium, where: Where, shard: Shard | None = None) -> None:
@@ -55,6 +55,9 @@ class ListedJobs:
         self._shard = shard
         self._repeats: set[int] = set()
         self._count = self.whole = 0
+        if where.output is not None and (why := unwritable(where.output)):
+            error = f"results cannot be written there ({why})"
+            raise InputError(str(where.output), error, "Choose another folder with -o.")
         self._check()
 
     def __len__(self) -> int:

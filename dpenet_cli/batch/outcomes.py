@@ -2,14 +2,18 @@
 
 import copy
 import errno
+import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from dpenet_cli.errors import DpenetError, ImageWriteError, StorageError
+from dpenet_cli.errors import DpenetError, ImageWriteError, StorageError, UnexpectedError
 from dpenet_cli.system.outputs import Job
+
+log = logging.getLogger(__name__)
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -113,6 +117,13 @@ def write_error(target: Path, error: OSError) -> DpenetError:
     }
     step = steps.get(error.errno or 0, "Check the output folder and its disk.")
     return ImageWriteError(str(target), why, step)
+
+
+def unexpected(source: str, error: Exception) -> UnexpectedError:
+    """The error of one input for an exception that nobody foresaw; where it happened is told to those who ask."""
+    log.info("%s: %s", source, "".join(traceback.format_exception(error)))
+    why = f"an unexpected error ({type(error).__name__}: {error})"
+    return UnexpectedError(source, why, "Please report it, with what -v says; other files are not affected.")
 
 
 def input_gone(job: Job) -> StorageError | None:

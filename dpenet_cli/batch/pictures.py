@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.batch.decisions import Decisions, Todo
-from dpenet_cli.batch.outcomes import Outcome, Status, error_of, input_gone, write_error
+from dpenet_cli.batch.outcomes import Outcome, Status, error_of, input_gone, unexpected, write_error
 from dpenet_cli.batch.planning import BadInput
 from dpenet_cli.batch.record import of_data
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
@@ -238,6 +238,8 @@ def _advance(
     except MemoryError:
         advice = "Close other programs, or make the picture smaller."
         return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
+    except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
+        return _outcome(job, Status.FAILED, unexpected(str(job.source), error))
     seconds = time.perf_counter() - started
     before = picture if job.compare in begun.todo.outputs else None
     result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, changed, cleaned.choice, seconds)
@@ -283,6 +285,8 @@ def _write(
         return _outcome(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices)
     except OSError as error:
         return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _outcome(job, Status.FAILED, unexpected(str(job.source), error), notices)
     height, width = picture.pixels.shape[:2]
     status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
     size = width, height

@@ -25,7 +25,7 @@ from dpenet_cli.batch.naming import (
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.atomic import name_too_long
+from dpenet_cli.system.atomic import name_too_long, unwritable
 from dpenet_cli.system.outputs import Job, Output, check_outputs, file_key
 
 
@@ -36,11 +36,13 @@ class BadInput(NamedTuple):
         source: the input.
         error: why not.
         relative: its path below the folder that was named, as in `Job`; empty for what was named itself.
+        nothing: nothing was found there.
     """
 
     source: str
     error: DpenetError
     relative: str = ""
+    nothing: bool = False
 
 
 class Jobs(Protocol):
@@ -106,7 +108,8 @@ def plan_pictures(
         shard: the part that is to be done, or None for all.
 
     Raises:
-        InputError: two inputs would write one output, or an output would replace an input.
+        InputError: two inputs would write one output, or an output would replace an input; nothing was found at all; or
+            the output folder cannot be written to.
     """
     return _plan(inputs, output, pictures(image_format), image_format, compare=compare, shard=shard)
 
@@ -129,7 +132,7 @@ def plan_videos(
         shard: the part that is to be done, or None for all.
 
     Raises:
-        InputError: two inputs would write one output, an output would replace an input, or a preview another file.
+        InputError: as `plan_pictures`; or a preview would replace another file.
     """
     return _plan(inputs, output, VIDEOS, preview=preview, overwrite=overwrite, shard=shard)
 
@@ -153,7 +156,7 @@ def _plan(
         try:
             named += named_by(text)
         except InputError as nothing:
-            batch.bad.append(BadInput(text, nothing))
+            batch.bad.append(BadInput(text, nothing, nothing=True))
     # Path drops a trailing slash, so it is looked for first: `-o out/` is a folder, whatever `out` ends with.
     is_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
     output = None if output is None else Path(output)
@@ -163,13 +166,10 @@ def _plan(
     for path in named:
         if os.path.isdir(path):  # noqa: PTH112 - false, not an error, where permission is missing
             _plan_folder(path, output, medium, batch)
-        elif error := medium.refusal(path):
-            batch.bad.append(BadInput(str(path), error))
         else:
-            name = medium.rename(path)
-            target = beside(path, name) if output is None else output if as_file else output / name
-            root = None if as_file else output
-            batch.jobs.append(Job(path, target, root=root, relative=path.name))
+            _plan_file(path, output, medium, batch, as_file=as_file)
+    if not batch.jobs and batch.bad and all(bad.nothing for bad in batch.bad):
+        raise _nothing_found(batch.bad)
     # Names are settled before they are checked: repeats go first, or they would clash with themselves; products of
     # other inputs need every target and before/after name; lengths and clashes are those of the final names.
     _drop_repeats(batch)
@@ -177,27 +177,45 @@ def _plan(
         batch.jobs = _with_compare(batch.jobs)
     if output is None:
         _drop_own_products(batch)
-        if preview:
-            # ``dashcam-preview.mp4`` for ``dashcam.mp4``, where the result would be
-            batch.jobs = [
-                job._replace(target=job.target.with_stem(job.source.stem + PREVIEW_SUFFIX)) for job in batch.jobs
-            ]
+    if output is None and preview:  # ``dashcam-preview.mp4`` for ``dashcam.mp4``, where the result would be
+        batch.jobs = [job._replace(target=job.target.with_stem(job.source.stem + PREVIEW_SUFFIX)) for job in batch.jobs]
     _drop_long_names(batch)
     _check_targets(batch.jobs, redone=not preview, overwrite=overwrite)
+    _drop_unwritable(batch, output)
     if shard is not None:
         _take_part(batch, shard, medium)
     return batch
 
 
+def _nothing_found(bad: Sequence[BadInput]) -> DpenetError:
+    """The error of a command that has nothing to work on: that of its inputs, if there is one, or of all."""
+    first = bad[0].error
+    if len(bad) == 1:
+        return first
+    return InputError(", ".join(each.source for each in bad), "nothing was found in any of these", first.next_step)
+
+
 def _is_file_name(output: Path, named: Sequence[Path], medium: Medium) -> bool:
     """Whether `output` names the one file to write, rather than a folder."""
-    if output.suffix.lower() not in medium.suffixes:
-        return False
     if os.path.isdir(output):  # noqa: PTH112 - false, not an error, for impossible names
         return False
-    if len(named) > 1 or any(map(os.path.isdir, named)):
+    is_known = output.suffix.lower() in medium.suffixes
+    is_single = len(named) == 1 and not any(map(os.path.isdir, named))
+    if is_known and named and not is_single:
         raise InputError(str(output), f"several {medium.noun} do not fit into one file", "Name a folder with -o.")
-    return True
+    if output.suffix and is_single and not is_known:
+        why = f"no {medium.noun} are written under a name that ends in {output.suffix}"
+        raise InputError(str(output), why, f"Is it to be a folder? Write {output}{os.sep}")
+    return is_known
+
+
+def _plan_file(path: Path, output: Path | None, medium: Medium, batch: Plan, *, as_file: bool) -> None:
+    if error := medium.refusal(path):
+        batch.bad.append(BadInput(str(path), error))
+        return
+    name = medium.rename(path)
+    target = beside(path, name) if output is None else output if as_file else output / name
+    batch.jobs.append(Job(path, target, root=None if as_file else output, relative=path.name))
 
 
 def _plan_folder(folder: Path, output: Path | None, medium: Medium, batch: Plan) -> None:
@@ -220,7 +238,7 @@ def _plan_folder(folder: Path, output: Path | None, medium: Medium, batch: Plan)
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
     if len(batch.jobs) + len(batch.bad) == before:
         why, step = f"there are no {medium.noun} in this folder", f"Name a folder that holds {medium.formats}."
-        batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step)))
+        batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step), nothing=True))
 
 
 def _with_compare(jobs: Sequence[Job]) -> list[Job]:
@@ -260,6 +278,25 @@ def _drop_long_names(batch: Plan) -> None:
             continue
         why = f"a name on the way to its output would be too long ({long})"
         error = InputError(str(job.source), why, "Give a shorter one with -o.")
+        batch.bad.append(BadInput(str(job.source), error, job.relative))
+    batch.jobs = remaining
+
+
+def _drop_unwritable(batch: Plan, output: Path | None) -> None:
+    """What has no place for its output is its failure, found before any work; it is the command's if -o says where."""
+    reasons: dict[Path, str | None] = {}
+    remaining = []
+    for job in batch.jobs:
+        folder = job.root or job.target.parent
+        if folder not in reasons:
+            reasons[folder] = unwritable(folder)
+        why = reasons[folder]
+        if why is None:
+            remaining.append(job)
+            continue
+        error = InputError(str(folder), f"results cannot be written there ({why})", "Choose another folder with -o.")
+        if output is not None:
+            raise error
         batch.bad.append(BadInput(str(job.source), error, job.relative))
     batch.jobs = remaining
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from dpenet_cli import __version__
 from dpenet_cli.batch.decisions import Decisions
-from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, input_gone, write_error
+from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, input_gone, unexpected, write_error
 from dpenet_cli.batch.planning import BadInput, Jobs
 from dpenet_cli.batch.record import of_file
-from dpenet_cli.errors import DpenetError, VideoReadError
+from dpenet_cli.errors import DpenetError, StorageError, VideoReadError, VideoWriteError
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.deraining import clean_video
@@ -24,6 +25,9 @@ from dpenet_cli.video.work_folder import remove_stored_work
 
 if TYPE_CHECKING:
     from dpenet_cli.inference.scales import ScaledDerainer
+
+_ROOM = 2**20
+"""Bytes without which a disk is full: no segment is smaller."""
 
 _NOTHING = 0.001
 """Share of the picture that is next to nothing."""
@@ -82,32 +86,38 @@ class VideoBatch:
             if not dry:  # a crash between the result and the end of the run can leave its segments behind
                 remove_stored_work(job.target)
             return Outcome(source, target, Status.SKIPPED, None, todo.notices)
-        started = time.perf_counter()
         try:
-            self._report.stage("looking at every frame")
-            task = prepare(job, self._options)
-            self._tell(task)
-            if dry:
-                return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task))
-            task = self._looked_at(task)
-            identity = self._identity(task)
-            expected = estimate(task, self._restoration(task), identity)
-            self._report.note(f"{source}: {_outlook(task, expected)}")
-            cleaner = self._restoration(task)
-            made = (lambda result: self._decisions.made(job, of_file(result))) if whole else None
-            notices = clean_video(task, cleaner, identity, self._frames_told(task.frames), made)
-            damaged = damage(task)
-        except DpenetError as failure:
-            gone = input_gone(job) if isinstance(failure, VideoReadError) else None
-            return Outcome(source, target, Status.FAILED, gone or error_of(job, failure))
-        except OSError as failure:
-            return Outcome(source, target, Status.FAILED, error_of(job, write_error(job.target, failure)))
-        except MemoryError:
-            advice = "Close other programs, or set --tile to something small; the same command goes on from here."
-            return Outcome(source, target, Status.FAILED, VideoReadError(source, "memory ran out", advice))
+            return self._cleaned(job, dry=dry)
+        except Exception as failure:  # noqa: BLE001 - whatever one video does, the others go on
+            return Outcome(source, target, Status.FAILED, _error_of(job, failure))
+
+    def _cleaned(self, job: Job, *, dry: bool) -> Outcome:
+        """Clean one video.
+
+        Raises:
+            Exception: whatever is wrong with it.
+        """
+        started = time.perf_counter()
+        source, target = str(job.source), str(job.target)
+        self._report.stage("looking at every frame")
+        task = prepare(job, self._options)
+        self._tell(task)
+        if dry:
+            return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task))
+        task = self._looked_at(task)
+        identity = self._identity(task)
+        expected = estimate(task, self._restoration(task), identity)
+        self._report.note(f"{source}: {_outlook(task, expected)}")
+        cleaner = self._restoration(task)
+
+        def made(result: Path) -> None:
+            if self._options.preview is None:
+                self._decisions.made(job, of_file(result))
+
+        notices = clean_video(task, cleaner, identity, self._frames_told(task.frames), made)
         notices = (*task.notices, *notices, *_told(cleaner.shares, self._options.method))
         # Damaged input: the result is there (DONE), yet the error makes the exit code 1, unless the user allowed it.
-        error = damaged
+        error = damaged = damage(task)
         if damaged is not None and self._options.allow_damaged:
             error, notices = None, (*notices, damaged.why)
         seconds = time.perf_counter() - started
@@ -183,6 +193,29 @@ class VideoBatch:
             self._report.frames(done, total, (done - before) / (now - began) if done > before else 0.0)
 
         return tell
+
+
+def _error_of(job: Job, failure: Exception) -> DpenetError:
+    """What went wrong with a video, for its owner."""
+    if isinstance(failure, VideoReadError):
+        return input_gone(job) or error_of(job, failure)
+    if isinstance(failure, VideoWriteError) and _is_full(job.target.parent):  # of which ffmpeg says what it likes
+        return StorageError(str(job.target), failure.why, "Free some space; the same command goes on from here.")
+    if isinstance(failure, DpenetError):
+        return error_of(job, failure)
+    if isinstance(failure, OSError):
+        return error_of(job, write_error(job.target, failure))
+    if isinstance(failure, MemoryError):
+        advice = "Close other programs, or set --tile to something small; the same command goes on from here."
+        return VideoReadError(str(job.source), "memory ran out", advice)
+    return unexpected(str(job.source), failure)
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _ROOM
+    except OSError:
+        return False
 
 
 def _told(shares: Shares | None, method: VideoMethod) -> tuple[str, ...]:

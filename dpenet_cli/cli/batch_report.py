@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.planning import Work
 from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_line, print_note
-from dpenet_cli.errors import DpenetError
+from dpenet_cli.errors import DpenetError, StorageError
 
 
 class _Rate(ProgressColumn):
@@ -54,6 +55,7 @@ class BatchReport:
         verbosity: -1 errors alone, 0 normal, 1 everything.
         noun: what the inputs are, in the plural.
         rows: where a row for each input goes as well.
+        max_failures: failures at which the run is to end, or None.
     """
 
     def __init__(
@@ -64,8 +66,11 @@ class BatchReport:
         verbosity: int = 0,
         noun: str = "pictures",
         rows: ReportFile | None = None,
+        max_failures: int | None = None,
     ) -> None:
         self._rows = rows
+        self._max_failures = max_failures
+        self._roots: set[str] = set()
         self._noun = noun
         self._console = Console(stderr=True)
         self._json = as_json
@@ -74,6 +79,7 @@ class BatchReport:
         self._counts: Counter[Status] = Counter()
         self._failures: list[DpenetError] = []
         self._failed = 0
+        self._gone = False
         self._notices: dict[str, _Notice] = {}
         self._told: set[str] = set()
         self._started = time.perf_counter()
@@ -159,8 +165,11 @@ class BatchReport:
     def outcome(self, outcome: Outcome, *, plainly: bool = False) -> None:
         """One input is settled; `plainly` prints its line whatever else is shown, on stdout."""
         self._counts[outcome.status] += 1
+        if outcome.root is not None and len(self._roots) < _KEPT:
+            self._roots.add(outcome.root)
         if outcome.error is not None:
             self._failed += 1
+            self._gone = self._gone or isinstance(outcome.error, StorageError)
             if len(self._failures) < _KEPT:
                 self._failures.append(outcome.error)
         if self._rows is not None:
@@ -180,12 +189,20 @@ class BatchReport:
         elif self._verbosity > 0 or (self._verbosity == 0 and not self._bar):
             self._console.print(Text(self._line(outcome)), soft_wrap=True)
 
+    @property
+    def ended(self) -> Exit:
+        """Why the run has to end now: `Exit.TRY_AGAIN`, `Exit.SOME_FAILED` at too many failures, or `Exit.OK`: not."""
+        if self._gone:
+            return Exit.TRY_AGAIN
+        too_many = self._max_failures is not None and self._failed >= self._max_failures
+        return Exit.SOME_FAILED if too_many else Exit.OK
+
     def finish(self, *, description: str = "", ended: Exit = Exit.OK) -> Exit:
         """Print the summary, with every failure and its reason; tell the exit code.
 
         Args:
             description: what computed.
-            ended: why the work ended before its time, if it did: `Exit.INTERRUPTED` or `Exit.TRY_AGAIN`.
+            ended: why the work ended before its time, if it did: `Exit.INTERRUPTED`, or what `ended` says.
         """
         seconds = time.perf_counter() - self._started
         left = self._total - sum(self._counts.values())
@@ -205,7 +222,8 @@ class BatchReport:
             print_note(f"{more} more failures are not listed here; --json and --report name each", self._console)
         if self._verbosity >= 0:
             told = [f"{count} {status}" for status in Status if (count := self._counts[status])] or ["nothing done"]
-            line = f"{', '.join(told)} in {duration(seconds)}" + (f" on {description}" if description else "")
+            where = f" → {one_line(os.path.join(*self._roots, ''))}" if len(self._roots) == 1 else ""  # noqa: PTH118
+            line = f"{', '.join(told)}{where} in {duration(seconds)}" + (f" on {description}" if description else "")
             if ended is not Exit.OK:
                 why = "interrupted" if ended is Exit.INTERRUPTED else "ended early"
                 line = f"{why}: {line}, {left} left; the same command goes on from here"

@@ -39,13 +39,16 @@ from dpenet_cli.cli.shared_options import (
     parse_tile,
 )
 from dpenet_cli.cli.sources import (
+    FailFast,
     FilesFrom,
+    MaxFailures,
     RedoChanged,
     ReportTo,
     RetryFailed,
     Root,
     ShardText,
     chosen_sources,
+    failures_allowed,
     planned,
 )
 from dpenet_cli.errors import InputError, OptionError, StorageError
@@ -138,6 +141,8 @@ def derain(
     report_to: ReportTo = None,
     retry_failed: RetryFailed = None,
     redo_changed: RedoChanged = False,
+    fail_fast: FailFast = False,
+    max_failures: MaxFailures = None,
     fast: Fast = False,
     device: Device = EngineOptions.device,
     backend: Backend = EngineOptions.backend,
@@ -186,7 +191,13 @@ def derain(
         if rows is not None:
             closing.callback(rows.close)
         report = closing.enter_context(
-            BatchReport(len(work.jobs) + len(work.bad), as_json=as_json, verbosity=verbosity, rows=rows)
+            BatchReport(
+                len(work.jobs) + len(work.bad),
+                as_json=as_json,
+                verbosity=verbosity,
+                rows=rows,
+                max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
+            )
         )
         if dry_run:
             code = _tell_plan(work, report, decisions)
@@ -223,11 +234,13 @@ def _clean(
     outcomes = clean_pictures(work.jobs, load_network, decisions)
     try:
         report.begin(work)
+        if ended := report.ended:
+            return report.finish(ended=ended)
         for outcome in outcomes:
             report.outcome(outcome)
-            if isinstance(outcome.error, StorageError):
+            if ended := report.ended:
                 _tell_rest(outcomes, report, KeyboardInterrupt())
-                return report.finish(description=description, ended=Exit.TRY_AGAIN)
+                return report.finish(description=description, ended=ended)
     except KeyboardInterrupt as interrupt:
         _tell_rest(outcomes, report, interrupt)
         return report.finish(description=description, ended=Exit.INTERRUPTED)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpenet_cli.batch.naming import check_name
-from dpenet_cli.batch.outcomes import write_error
+from dpenet_cli.batch.outcomes import unexpected, write_error
 from dpenet_cli.cli.console import Exit, print_error, print_note
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import EngineOptions, PictureOptions
@@ -45,8 +45,10 @@ def derain_pipe(
     try:
         data, notices = _cleaned(source, target, derainer, options)
         _store(data, target)
-    except DpenetError as error:
-        print_error(error)
+    except BrokenPipeError:  # the reader has gone: Typer ends quietly
+        raise
+    except Exception as error:  # noqa: BLE001 - as for a picture in a folder
+        print_error(error if isinstance(error, DpenetError) else unexpected(source, error))
         return Exit.SOME_FAILED
     if not quiet:
         for notice in notices:

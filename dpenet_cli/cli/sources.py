@@ -75,6 +75,24 @@ RedoChanged = Annotated[
         rich_help_panel=MANY,
     ),
 ]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End at the first failure.", rich_help_panel=MANY)]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(
+        "--max-failures", min=1, metavar="N", help="End at so many failures.", show_default=False, rich_help_panel=MANY
+    ),
+]
+
+
+def failures_allowed(max_failures: int | None, *, fail_fast: bool) -> int | None:
+    """At how many failures a run ends, or None.
+
+    Raises:
+        OptionError: both options say so.
+    """
+    if fail_fast and max_failures is not None:
+        raise OptionError("--fail-fast", "it is the same as --max-failures 1", "Leave out one of them.")
+    return 1 if fail_fast else max_failures
 
 
 class Sources(NamedTuple):

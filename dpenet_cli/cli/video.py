@@ -36,16 +36,19 @@ from dpenet_cli.cli.shared_options import (
     parse_tile,
 )
 from dpenet_cli.cli.sources import (
+    FailFast,
     FilesFrom,
+    MaxFailures,
     RedoChanged,
     ReportTo,
     RetryFailed,
     Root,
     ShardText,
     chosen_sources,
+    failures_allowed,
     planned,
 )
-from dpenet_cli.errors import OptionError, StorageError
+from dpenet_cli.errors import OptionError
 from dpenet_cli.options import FAST_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
 from dpenet_cli.video.codecs import CODECS
 
@@ -198,6 +201,8 @@ def video(
     report_to: ReportTo = None,
     retry_failed: RetryFailed = None,
     redo_changed: RedoChanged = False,
+    fail_fast: FailFast = False,
+    max_failures: MaxFailures = None,
     fast: Annotated[
         bool,
         typer.Option(
@@ -280,7 +285,14 @@ def video(
             closing.callback(rows.close)
         total = len(work.jobs) + len(work.bad)
         report = closing.enter_context(
-            BatchReport(total, as_json=as_json, verbosity=int(verbose) - int(quiet), noun="videos", rows=rows)
+            BatchReport(
+                total,
+                as_json=as_json,
+                verbosity=int(verbose) - int(quiet),
+                noun="videos",
+                rows=rows,
+                max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
+            )
         )
         code = _run(work, report, options, engine, chosen, decisions, dry=dry_run)
     raise typer.Exit(code)
@@ -313,11 +325,13 @@ def _run(
 
     videos = VideoBatch(options, engine, weights, report, decisions)
     report.begin(work)
+    if ended := report.ended:
+        return report.finish(ended=ended)
     try:
         for outcome in videos.run(work.jobs, dry=dry):
             report.outcome(outcome, plainly=dry)
-            if isinstance(outcome.error, StorageError):
-                return report.finish(description=videos.description, ended=Exit.TRY_AGAIN)
+            if ended := report.ended:
+                return report.finish(description=videos.description, ended=ended)
     except KeyboardInterrupt:
         return report.finish(description=videos.description, ended=Exit.INTERRUPTED)
     return report.finish(description=videos.description)

@@ -137,6 +137,28 @@ def name_too_long(path: Path) -> bool:
     return longest > _NAME_LIMIT
 
 
+def unwritable(folder: Path) -> str | None:
+    """Why no file can be written to a folder that may not be there yet, as far as can be told without writing."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            mode = place.stat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # no permission on the way, or a name that no disk takes
+            return error.strerror or str(error)
+        if not stat.S_ISDIR(mode):
+            return f"{place} is no folder"
+        if not os.access(place, os.W_OK | os.X_OK):
+            return "Read-only file system" if _is_read_only(place) else "Permission denied"
+        return None
+    return None
+
+
+def _is_read_only(folder: Path) -> bool:
+    # Windows has no such call; its folders are writable by their permissions, which `os.access` passes over.
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY) if sys.platform != "win32" else False
+
+
 _NAME_LIMIT = 255
 """The longest name that the usual disks take: bytes on Linux and macOS, UTF-16 units on Windows."""
 
