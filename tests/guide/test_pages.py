@@ -7,7 +7,18 @@ from dpenet_cli.guide.pages import page_names, read_page
 
 
 def test_there_are_pages():
-    assert page_names() == ["benchmark", "formats", "machines", "size", "speed", "training", "videos", "weights"]
+    assert page_names() == [
+        "benchmark",
+        "contributing",
+        "formats",
+        "machines",
+        "questions",
+        "size",
+        "speed",
+        "training",
+        "videos",
+        "weights",
+    ]
 
 
 @pytest.mark.parametrize("name", page_names())
@@ -25,7 +36,7 @@ def test_an_unknown_name_is_told_with_what_there_is():
         read_page("Vidoes")
     assert str(raised.value) == (
         "Vidoes: the guide has no page of that name. "
-        "Did you mean videos? There are benchmark, formats, machines, size, speed, training, videos, weights."
+        "Did you mean videos? There are benchmark, contributing, formats, machines, questions, size, speed, training, videos, weights."
     )
 
 
