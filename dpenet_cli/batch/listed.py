@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from dpenet_cli.batch.key_table import KeyTable
@@ -12,8 +12,9 @@ from dpenet_cli.batch.naming import COMPARE_SUFFIX, Medium, beside
 from dpenet_cli.batch.planning import BadInput
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
-from dpenet_cli.system.atomic import name_too_long
 from dpenet_cli.system.outputs import Job, file_key
+from dpenet_cli.system.storage import Place, name_too_long, real_folder
+from dpenet_cli.system.stores import StorePath, is_url
 
 _SOURCE, _TARGET, _COMPARE = range(3)
 """What a path is to its row; the row's number and this make a tag."""
@@ -28,8 +29,8 @@ class Where(NamedTuple):
         compare: also plan before/after pictures.
     """
 
-    output: Path | None
-    base: Path
+    output: Place | None
+    base: Place
     compare: bool = False
 
 
@@ -84,7 +85,7 @@ class ListedJobs:
         """
         if row.error is not None:
             raise row.error
-        source = Path(row.source)
+        source = self._medium.place(row.source)
         if source.suffix.lower() in self._medium.raw and (refusal := self._medium.refusal(source)):
             raise refusal
         target, root = self._target(row, source)
@@ -96,10 +97,10 @@ class ListedJobs:
         relative = target.relative_to(root).as_posix() if root else row.source
         return Job(source, target, compare, root, relative)
 
-    def _target(self, row: Row, source: Path) -> tuple[Path, Path | None]:
+    def _target(self, row: Row, source: Place) -> tuple[Place, Place | None]:
         """Where the result goes, and the output folder that it is in."""
         if row.output is not None and row.root is not None:
-            return Path(row.output), Path(row.root) if row.root else None
+            return self._medium.place(row.output), self._medium.place(row.root) if row.root else None
         folder = self._where.output
         if row.output is None:
             name = self._medium.rename(source)
@@ -113,7 +114,8 @@ class ListedJobs:
         if folder is None:
             raise InputError(row.source, 'its row has an "output", and there is no folder for it', "Name one with -o.")
         place = Path(os.path.normpath(row.output))
-        if place.is_absolute() or place.drive or place.parts[:1] in {("..",), ()} or row.output.endswith(("/", os.sep)):
+        leads_out = place.is_absolute() or place.drive or place.parts[:1] in {("..",), ()} or is_url(row.output)
+        if leads_out or row.output.endswith(("/", os.sep)):
             why = f'its "output" is no name of a file below the output folder ({row.output})'
             raise InputError(row.source, why, "Give one such as deep/a.jpg.")
         return folder / place, folder
@@ -157,24 +159,26 @@ class ListedJobs:
         self._count -= sum(map(self._is_ours, repeats))
 
 
-def _paths(job: Job) -> Iterator[tuple[int, Path]]:
+def _paths(job: Job) -> Iterator[tuple[int, Place]]:
     yield _SOURCE, job.source
     yield _TARGET, job.target
     if job.compare is not None:
         yield _COMPARE, job.compare
 
 
-def _key(path: Path) -> str:
+def _key(path: Place) -> str:
     """A path as the file system compares it, links of its folders followed: of each folder once."""
-    return file_key(Path(_real(str(path.parent))) / path.name, followed=True)
+    return file_key(_real(path.parent) / path.name, followed=True)
 
 
-@functools.lru_cache(4096)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
+_real = functools.lru_cache(4096)(real_folder)
 
 
-def _below(base: Path, path: Path) -> Path | None:
+def _below(base: Place, path: Place) -> PurePath | None:
     """The path below a folder, both as they are written, or None."""
+    if isinstance(base, StorePath) and isinstance(path, StorePath):
+        return path.relative_to(base) if path.is_relative_to(base) else None
+    if isinstance(base, StorePath) or isinstance(path, StorePath):
+        return None
     text = os.path.relpath(os.path.abspath(path), os.path.abspath(base))  # noqa: PTH100 - links are not followed
     return None if text == ".." or text.startswith(f"..{os.sep}") or Path(text).is_absolute() else Path(text)

@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from dpenet_cli.batch.discovery import files_below, named_by
@@ -25,8 +24,8 @@ from dpenet_cli.batch.naming import (
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.atomic import name_too_long
 from dpenet_cli.system.outputs import Job, Output, check_outputs, file_key
+from dpenet_cli.system.storage import Place, is_folder, name_too_long
 
 
 class BadInput(NamedTuple):
@@ -86,7 +85,7 @@ class Plan:
 
 def plan_pictures(
     inputs: Sequence[str],
-    output: str | Path | None = None,
+    output: str | Place | None = None,
     image_format: ImageFormat | None = None,
     *,
     compare: bool = False,
@@ -113,7 +112,7 @@ def plan_pictures(
 
 def plan_videos(
     inputs: Sequence[str],
-    output: str | Path | None = None,
+    output: str | Place | None = None,
     *,
     preview: bool = False,
     overwrite: bool = False,
@@ -136,7 +135,7 @@ def plan_videos(
 
 def _plan(
     inputs: Sequence[str],
-    output: str | Path | None,
+    output: str | Place | None,
     medium: Medium,
     image_format: ImageFormat | None = None,
     *,
@@ -148,20 +147,20 @@ def _plan(
     if "" in inputs or output == "":
         raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
     batch = Plan()
-    named: list[Path] = []
+    named: list[Place] = []
     for text in inputs:
         try:
-            named += named_by(text)
+            named += named_by(medium.place(text), text)
         except InputError as nothing:
             batch.bad.append(BadInput(text, nothing))
     # Path drops a trailing slash, so it is looked for first: `-o out/` is a folder, whatever `out` ends with.
-    is_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
-    output = None if output is None else Path(output)
-    as_file = output is not None and not is_folder and _is_file_name(output, named, medium)
+    names_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
+    output = medium.place(output) if isinstance(output, str) else output
+    as_file = output is not None and not names_folder and _is_file_name(output, named, medium)
     if as_file and output is not None:
         check_name(output, image_format)
     for path in named:
-        if os.path.isdir(path):  # noqa: PTH112 - false, not an error, where permission is missing
+        if is_folder(path):
             _plan_folder(path, output, medium, batch)
         elif error := medium.refusal(path):
             batch.bad.append(BadInput(str(path), error))
@@ -189,18 +188,18 @@ def _plan(
     return batch
 
 
-def _is_file_name(output: Path, named: Sequence[Path], medium: Medium) -> bool:
+def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool:
     """Whether `output` names the one file to write, rather than a folder."""
     if output.suffix.lower() not in medium.suffixes:
         return False
-    if os.path.isdir(output):  # noqa: PTH112 - false, not an error, for impossible names
+    if is_folder(output):
         return False
-    if len(named) > 1 or any(map(os.path.isdir, named)):
+    if len(named) > 1 or any(map(is_folder, named)):
         raise InputError(str(output), f"several {medium.noun} do not fit into one file", "Name a folder with -o.")
     return True
 
 
-def _plan_folder(folder: Path, output: Path | None, medium: Medium, batch: Plan) -> None:
+def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Plan) -> None:
     root = output if output is not None else sibling(folder)
     raw, before = 0, len(batch.jobs) + len(batch.bad)
     unreadable: list[InputError] = []

@@ -16,6 +16,7 @@ from dpenet_cli.batch.record import of_file
 from dpenet_cli.errors import DpenetError, VideoReadError
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import local
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import Estimate, estimate
 from dpenet_cli.video.restoration import Restoration, Shares, restoration
@@ -80,7 +81,7 @@ class VideoBatch:
         whole = self._options.preview is None  # a preview is made anew each time, and no record is kept of it
         if whole and not (todo := self._decisions.todo(job)).outputs:
             if not dry:  # a crash between the result and the end of the run can leave its segments behind
-                remove_stored_work(job.target)
+                remove_stored_work(local(job.target))
             return Outcome(source, target, Status.SKIPPED, None, todo.notices)
         started = time.perf_counter()
         try:
@@ -116,7 +117,7 @@ class VideoBatch:
 
     def _tell(self, task: VideoTask) -> None:
         """What is decided, before the work starts."""
-        source, target = task.job.source, task.job.target
+        source, target = task.source, task.target
         if source.suffix.lower() != target.suffix.lower():
             self._report.note(f"{source}: the result is a {target.suffix} file")
         for notice in task.notices:
@@ -134,7 +135,7 @@ class VideoBatch:
         for index, scenes in task.scenes.items():
             sizes = ", ".join(f"{scale:.3g}" for scale in dict.fromkeys(scenes.scales))
             scenes_told = f"{len(scenes.scales)} scene(s), seen at {sizes} of their size"
-            self._report.detail(f"{task.job.source}: stream {index}: {scenes_told}")
+            self._report.detail(f"{task.source}: stream {index}: {scenes_told}")
         return task
 
     def _restoration(self, task: VideoTask) -> Restoration:
