@@ -12,7 +12,8 @@ from dpenet_cli.network.weights_files import digest_of
 from dpenet_cli.options import EngineOptions, PictureOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import Place
-from dpenet_cli.system.stores import Listing, StoreError, StorePath, store_error
+from dpenet_cli.system.stores import Listing, StoreError, store_error
+from dpenet_cli.system.urls import StorePath
 
 MADE_OTHERWISE = "its result was made with other weights or options, and is kept; --redo-changed cleans it again"
 

@@ -6,9 +6,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from dpenet_cli.errors import InputError
+from dpenet_cli.errors import DpenetError, InputError, StorageError
 from dpenet_cli.system.storage import Place, is_there
-from dpenet_cli.system.stores import StoreError, StorePath, below, matching, store_error
+from dpenet_cli.system.stores import StoreError, below, matching, store_error
+from dpenet_cli.system.urls import StorePath
 
 
 def named_by(path: Place, text: str) -> list[Place]:
@@ -26,7 +27,7 @@ def named_by(path: Place, text: str) -> list[Place]:
         if is_there(path):
             return [path]
         if not glob.has_magic(text):
-            raise InputError(text, _missing(path), "Check the name, and the permissions of its folders.")
+            raise _missing(path, text)
         found = _matches(path, text)
     except StoreError as error:
         raise store_error(path, error) from error
@@ -41,19 +42,20 @@ def _matches(path: Place, text: str) -> list[Place]:
     return [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 - takes absolute ones
 
 
-def _missing(path: Place) -> str:
+def _missing(path: Place, text: str) -> InputError:
     if isinstance(path, StorePath):
-        return "there is no such object, and none below it"
+        return InputError(text, "there is no such object, and none below it", "Check the name.")
+    why = "it has only just appeared"
     try:
         path.lstat()
     except PermissionError as error:
-        return f"it cannot be reached ({error.strerror})"
+        why = f"it cannot be reached ({error.strerror})"
     except (OSError, ValueError):  # a name that no file system can hold is a value error
-        return "there is no such file or folder"
-    return "it has only just appeared"
+        why = "there is no such file or folder"
+    return InputError(text, why, "Check the name, and the permissions of its folders.")
 
 
-def files_below(folder: Place, skip: Place, unreadable: list[InputError]) -> Iterator[Place]:
+def files_below(folder: Place, skip: Place, unreadable: list[DpenetError]) -> Iterator[Place]:
     """Files below a folder, sorted; hidden ones left out, link loops entered once.
 
     Args:
@@ -62,12 +64,12 @@ def files_below(folder: Place, skip: Place, unreadable: list[InputError]) -> Ite
         unreadable: gets an error for each folder that cannot be read, and each object that no path can name.
 
     Raises:
-        InputError, StorageError: a store does not list it.
+        StorageError: its store does not answer.
     """
     return _on_disk(folder, skip, unreadable) if isinstance(folder, Path) else _in_store(folder, skip, unreadable)
 
 
-def _in_store(folder: StorePath, skip: Place, unreadable: list[InputError]) -> Iterator[StorePath]:
+def _in_store(folder: StorePath, skip: Place, unreadable: list[DpenetError]) -> Iterator[StorePath]:
     depth = len(folder.parts)
     inside = skip.parts[depth:] if isinstance(skip, StorePath) and skip.is_relative_to(folder) else ()
     found: list[tuple[tuple[tuple[bool, str], ...], StorePath]] = []
@@ -82,11 +84,13 @@ def _in_store(folder: StorePath, skip: Place, unreadable: list[InputError]) -> I
                 continue
             found.append((tuple((at < len(parts), part) for at, part in enumerate(parts, 1)), path))
     except StoreError as error:
-        raise store_error(folder, error) from error
+        if isinstance(told := store_error(folder, error), StorageError):
+            raise told from error
+        unreadable.append(told)
     yield from (path for _, path in sorted(found, key=lambda pair: pair[0]))  # in the order of folders on a disk
 
 
-def _on_disk(folder: Path, skip: Place, unreadable: list[InputError]) -> Iterator[Path]:
+def _on_disk(folder: Path, skip: Place, unreadable: list[DpenetError]) -> Iterator[Path]:
     def tell(error: OSError) -> None:
         why = f"this folder cannot be read ({error.strerror or error})"
         unreadable.append(InputError(str(error.filename), why, "Check its permissions."))

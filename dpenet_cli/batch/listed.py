@@ -14,7 +14,7 @@ from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.system.outputs import Job, file_key
 from dpenet_cli.system.storage import Place, name_too_long, real_folder
-from dpenet_cli.system.stores import StorePath, is_url
+from dpenet_cli.system.urls import StorePath, is_url, masked
 
 _SOURCE, _TARGET, _COMPARE = range(3)
 """What a path is to its row; the row's number and this make a tag."""
@@ -72,7 +72,7 @@ class ListedJobs:
             try:
                 yield row.number, self._job(row)
             except DpenetError as error:
-                yield row.number, BadInput(row.source, error, row.output or row.source)
+                yield row.number, BadInput(masked(row.source), error, row.output or row.source)
 
     def _is_ours(self, planned: Job | BadInput) -> bool:
         return self._shard is None or self._shard.holds(planned.relative)

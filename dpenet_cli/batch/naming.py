@@ -9,7 +9,7 @@ from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
 from dpenet_cli.system.storage import Place, on_this_machine, place
-from dpenet_cli.system.stores import StorePath
+from dpenet_cli.system.urls import StorePath
 from dpenet_cli.video.containers import FALLBACK_SUFFIX, MUXERS, VIDEO_SUFFIXES
 
 OWN_SUFFIX = "-derained"

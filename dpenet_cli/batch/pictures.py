@@ -36,7 +36,7 @@ from dpenet_cli.system.storage import (
     state,
     write_whole,
 )
-from dpenet_cli.system.stores import State
+from dpenet_cli.system.urls import State
 
 
 class _Rainy(NamedTuple):

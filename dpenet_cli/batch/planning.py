@@ -202,7 +202,7 @@ def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool
 def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Plan) -> None:
     root = output if output is not None else sibling(folder)
     raw, before = 0, len(batch.jobs) + len(batch.bad)
-    unreadable: list[InputError] = []
+    unreadable: list[DpenetError] = []
     for path in files_below(folder, root, unreadable):
         suffix = path.suffix.lower()
         if suffix in medium.raw:

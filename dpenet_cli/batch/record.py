@@ -27,7 +27,8 @@ from typing import NamedTuple
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.system.line_file import LineFile, LineObjects, Lines, read_lines
 from dpenet_cli.system.storage import Place, opened, state
-from dpenet_cli.system.stores import RECORDS, Listing, State, StorePath
+from dpenet_cli.system.stores import RECORDS, Listing
+from dpenet_cli.system.urls import State, StorePath
 
 _NAME = re.compile(r"\.dpenet(?:-([0-9]+)-of-([0-9]+))?\.jsonl")
 

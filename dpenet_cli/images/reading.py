@@ -12,7 +12,8 @@ from dpenet_cli.images.picture import Picture
 from dpenet_cli.images.pixels import COPY_AGAIN, DECODING_ERRORS, PILLOW_RULES
 from dpenet_cli.options import MAX_PIXELS
 from dpenet_cli.system.storage import Place, state
-from dpenet_cli.system.stores import StoreError, StorePath, fetch
+from dpenet_cli.system.stores import StoreError, fetch
+from dpenet_cli.system.urls import StorePath
 
 
 def read(source: Place | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:

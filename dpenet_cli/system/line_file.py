@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dpenet_cli.system.storage import Place, opened, write_whole
-from dpenet_cli.system.stores import StorePath
+from dpenet_cli.system.urls import StorePath
 
 _FLUSHED = 1.0
 """Seconds after which what was appended is flushed to the disk: the most that a power cut takes."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.system.storage import Place, is_no_file, is_there
-from dpenet_cli.system.stores import StorePath, same_store
+from dpenet_cli.system.stores import same_store
+from dpenet_cli.system.urls import StorePath
 
 
 class Job(NamedTuple):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dpenet_cli.errors import OptionError
 from dpenet_cli.system import atomic
-from dpenet_cli.system.stores import ABSENT, State, StorePath, fetch, is_url, key_too_long, look, put, store_path
+from dpenet_cli.system.stores import fetch, look, put
+from dpenet_cli.system.urls import ABSENT, State, StorePath, is_url, key_too_long, store_path
 
 Place = Path | StorePath
 """Where a file lies."""

@@ -1,4 +1,4 @@
-"""Object stores: S3 and its like, through fsspec. Names of objects, and what is asked of a store: few, whole requests.
+"""What is asked of object stores, S3 and its like, through fsspec: few requests, for whole objects.
 
 How a store is reached and who asks are its own configuration's: ``AWS_*`` and ``~/.aws`` for S3, ``FSSPEC_*`` for any.
 fsspec is imported when the first URL is met. (universal-pathlib would give such names too: a fifth of a millisecond for
@@ -8,34 +8,24 @@ each, and several are needed for each picture.)
 import datetime as dt
 import errno
 import functools
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import PurePath, PurePosixPath
-from typing import Any, NamedTuple, NoReturn
+from pathlib import PurePath
+from typing import Any
 
-from dpenet_cli.errors import DpenetError, InputError, OptionError, StorageError
-
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-
-_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"}
-"""Protocols of stores that take an object whole or not at all."""
-
-_S3 = frozenset({"s3", "s3a"})
-
-# Listings are kept here, where it is known when they were made. One request an object: pieces that are fetched side by
-# side might be of two objects, one of which took the other's place meanwhile.
-_S3_SETTINGS = {"use_listings_cache": False, "max_concurrency": 1}
+from dpenet_cli.errors import DpenetError, InputError, StorageError
+from dpenet_cli.system.urls import ABSENT, S3, State, StorePath, object_below
 
 RECORDS = ".dpenet"
 """Where records are kept below an output prefix."""
 
-_LONGEST_KEY = 1024
-"""Bytes of a name that S3, Google's and Azure's stores take."""
+_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory"}
+"""Protocols of stores that take an object whole or not at all."""
 
-_UNSAFE = "\\:" if os.name == "nt" else ""
-"""What would lead a file of this machine that is named after an object to another folder."""
+# Listings are kept here, where it is known when they were made. One request an object: pieces that are fetched side by
+# side might be of two objects, one of which took the other's place meanwhile.
+_S3_SETTINGS = {"use_listings_cache": False, "max_concurrency": 1}
 
 _NO_ACCOUNT = re.compile("Credential|Token|Profile|SSO|Auth")
 _NO_ANSWER = re.compile("Connect|Timeout|Disconnect|Endpoint|HTTPClient|ClientOS|Payload|SSL|ServiceRequest")
@@ -43,60 +33,6 @@ _NO_ANSWER = re.compile("Connect|Timeout|Disconnect|Endpoint|HTTPClient|ClientOS
 
 _BUSY = frozenset({errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO)})
 """What a store's own trouble comes as, after it was asked several times."""
-
-
-class State(NamedTuple):
-    """What tells a file or an object as it is from what it was.
-
-    Attributes:
-        size: in bytes.
-        changed: when, in nanoseconds since 1970; 0 where a store does not tell.
-        etag: a store's own mark of the content, or nothing.
-    """
-
-    size: int
-    changed: int
-    etag: str = ""
-
-    @property
-    def tag(self) -> str:
-        """A text that another state does not have."""
-        return self.etag or f"{self.changed}-{self.size}"
-
-
-class StorePath(PurePosixPath):
-    """The URL of an object, or of all objects whose names begin with it and a slash: ``s3://bucket/deep/a.jpg``.
-
-    It is a name and no more, as `PurePath` is, and what is none of this machine's files: `open` and `os` refuse it.
-
-    Attributes:
-        seen: what its store said of it, if it was asked: by a listing, or alone; `ABSENT` where there was no object.
-        is_prefix: it is known to stand for the objects below it.
-    """
-
-    seen: State | None = None
-    is_prefix = False
-
-    def __str__(self) -> str:
-        text = super().__str__()  # where the two slashes have become one
-        protocol, colon, rest = text.partition(":/")
-        return f"{protocol}://{rest}" if colon and "/" not in protocol else text
-
-    def __fspath__(self) -> NoReturn:
-        raise TypeError(f"{self} is no file of this machine")
-
-    @property
-    def protocol(self) -> str:
-        """How its store is spoken to."""
-        return self.parts[0].removesuffix(":")
-
-    @property
-    def key(self) -> str:
-        """Its name within its bucket."""
-        return "/".join(self.parts[2:])
-
-
-ABSENT = State(-1, 0)
 
 
 class StoreError(OSError):
@@ -113,52 +49,11 @@ class StoreError(OSError):
         self.is_away = is_away
 
 
-def is_url(text: str) -> bool:
-    """Whether a text is a URL, and no path of this machine."""
-    url = _URL.fullmatch(text)
-    return url is not None and url[1].lower() not in {"file", "local"}
-
-
-def store_path(text: str) -> StorePath | None:
-    """The URL of an object, or None where a text is none.
-
-    Raises:
-        OptionError: it is one that is not understood, holds a password, or needs a package that is not installed.
-    """
-    if not is_url(text) or (url := _URL.fullmatch(text)) is None:
-        return None
-    protocol, rest = url[1].lower(), url[2]
-    if re.match("[^/]*:[^/]*@", rest):
-        why = "it holds a password, which would stand in every report"
-        raise OptionError(f"{protocol}://…", why, "Give it in the store's own configuration (FSSPEC_…).")
-    if "::" in text or (protocol in {"http", "https"} and "?" in text):
-        raise OptionError(text.partition("?")[0], "such URLs are not understood", "Name an object, s3://bucket/a.jpg.")
-    _check_installed(protocol)
-    path = StorePath(f"{protocol}://{rest}")
-    if not rest or str(path) != f"{protocol}://{rest.rstrip('/')}" or ".." in path.parts:
-        raise OptionError(text, "a part of it is empty or a dot", "Name an object or a prefix, s3://bucket/photos/.")
-    path.is_prefix = rest.endswith("/") or not path.key
-    return path
-
-
-@functools.lru_cache
-def _check_installed(protocol: str) -> None:
-    import fsspec
-
-    try:
-        fsspec.get_filesystem_class(protocol)
-    except ImportError as error:
-        step = 'Run `pip install "dpenet[cloud]"`.' if protocol in _S3 else f"{error}."
-        raise OptionError(f"{protocol}://", "a package that reaches such stores is not installed", step) from error
-    except ValueError as error:
-        raise OptionError(f"{protocol}://", "there is no such kind of store", "Name one as s3://bucket/.") from error
-
-
 @functools.lru_cache
 def _filesystem(protocol: str, host: str) -> Any:
     import fsspec
 
-    settings: Mapping[str, Any] = _S3_SETTINGS if protocol in _S3 else {}
+    settings: Mapping[str, Any] = _S3_SETTINGS if protocol in S3 else {}
     return fsspec.url_to_fs(f"{protocol}://{host}", **settings)[0]
 
 
@@ -214,9 +109,7 @@ def below(folder: StorePath) -> Iterator[StorePath | str]:
         relative = full.removeprefix(name).removeprefix("/")
         if info["type"] != "file" or not relative or relative.endswith("/"):
             continue  # what consoles make for an empty folder
-        path = folder / relative
-        parts = relative.split("/")
-        if path.parts != (*folder.parts, *parts) or ".." in parts or any(sign in relative for sign in _UNSAFE):
+        if (path := object_below(folder, relative)) is None:
             yield f"{folder}/{relative}"
             continue
         path.seen = _state(info)
@@ -231,10 +124,11 @@ class Listing:
         is_few: whether a few are going to be asked for.
 
     Raises:
-        StoreError: its store does not list it, or there is no such bucket.
+        StoreError: its store does not list it or takes nothing, or there is no such bucket.
     """
 
     def __init__(self, root: StorePath, *, is_few: bool) -> None:
+        check_takes_whole(root)
         listed = [path for path in below(root / RECORDS if is_few else root) if isinstance(path, StorePath)]
         self.records = [path for path in listed if path.parts[:-1] == (*root.parts, RECORDS)]
         self._states = None if is_few else {path.key: path.seen for path in listed}
@@ -275,30 +169,34 @@ def fetch(path: StorePath) -> bytes:
         return bytes(filesystem.cat_file(name))
 
 
+def check_takes_whole(path: StorePath) -> None:
+    """Refuse what cannot promise that an object is there whole or not at all.
+
+    Raises:
+        StoreError: its store takes it piece by piece.
+    """
+    if path.protocol not in _WHOLE:
+        why = f"what is written to {path.protocol}:// may be there by half"
+        raise StoreError(errno.EROFS, why, "Write to this machine or to an object store, such as s3://bucket/.")
+
+
 def put(path: StorePath, data: bytes) -> None:
     """Store an object, which is there whole then, or what it was before.
 
     Raises:
         StoreError: it cannot be stored.
     """
-    if path.protocol not in _WHOLE:
-        why = f"what is written to {path.protocol} may be there by half"
-        raise StoreError(errno.EROFS, why, "Write to this machine or to an object store, such as s3://bucket/.")
+    check_takes_whole(path)
     with _answers():
         filesystem, name = _asked(path)
         filesystem.pipe_file(name, data)
     path.seen = None
 
 
-def key_too_long(path: StorePath) -> bool:
-    """Whether a name is longer than a store takes."""
-    return len(path.key.encode("utf-8", "surrogatepass")) > _LONGEST_KEY
-
-
 def store_error(path: PurePath, error: StoreError) -> DpenetError:
     """What a store answered about a bucket or a prefix that everything else hangs on."""
     kind = StorageError if error.is_away else InputError
-    return kind(str(path), f"it cannot be reached ({error.strerror})", error.step)
+    return kind(str(path), f"it cannot be used ({error.strerror})", error.step)
 
 
 @contextmanager
@@ -313,7 +211,7 @@ def _answers() -> Iterator[None]:
 
 
 def _told(error: Exception) -> StoreError:
-    text = " ".join(re.sub(r"\?\S+", "?…", str(error)).split()).rstrip(".")  # a signed URL is a key
+    text = " ".join(re.sub(r"\?[^\s\"']+", "?…", str(error)).split()).rstrip(".")  # a signed URL is a key
     text = text or type(error).__name__
     kinds = " ".join(kind.__name__ for kind in type(error).__mro__)
     if isinstance(error, FileNotFoundError):
