@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dpenet_cli.batch.outcomes import outdated
-from dpenet_cli.batch.record import Record, Standing, Written
+from dpenet_cli.batch.outcomes import outdated, write_error
+from dpenet_cli.batch.record import Known, Record, Standing, Written
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.network.weights_files import digest_of
 from dpenet_cli.options import EngineOptions, PictureOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import Place
+from dpenet_cli.system.stores import Listing, StoreError, store_error
+from dpenet_cli.system.urls import StorePath
 
 MADE_OTHERWISE = "its result was made with other weights or options, and is kept; --redo-changed cleans it again"
 
@@ -51,8 +54,22 @@ class Todo(NamedTuple):
         notices: what its owner should know about files that are not written.
     """
 
-    outputs: tuple[Path, ...]
+    outputs: tuple[Place, ...]
     notices: tuple[str, ...] = ()
+
+
+_FEW = 16
+"""Jobs whose outputs are asked for one by one in a store, where there may be millions of others beside them."""
+
+
+class _Folder(NamedTuple):
+    """An output folder: its record, if it has one, and what is in it, if it is in a store."""
+
+    record: Record | None
+    listing: Listing | None
+
+
+_NOWHERE = _Folder(None, None)
 
 
 class Decisions:
@@ -63,6 +80,7 @@ class Decisions:
         overwrite: everything is written, whatever is there.
         redo_changed: results that were made with other weights or options are made again.
         shard: the part that this run does.
+        count: how many jobs there are.
     """
 
     def __init__(
@@ -72,22 +90,30 @@ class Decisions:
         overwrite: bool = False,
         redo_changed: bool = False,
         shard: Shard | None = None,
+        count: int = 0,
     ) -> None:
+        self._count = count
         self._asked = asked
         self._overwrite = overwrite
         self._redo_changed = redo_changed
         self._shard = shard
-        self._records: dict[Path, Record] = {}
+        self._folders: dict[Place, _Folder] = {}
         self._lock = threading.Lock()
 
     def todo(self, job: Job) -> Todo:
-        """What is to be done for a job."""
+        """What is to be done for a job.
+
+        Raises:
+            InputError, StorageError: the store of the output folder does not list it.
+        """
         everything = tuple(path for path in (job.target, job.compare) if path is not None)
         if self._overwrite:
             return Todo(everything)
-        missing = tuple(outdated(job))  # older than its source counts as missing
-        record = self._record(job)
-        standing = record.standing(job.target) if record else Standing.UNKNOWN
+        folder = self._folder(job)
+        if folder.listing is not None:
+            job = _seen(job, folder.listing)
+        standing, made_from = folder.record.known(job.target) if folder.record else Known(Standing.UNKNOWN)
+        missing = tuple(outdated(job, made_from))  # older than its source counts as missing
         if standing is Standing.CHANGED and (self._redo_changed or job.target in missing):
             return Todo((), (CHANGED_SINCE,))
         if standing is Standing.ASKED_DIFFERENTLY and job.target not in missing:
@@ -98,21 +124,50 @@ class Decisions:
         """Enter a job's result in the record, if there is one.
 
         Raises:
-            OSError: as the system reports it.
+            OSError: as the system or the store reports it.
+            InputError, StorageError: the store of the output folder does not list it.
         """
-        if record := self._record(job):
+        if record := self._folder(job).record:
             record.add(job.target, written)
 
     def close(self) -> None:
-        """Close the records."""
-        for record in self._records.values():
-            record.close()
-        self._records.clear()
+        """Close the records.
 
-    def _record(self, job: Job) -> Record | None:
-        if self._asked is None or job.root is None:
-            return None
+        Raises:
+            DpenetError: one of them cannot be stored.
+        """
+        folders = list(self._folders.items())
+        self._folders.clear()
+        for root, folder in folders:
+            try:
+                if folder.record is not None:
+                    folder.record.close()
+            except OSError as error:
+                raise write_error(root, error) from error
+
+    def _folder(self, job: Job) -> _Folder:
+        """What is known of the output folder of a job; it is looked at when the first job asks."""
+        root = job.root
+        if root is None or (self._asked is None and isinstance(root, Path)):
+            return _NOWHERE
         with self._lock:
-            if job.root not in self._records:
-                self._records[job.root] = Record(job.root, self._asked, self._shard)
-            return self._records[job.root]
+            if root not in self._folders:
+                self._folders[root] = self._looked_at(root)
+            return self._folders[root]
+
+    def _looked_at(self, root: Place) -> _Folder:
+        try:
+            is_few = self._overwrite or self._count <= _FEW
+            listing = Listing(root, is_few=is_few) if isinstance(root, StorePath) else None
+            return _Folder(None if self._asked is None else Record(root, self._asked, self._shard, listing), listing)
+        except StoreError as error:
+            raise store_error(root, error) from error
+
+
+def _seen(job: Job, listing: Listing) -> Job:
+    """The same job, whose outputs know what the listing says of them."""
+    target, compare = (
+        listing.seen(path) if isinstance(path, StorePath) else path for path in (job.target, job.compare)
+    )
+    assert target is not None
+    return job._replace(target=target, compare=compare)

@@ -12,8 +12,9 @@ from dpenet_cli.batch.naming import COMPARE_SUFFIX, Medium, beside
 from dpenet_cli.batch.planning import BadInput
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
-from dpenet_cli.system.atomic import name_too_long, unwritable
 from dpenet_cli.system.outputs import Job, file_key
+from dpenet_cli.system.storage import Place, name_too_long, unwritable, whole_name
+from dpenet_cli.system.urls import StorePath, is_url, masked
 
 _SOURCE, _TARGET, _COMPARE = range(3)
 """What a path is to its row; the row's number and this make a tag."""
@@ -28,8 +29,8 @@ class Where(NamedTuple):
         compare: also plan before/after pictures.
     """
 
-    output: Path | None
-    base: Path
+    output: Place | None
+    base: Place
     compare: bool = False
 
 
@@ -51,7 +52,8 @@ class ListedJobs:
         self._rows = rows
         self._medium = medium
         self._where = where
-        self._base = os.path.join(_whole(str(where.base)), "")  # noqa: PTH118 - with a slash at its end
+        base = whole_name(str(where.base))
+        self._base = base.rstrip("/" if is_url(base) else os.sep) + ("/" if is_url(base) else os.sep)
         self._shard = shard
         self._repeats: set[int] = set()
         self._count = self.whole = 0
@@ -75,7 +77,7 @@ class ListedJobs:
             try:
                 yield row.number, self._job(row)
             except DpenetError as error:
-                yield row.number, BadInput(row.source, error, row.output or row.source)
+                yield row.number, BadInput(masked(row.source), error, row.output or row.source)
 
     def _is_ours(self, planned: Job | BadInput) -> bool:
         return self._shard is None or self._shard.holds(planned.relative)
@@ -88,7 +90,7 @@ class ListedJobs:
         """
         if row.error is not None:
             raise row.error
-        source = Path(row.source)
+        source = self._medium.place(row.source)
         if source.suffix.lower() in self._medium.raw and (refusal := self._medium.refusal(source)):
             raise refusal
         target, root = self._target(row, source)
@@ -100,16 +102,16 @@ class ListedJobs:
         relative = target.relative_to(root).as_posix() if root else row.source
         return Job(source, target, compare, root, relative)
 
-    def _target(self, row: Row, source: Path) -> tuple[Path, Path | None]:
+    def _target(self, row: Row, source: Place) -> tuple[Place, Place | None]:
         """Where the result goes, and the output folder that it is in."""
         if row.output is not None and row.root is not None:
-            return Path(row.output), Path(row.root) if row.root else None
+            return self._medium.place(row.output), self._medium.place(row.root) if row.root else None
         folder = self._where.output
         if row.output is None:
             name = self._medium.rename(source)
             if folder is None:
                 return beside(source, name), None
-            whole = _whole(row.source)
+            whole = whole_name(str(source))
             if not whole.startswith(self._base):
                 why = f"it does not lie below {self._where.base}, whose structure is mirrored"
                 raise InputError(row.source, why, 'Give another --root, or an "output" in its row.')
@@ -117,7 +119,8 @@ class ListedJobs:
         if folder is None:
             raise InputError(row.source, 'its row has an "output", and there is no folder for it', "Name one with -o.")
         place = Path(os.path.normpath(row.output))
-        if place.is_absolute() or place.drive or place.parts[:1] in {("..",), ()} or row.output.endswith(("/", os.sep)):
+        leads_out = place.is_absolute() or place.drive or place.parts[:1] in {("..",), ()} or is_url(row.output)
+        if leads_out or row.output.endswith(("/", os.sep)):
             why = f'its "output" is no name of a file below the output folder ({row.output})'
             raise InputError(row.source, why, "Give one such as deep/a.jpg.")
         return folder / place, folder
@@ -161,24 +164,21 @@ class ListedJobs:
         self._count -= sum(map(self._is_ours, repeats))
 
 
-def _paths(job: Job) -> Iterator[tuple[int, Path]]:
+def _paths(job: Job) -> Iterator[tuple[int, Place]]:
     yield _SOURCE, job.source
     yield _TARGET, job.target
     if job.compare is not None:
         yield _COMPARE, job.compare
 
 
-def _key(path: Path) -> str:
+def _key(path: Place) -> str:
     """A path as the file system compares it, links of its folders followed: of each folder once."""
-    folder, name = os.path.split(_whole(str(path)))
+    if isinstance(path, StorePath):
+        return file_key(path, followed=True)
+    folder, name = os.path.split(whole_name(str(path)))
     return file_key(os.path.join(_real(folder), name), followed=True)  # noqa: PTH118 - millions of them
 
 
 @functools.lru_cache(4096)
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
-
-
-def _whole(path: str) -> str:
-    """A path from the root on, as it is written: links are not followed."""
-    return os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH117, PTH118

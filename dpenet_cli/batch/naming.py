@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dpenet_cli.batch.discovery import not_a_file
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.system.storage import Place, on_this_machine, place
+from dpenet_cli.system.urls import StorePath
 from dpenet_cli.video.containers import FALLBACK_SUFFIX, MUXERS, VIDEO_SUFFIXES
 
 OWN_SUFFIX = "-derained"
@@ -32,15 +34,25 @@ class Medium:
         formats: how to say that to a person.
         rename: the name of the result for the path of an input.
         raw: endings of files that are told about when a folder is searched.
+        in_stores: they may lie in object stores.
     """
 
     noun: str
     suffixes: frozenset[str]
     formats: str
-    rename: Callable[[Path], str]
+    rename: Callable[[PurePath], str]
     raw: frozenset[str] = frozenset()
+    in_stores: bool = False
 
-    def refusal(self, path: Path) -> DpenetError | None:
+    def place(self, text: str) -> Place:
+        """Where such a file, or a folder of them, lies, by its name.
+
+        Raises:
+            OptionError: it is a URL, and such files are on this machine alone; or it is one that is not understood.
+        """
+        return place(text) if self.in_stores else on_this_machine(text, f"{self.noun} are cleaned from files")
+
+    def refusal(self, path: Place) -> DpenetError | None:
         """Why a path cannot be such a file, by its name and kind alone; None if it may be one."""
         return raw_refusal(str(path)) if path.suffix.lower() in self.raw else not_a_file(path)
 
@@ -53,6 +65,7 @@ def pictures(image_format: ImageFormat | None) -> Medium:
         formats="JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC files",
         rename=lambda path: _renamed(path, image_format),
         raw=RAW_SUFFIXES,
+        in_stores=True,
     )
 
 
@@ -64,7 +77,7 @@ VIDEOS = Medium(
 )
 
 
-def check_name(output: Path, image_format: ImageFormat | None) -> None:
+def check_name(output: PurePath, image_format: ImageFormat | None) -> None:
     """Refuse a file name that says one format when another is asked for.
 
     Raises:
@@ -76,13 +89,17 @@ def check_name(output: Path, image_format: ImageFormat | None) -> None:
         raise InputError(str(output), why, "Leave out --format, or change the name.")
 
 
-def beside(path: Path, name: str) -> Path:
+def beside(path: Place, name: str) -> Place:
     """``a-derained.jpg`` beside ``a.jpg``, with the suffix of the result's name."""
     return path.with_name(path.stem + OWN_SUFFIX + Path(name).suffix)
 
 
-def sibling(folder: Path) -> Path:
+def sibling(folder: Place) -> Place:
     """``photos`` to ``photos-derained`` beside it; ``.`` and ``..`` by their real names."""
+    if isinstance(folder, StorePath):
+        if not folder.key:
+            raise InputError(str(folder), "a whole bucket has no folder beside it", "Name the output with -o.")
+        return folder.with_name(folder.name + OWN_SUFFIX)
     real = folder.resolve()
     if not real.name:
         raise InputError(str(folder), "a whole disk has no folder beside it", "Name the output folder with -o.")
@@ -90,7 +107,7 @@ def sibling(folder: Path) -> Path:
     return (folder if plain else real).with_name(real.name + OWN_SUFFIX if not plain else folder.name + OWN_SUFFIX)
 
 
-def _renamed(path: Path, image_format: ImageFormat | None) -> str:
+def _renamed(path: PurePath, image_format: ImageFormat | None) -> str:
     """The name of the output: the input's, with another suffix only if another format is asked for."""
     if image_format is None:
         # A camera's .mpo is cleaned as its primary picture, which is a plain JPEG.

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from dpenet_cli.errors import DpenetError, ImageWriteError, StorageError, UnexpectedError
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import Place, is_file, state
+from dpenet_cli.system.stores import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -83,24 +85,35 @@ class Report(Protocol):
         """Tell how far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
 
 
-def outdated(job: Job) -> list[Path]:
-    """The outputs of a job that are missing or older than its source. The others are not replaced unasked."""
-    return [path for path in (job.target, job.compare) if path is not None and not _is_current(path, job.source)]
+def outdated(job: Job, made_from: str = "") -> list[Place]:
+    """The outputs of a job that are missing or older than its source. The others are not replaced unasked.
+
+    Args:
+        job: the job.
+        made_from: what its source was when they were made, as `storage.identity` tells it; else dates decide.
+    """
+    outputs = (path for path in (job.target, job.compare) if path is not None)
+    return [path for path in outputs if not _is_current(path, job.source, made_from)]
 
 
-def _is_current(path: Path, source: Path) -> bool:
+def _is_current(path: Place, source: Place, made_from: str) -> bool:
     try:
-        return path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
+        if not is_file(path):
+            return False
+        return state(source).tag == made_from if made_from else state(path).changed >= state(source).changed
     except OSError:  # one of them is missing or cannot be seen: the run itself will say which
         return False
 
 
-def write_error(target: Path, error: OSError) -> DpenetError:
+def write_error(target: Place, error: OSError) -> DpenetError:
     """What the system said about a file that could not be stored, with what to do about it.
 
     A `StorageError` where no other file could be stored either.
     """
     why = f"it cannot be written ({error.strerror or error})"
+    if isinstance(error, StoreError):
+        kind = StorageError if error.is_away else ImageWriteError
+        return kind(str(target), why, error.step)
     if error.errno in _FULL:
         step = "Free some space, or choose an output folder on another disk; the same command goes on."
         return StorageError(str(target), why, step)
@@ -129,6 +142,8 @@ def unexpected(source: str, error: Exception) -> UnexpectedError:
 def input_gone(job: Job) -> StorageError | None:
     """The error of a job whose input cannot be read because the whole folder that was named is gone, or None."""
     below = Path(job.relative)
+    if not isinstance(job.source, Path):  # what its store answered says it already
+        return None
     if job.source.parts[-len(below.parts) :] != below.parts:
         return None  # it was listed, and which folder it was to be in is not known
     folder = job.source.parents[len(below.parts) - 1]

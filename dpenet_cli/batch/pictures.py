@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from dpenet_cli.arrays import Pixels
@@ -24,15 +23,27 @@ from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
 from dpenet_cli.inference.scale_rule import Choice, Cleaned
 from dpenet_cli.options import PictureOptions, SaveOptions
-from dpenet_cli.system.atomic import date_no_earlier, remove_leftovers, write_whole
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import (
+    Place,
+    date,
+    date_no_earlier,
+    date_to_be,
+    identity,
+    make_folder,
+    read_bytes,
+    remove_leftovers,
+    state,
+    write_whole,
+)
+from dpenet_cli.system.urls import State
 
 
 class _Rainy(NamedTuple):
-    """A picture that was read, and when its file had been changed last, in nanoseconds, before that."""
+    """A picture that was read, and what told its file from others before that."""
 
     picture: Picture
-    changed: int
+    seen: State
 
 
 class _Begun(NamedTuple):
@@ -49,14 +60,14 @@ class _Result(NamedTuple):
     Attributes:
         picture: the clean one.
         outputs: files to write.
-        changed: when the rainy one's file had been changed last, in nanoseconds.
+        seen: what told the rainy one's file from others.
         choice: how it was looked at.
         seconds: that took so long in the network.
     """
 
     picture: Picture
-    outputs: tuple[Path, ...]
-    changed: int
+    outputs: tuple[Place, ...]
+    seen: State
     choice: Choice
     seconds: float
 
@@ -228,7 +239,7 @@ def _advance(
         return begun
     job = begun.job
     try:
-        picture, changed = begun.reading.result()
+        picture, seen = begun.reading.result()
         started = time.perf_counter()
         cleaned = clean(picture.pixels, skip_dry=options.skip_dry)
     except ImageReadError as error:
@@ -242,16 +253,16 @@ def _advance(
         return _outcome(job, Status.FAILED, unexpected(str(job.source), error))
     seconds = time.perf_counter() - started
     before = picture if job.compare in begun.todo.outputs else None
-    result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, changed, cleaned.choice, seconds)
+    result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, seen, cleaned.choice, seconds)
     return writers.submit(_write, job, result, before, options, decisions)
 
 
 def _read(job: Job, max_pixels: int) -> _Rainy:
     try:
-        changed = job.source.stat().st_mtime_ns
+        seen = state(job.source)
     except OSError:  # reading says it better
-        changed = 0
-    return _Rainy(read(job.source, max_pixels=max_pixels), changed)
+        seen = State(0, 0)
+    return _Rainy(read(job.source, max_pixels=max_pixels), seen)
 
 
 def _write(
@@ -264,20 +275,21 @@ def _write(
     try:
         image_format = options.image_format or format_for(job.target) or picture.format
         if left_alone and image_format is picture.format and options.save == SaveOptions():
-            data = job.source.read_bytes()  # nothing was asked for that would make it another file
+            data = read_bytes(job.source)  # nothing was asked for that would make it another file
         else:
             data, more = encode(picture, image_format, options.save)
             notices += picture.notices + more
-        job.target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(job.target.parent)
         if job.compare is not None and before is not None:
             write_whole(job.compare, side_by_side(before, picture))
         if job.target in result.outputs:
             # Entered first: a crash in between leaves an entry too many, and no result that nobody seems to have made.
-            decisions.made(job, of_data(data, max(time.time_ns(), result.changed)))
+            made_from = identity(job.source, job.target, result.seen)
+            decisions.made(job, of_data(data, date_to_be(job.target, result.seen.changed), made_from))
             write_whole(job.target, data)
         else:
             notices += ("its result was there already and stays; the before/after picture is of this run",)
-        _date(job, result.outputs, result.changed)
+        _date(job, result.outputs, result.seen.changed)
     except DpenetError as error:
         return _outcome(job, Status.FAILED, error, notices)
     except MemoryError:
@@ -302,19 +314,19 @@ def told(choice: Choice) -> tuple[str, ...]:
     return (RAIN_AT_THE_LIMIT,) if choice.at_the_limit else ()
 
 
-def _date(job: Job, written: Iterable[Path], changed: int) -> None:
+def _date(job: Job, written: Iterable[Place], changed: int) -> None:
     """Date what was written no earlier than its source, and older than one that took its place.
 
     Raises:
         ImageReadError: the source is not the file that was read; the next run will take its outputs for too old.
     """
     try:
-        now = job.source.stat().st_mtime_ns
+        now = state(job.source).changed  # an object's is what it was: its etag tells the next run
     except OSError:  # it is gone, and its result stands
         now = changed
     for path in written:
         if now != changed:
-            os.utime(path, ns=(max(min(now, changed) - _CLEARLY_OLDER, 0),) * 2)
+            date(path, max(min(now, changed) - _CLEARLY_OLDER, 0))
         else:
             date_no_earlier(path, changed)
     if now != changed:

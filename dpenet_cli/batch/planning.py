@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from dpenet_cli.batch.discovery import files_below, named_by
@@ -25,8 +24,8 @@ from dpenet_cli.batch.naming import (
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.atomic import name_too_long, unwritable
 from dpenet_cli.system.outputs import Job, Output, check_outputs, file_key
+from dpenet_cli.system.storage import Place, is_folder, name_too_long, unwritable
 
 
 class BadInput(NamedTuple):
@@ -88,7 +87,7 @@ class Plan:
 
 def plan_pictures(
     inputs: Sequence[str],
-    output: str | Path | None = None,
+    output: str | Place | None = None,
     image_format: ImageFormat | None = None,
     *,
     compare: bool = False,
@@ -116,7 +115,7 @@ def plan_pictures(
 
 def plan_videos(
     inputs: Sequence[str],
-    output: str | Path | None = None,
+    output: str | Place | None = None,
     *,
     preview: bool = False,
     overwrite: bool = False,
@@ -139,7 +138,7 @@ def plan_videos(
 
 def _plan(
     inputs: Sequence[str],
-    output: str | Path | None,
+    output: str | Place | None,
     medium: Medium,
     image_format: ImageFormat | None = None,
     *,
@@ -151,20 +150,20 @@ def _plan(
     if "" in inputs or output == "":
         raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
     batch = Plan()
-    named: list[Path] = []
+    named: list[Place] = []
     for text in inputs:
         try:
-            named += named_by(text)
+            named += named_by(medium.place(text), text)
         except InputError as nothing:
             batch.bad.append(BadInput(text, nothing, nothing=True))
     # Path drops a trailing slash, so it is looked for first: `-o out/` is a folder, whatever `out` ends with.
-    is_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
-    output = None if output is None else Path(output)
-    as_file = output is not None and not is_folder and _is_file_name(output, named, medium)
+    names_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
+    output = medium.place(output) if isinstance(output, str) else output
+    as_file = output is not None and not names_folder and _is_file_name(output, named, medium)
     if as_file and output is not None:
         check_name(output, image_format)
     for path in named:
-        if os.path.isdir(path):  # noqa: PTH112 - false, not an error, where permission is missing
+        if is_folder(path):
             _plan_folder(path, output, medium, batch)
         else:
             _plan_file(path, output, medium, batch, as_file=as_file)
@@ -195,12 +194,12 @@ def _nothing_found(bad: Sequence[BadInput]) -> DpenetError:
     return InputError(", ".join(each.source for each in bad), "nothing was found in any of these", first.next_step)
 
 
-def _is_file_name(output: Path, named: Sequence[Path], medium: Medium) -> bool:
+def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool:
     """Whether `output` names the one file to write, rather than a folder."""
-    if os.path.isdir(output):  # noqa: PTH112 - false, not an error, for impossible names
+    if is_folder(output):
         return False
     is_known = output.suffix.lower() in medium.suffixes
-    is_single = len(named) == 1 and not any(map(os.path.isdir, named))
+    is_single = len(named) == 1 and not any(map(is_folder, named))
     if is_known and named and not is_single:
         raise InputError(str(output), f"several {medium.noun} do not fit into one file", "Name a folder with -o.")
     if output.suffix and is_single and not is_known:
@@ -209,7 +208,7 @@ def _is_file_name(output: Path, named: Sequence[Path], medium: Medium) -> bool:
     return is_known
 
 
-def _plan_file(path: Path, output: Path | None, medium: Medium, batch: Plan, *, as_file: bool) -> None:
+def _plan_file(path: Place, output: Place | None, medium: Medium, batch: Plan, *, as_file: bool) -> None:
     if error := medium.refusal(path):
         batch.bad.append(BadInput(str(path), error))
         return
@@ -218,10 +217,10 @@ def _plan_file(path: Path, output: Path | None, medium: Medium, batch: Plan, *, 
     batch.jobs.append(Job(path, target, root=None if as_file else output, relative=path.name))
 
 
-def _plan_folder(folder: Path, output: Path | None, medium: Medium, batch: Plan) -> None:
+def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Plan) -> None:
     root = output if output is not None else sibling(folder)
     raw, before = 0, len(batch.jobs) + len(batch.bad)
-    unreadable: list[InputError] = []
+    unreadable: list[DpenetError] = []
     for path in files_below(folder, root, unreadable):
         suffix = path.suffix.lower()
         if suffix in medium.raw:
@@ -282,9 +281,9 @@ def _drop_long_names(batch: Plan) -> None:
     batch.jobs = remaining
 
 
-def _drop_unwritable(batch: Plan, output: Path | None) -> None:
+def _drop_unwritable(batch: Plan, output: Place | None) -> None:
     """What has no place for its output is its failure, found before any work; it is the command's if -o says where."""
-    reasons: dict[Path, str | None] = {}
+    reasons: dict[Place, str | None] = {}
     remaining = []
     for job in batch.jobs:
         folder = job.root or job.target.parent

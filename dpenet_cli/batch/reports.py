@@ -1,9 +1,9 @@
 """What became of each input, in a file that outlives the run: one JSON object a line, appended, merged, gone back to.
 
-A row has ``source``, ``output`` and ``root`` (whole paths; no output where an input never became a job), ``status``,
-``reason`` and ``next_step`` where it failed, ``width``, ``height``, ``seconds``, ``scale``, ``notices``, ``weights``
-(SHA-256), ``options`` and ``time`` (UTC). The later row of an input is the one that counts, except that a skipped one
-leaves what is known of a result.
+A row has ``source``, ``output`` and ``root`` (whole paths or URLs; no output where an input never became a job),
+``status``, ``reason`` and ``next_step`` where it failed, ``width``, ``height``, ``seconds``, ``scale``, ``notices``,
+``weights`` (SHA-256), ``options`` and ``time`` (UTC). The later row of an input is the one that counts, except that a
+skipped one leaves what is known of a result.
 """
 
 import datetime as dt
@@ -11,7 +11,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.errors import InputError, StorageError
 from dpenet_cli.system.atomic import write_parts
 from dpenet_cli.system.line_file import LineFile, read_lines
+from dpenet_cli.system.storage import whole_name
 
 
 class ReportFile:
@@ -57,9 +57,9 @@ class ReportFile:
         """
         width, height = outcome.size or (None, None)
         row: dict[str, Any] = {
-            "source": os.path.abspath(outcome.source),  # noqa: PTH100 - links are not followed
-            "output": outcome.target and os.path.abspath(outcome.target),  # noqa: PTH100
-            "root": outcome.root and os.path.abspath(outcome.root),  # noqa: PTH100
+            "source": whole_name(outcome.source),
+            "output": outcome.target and whole_name(outcome.target),
+            "root": outcome.root and whole_name(outcome.root),
             "status": outcome.status.value,
             "reason": outcome.error and outcome.error.why,
             "next_step": outcome.error and outcome.error.next_step,

@@ -17,6 +17,7 @@ from dpenet_cli.batch.record import of_file
 from dpenet_cli.errors import DpenetError, StorageError, VideoReadError, VideoWriteError
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import local
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import Estimate, estimate
 from dpenet_cli.video.restoration import Restoration, Shares, restoration
@@ -84,7 +85,7 @@ class VideoBatch:
         whole = self._options.preview is None  # a preview is made anew each time, and no record is kept of it
         if whole and not (todo := self._decisions.todo(job)).outputs:
             if not dry:  # a crash between the result and the end of the run can leave its segments behind
-                remove_stored_work(job.target)
+                remove_stored_work(local(job.target))
             return Outcome(source, target, Status.SKIPPED, None, todo.notices)
         try:
             return self._cleaned(job, dry=dry)
@@ -126,7 +127,7 @@ class VideoBatch:
 
     def _tell(self, task: VideoTask) -> None:
         """What is decided, before the work starts."""
-        source, target = task.job.source, task.job.target
+        source, target = task.source, task.target
         if source.suffix.lower() != target.suffix.lower():
             self._report.note(f"{source}: the result is a {target.suffix} file")
         for notice in task.notices:
@@ -144,7 +145,7 @@ class VideoBatch:
         for index, scenes in task.scenes.items():
             sizes = ", ".join(f"{scale:.3g}" for scale in dict.fromkeys(scenes.scales))
             scenes_told = f"{len(scenes.scales)} scene(s), seen at {sizes} of their size"
-            self._report.detail(f"{task.job.source}: stream {index}: {scenes_told}")
+            self._report.detail(f"{task.source}: stream {index}: {scenes_told}")
         return task
 
     def _restoration(self, task: VideoTask) -> Restoration:
@@ -199,7 +200,9 @@ def _error_of(job: Job, failure: Exception) -> DpenetError:
     """What went wrong with a video, for its owner."""
     if isinstance(failure, VideoReadError):
         return input_gone(job) or error_of(job, failure)
-    if isinstance(failure, VideoWriteError) and _is_full(job.target.parent):  # of which ffmpeg says what it likes
+    if isinstance(failure, VideoWriteError) and _is_full(
+        local(job.target).parent
+    ):  # of which ffmpeg says what it likes
         return StorageError(str(job.target), failure.why, "Free some space; the same command goes on from here.")
     if isinstance(failure, DpenetError):
         return error_of(job, failure)

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Generator
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,6 +49,7 @@ from dpenet_cli.cli.sources import (
     chosen_sources,
     failures_allowed,
     planned,
+    report_path,
 )
 from dpenet_cli.errors import InputError, OptionError, StorageError
 from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, PictureOptions, SaveOptions
@@ -69,7 +69,8 @@ def derain(
         list[str] | None,
         typer.Argument(
             metavar="[INPUTS]",
-            help="Pictures, folders (searched below, hidden files left out), patterns, or - for a pipe.",
+            help="Pictures, folders (searched below, hidden files left out), patterns, URLs (s3://bucket/photos/), or "
+            "- for a pipe.",
             show_default=False,
         ),
     ] = None,
@@ -79,7 +80,7 @@ def derain(
             "--output",
             "-o",
             metavar="OUT",
-            help="Folder, or file name for a single picture, or - for a pipe.",
+            help="Folder, or file name for a single picture, or a URL of either, or - for a pipe.",
             show_default="photos-derained/ for photos/, a-derained.jpg for a.jpg",
             rich_help_panel=FILES,
         ),
@@ -185,9 +186,11 @@ def derain(
         return plan_pictures(sources.inputs, output, image_format, compare=compare, shard=sources.shard)
 
     with planned(sources, pictures(image_format), plan, compare=compare) as work, ExitStack() as closing:
-        decisions = Decisions(asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard)
+        decisions = Decisions(
+            asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard, count=len(work.jobs)
+        )
         closing.callback(decisions.close)
-        rows = None if report_to is None or dry_run else ReportFile(Path(report_to), asked)
+        rows = None if report_to is None or dry_run else ReportFile(report_path(report_to), asked)
         if rows is not None:
             closing.callback(rows.close)
         report = closing.enter_context(

@@ -12,6 +12,7 @@ from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import EngineOptions, PictureOptions
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.outputs import Output, check_outputs
+from dpenet_cli.system.storage import on_this_machine, place
 
 if TYPE_CHECKING:
     from dpenet_cli.inference.scales import ScaledDerainer
@@ -37,7 +38,7 @@ def derain_pipe(
         InputError: the output is a terminal, the input itself, or a file that exists.
         DpenetError: the engine cannot be loaded.
     """
-    target = None if output in (None, PIPE) else Path(str(output))
+    target = None if output in (None, PIPE) else on_this_machine(str(output), "what comes through a pipe is stored")
     _check_ends(source, target, weights, options)
     from dpenet_cli.inference.scales import load
 
@@ -84,7 +85,7 @@ def _cleaned(
     from dpenet_cli.images.reading import read
     from dpenet_cli.images.writing import encode
 
-    rainy = sys.stdin.buffer if source == PIPE else Path(source)
+    rainy = sys.stdin.buffer if source == PIPE else place(source)
     picture = read(rainy, max_pixels=options.max_pixels)
     image_format = options.image_format or (target and format_for(target)) or picture.format
     cleaned = derainer.clean(picture.pixels, skip_dry=options.skip_dry)

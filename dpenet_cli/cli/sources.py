@@ -13,6 +13,7 @@ from dpenet_cli.batch.naming import Medium
 from dpenet_cli.batch.planning import BadInput, Jobs, Plan, Work
 from dpenet_cli.batch.shards import Shard, parse_shard, unasked
 from dpenet_cli.errors import InputError, OptionError
+from dpenet_cli.system.storage import on_this_machine
 
 MANY = "Many files, many machines"
 
@@ -148,6 +149,15 @@ def chosen_sources(
     return Sources(inputs or (), output, files_from, root, retry_failed, part)
 
 
+def report_path(text: str) -> Path:
+    """Where a report is, which is appended to.
+
+    Raises:
+        OptionError: it is a URL.
+    """
+    return on_this_machine(text, "reports are")
+
+
 @contextmanager
 def planned(sources: Sources, medium: Medium, plan: Callable[[], Plan], *, compare: bool = False) -> Iterator[Work]:
     """Everything that is to be done, while the list that it stands in is open.
@@ -168,7 +178,7 @@ def planned(sources: Sources, medium: Medium, plan: Callable[[], Plan], *, compa
     elif sources.retry_failed is not None:
         from dpenet_cli.batch.reports import FailedInputs
 
-        yield _listed(FailedInputs(Path(sources.retry_failed)), sources, medium, launched, compare=compare)
+        yield _listed(FailedInputs(report_path(sources.retry_failed)), sources, medium, launched, compare=compare)
     else:
         work = plan()
         if launched:
@@ -179,10 +189,11 @@ def planned(sources: Sources, medium: Medium, plan: Callable[[], Plan], *, compa
 def _listed(rows: Rows, sources: Sources, medium: Medium, launched: str | None, *, compare: bool) -> Work:
     from dpenet_cli.batch.listed import ListedJobs, Where
 
-    output = sources.output
-    if output is not None and not output.endswith((os.sep, "/")) and Path(output).suffix.lower() in medium.suffixes:
-        raise InputError(output, f"several {medium.noun} do not fit into one file", "Name a folder with -o.")
-    where = Where(None if output is None else Path(output), Path(sources.root or "."), compare)
+    output = None if sources.output is None else medium.place(sources.output)
+    is_folder = sources.output is not None and sources.output.endswith((os.sep, "/"))
+    if output is not None and not is_folder and output.suffix.lower() in medium.suffixes:
+        raise InputError(str(output), f"several {medium.noun} do not fit into one file", "Name a folder with -o.")
+    where = Where(output, medium.place(sources.root or "."), compare)
     jobs = ListedJobs(rows, medium, where, sources.shard)
     notices = [launched] if launched else []
     if sources.shard is not None:

@@ -3,7 +3,6 @@
 import re
 from contextlib import ExitStack
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +46,7 @@ from dpenet_cli.cli.sources import (
     chosen_sources,
     failures_allowed,
     planned,
+    report_path,
 )
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import FAST_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
@@ -280,7 +280,7 @@ def video(
     with planned(sources, VIDEOS, plan) as work, ExitStack() as closing:
         decisions = Decisions(asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard)
         closing.callback(decisions.close)
-        rows = None if report_to is None or dry_run else ReportFile(Path(report_to), asked)
+        rows = None if report_to is None or dry_run else ReportFile(report_path(report_to), asked)
         if rows is not None:
             closing.callback(rows.close)
         total = len(work.jobs) + len(work.bad)

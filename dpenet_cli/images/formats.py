@@ -3,7 +3,7 @@
 Nothing heavy is imported here.
 """
 
-from pathlib import Path
+from pathlib import PurePath
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
 from dpenet_cli.options import ImageFormat
@@ -44,7 +44,7 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _CONTAINER_BRANDS = {b"mif1", b"msf1"}  # say only "pictures in boxes"; the compatible brands say which
 
 
-def format_for(path: Path) -> ImageFormat | None:
+def format_for(path: PurePath) -> ImageFormat | None:
     """The format that a file of this name is written in, by its suffix in any case, or None."""
     return SUFFIXES.get(path.suffix.lower())
 

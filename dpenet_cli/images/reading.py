@@ -1,18 +1,22 @@
 """A picture from a file: all of its bytes, once its head and its size are a picture's, and then their decoder."""
 
+import io
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from dpenet_cli.errors import DpenetError, ImageReadError
+from dpenet_cli.errors import DpenetError, ImageReadError, StorageError
 from dpenet_cli.images.decoders import DECODERS
 from dpenet_cli.images.formats import RAW_SUFFIXES, format_of, raw_refusal
 from dpenet_cli.images.picture import Picture
 from dpenet_cli.images.pixels import COPY_AGAIN, DECODING_ERRORS, PILLOW_RULES
 from dpenet_cli.options import MAX_PIXELS
+from dpenet_cli.system.storage import Place, state
+from dpenet_cli.system.stores import StoreError, fetch
+from dpenet_cli.system.urls import StorePath
 
 
-def read(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(source: Place | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read one picture. May be called from several threads.
 
     >>> import io
@@ -24,7 +28,7 @@ def read(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pi
     ((2, 3, 3), 'uint8', True, 0)
 
     Args:
-        source: a file's path, its bytes, or a stream such as standard input.
+        source: a file's path or an object's URL, its bytes, or a stream such as standard input.
         max_pixels: width times height that is decoded at most; checked before anything is decoded.
 
     Returns:
@@ -33,10 +37,11 @@ def read(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pi
     Raises:
         ImageReadError: it cannot be read or decoded, or is larger than ``max_pixels``.
         ImageRefused: reading it would silently lose something (frames, pages, sensor data, HDR).
+        StorageError: the store that it is in does not answer.
         DpenetError: something that is needed for it is not installed.
     """
-    what = str(source) if isinstance(source, Path) else "the picture"
-    if isinstance(source, Path) and source.suffix.lower() in RAW_SUFFIXES:
+    what = str(source) if isinstance(source, PurePath) else "the picture"
+    if isinstance(source, PurePath) and source.suffix.lower() in RAW_SUFFIXES:
         raise raw_refusal(what)
     data = source if isinstance(source, bytes) else _content(source, what, max_pixels)
     image_format = format_of(data, what)
@@ -57,7 +62,7 @@ _BYTES_PER_PIXEL, _PLAIN_BYTES = 8, 2**26
 """A file of 16-bit RGBA without compression takes 8 bytes a pixel; previews and metadata come on top."""
 
 
-def _content(source: Path | BinaryIO, what: str, max_pixels: int) -> bytes:
+def _content(source: Place | BinaryIO, what: str, max_pixels: int) -> bytes:
     """All of a source, once its first bytes and its size are those of a picture of at most so many pixels."""
     largest = _PLAIN_BYTES + _BYTES_PER_PIXEL * max_pixels
     try:
@@ -67,9 +72,15 @@ def _content(source: Path | BinaryIO, what: str, max_pixels: int) -> bytes:
                 file.seek(0)
                 _check_bytes(os.fstat(file.fileno()).st_size, largest, what, max_pixels)
                 return _content(file, what, max_pixels)
+        if isinstance(source, StorePath):
+            _check_bytes(state(source).size, largest, what, max_pixels)  # before it is fetched
+            source = io.BytesIO(fetch(source))
         head = source.read(_HEAD_BYTES)
         format_of(head, what)
         data = head + source.read(largest + 1 - len(head))
+    except StoreError as error:
+        kind = StorageError if error.is_away else ImageReadError
+        raise kind(what, f"cannot be read ({error.strerror})", error.step) from error
     except OSError as error:
         raise ImageReadError(
             what, f"cannot be read ({error.strerror or error})", "Check its name and permissions."

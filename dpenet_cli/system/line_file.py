@@ -1,16 +1,41 @@
-"""A file of JSON lines that several processes may append to, and that a crash leaves readable."""
+"""JSON lines that several processes may append to, and that a crash leaves readable: in a file, or in a store.
+
+An object cannot be appended to, and of two that append by writing it anew the later would take the other's lines away.
+So each writer has objects of its own there, under a name that no other has.
+"""
 
 import contextlib
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from dpenet_cli.system.storage import Place, opened, write_whole
+from dpenet_cli.system.urls import StorePath
 
 _FLUSHED = 1.0
 """Seconds after which what was appended is flushed to the disk: the most that a power cut takes."""
+
+
+_PUT = 60.0
+"""Seconds after which lines are put into a store: the most that a killed run loses."""
+
+_OBJECT_BYTES = 2**23
+"""Size at which an object is left as it is and another begun: what is put each time stays small."""
+
+
+class Lines(Protocol):
+    """What lines are appended to."""
+
+    def add(self, row: Mapping[str, object]) -> None:
+        """Append one line."""
+
+    def close(self) -> None:
+        """Append nothing more."""
 
 
 class LineFile:
@@ -64,14 +89,66 @@ class LineFile:
         self._flushed = time.monotonic()
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
+class LineObjects:
+    """Appends lines, from any thread, to objects that are put every minute and at the end.
+
+    Args:
+        stem: what the objects' names begin with.
+
+    Raises:
+        OSError: as the store reports it.
+    """
+
+    def __init__(self, stem: StorePath) -> None:
+        self._stem = stem
+        self._lock = threading.Lock()
+        self._begin()
+
+    def add(self, row: Mapping[str, object]) -> None:
+        """Append one line.
+
+        Raises:
+            OSError: as the store reports it; the line is kept, and put with the next.
+        """
+        with self._lock:
+            self._lines += json.dumps(row).encode("ascii") + b"\n"
+            self._is_put = False
+            if len(self._lines) > _OBJECT_BYTES:
+                self._put()
+                self._begin()
+            elif time.monotonic() - self._last > _PUT:
+                self._put()
+
+    def close(self) -> None:
+        """Put what has not been put.
+
+        Raises:
+            OSError: as the store reports it.
+        """
+        with self._lock:
+            if not self._is_put:
+                self._put()
+
+    def _begin(self) -> None:
+        self._object = self._stem.with_name(f"{self._stem.name}-{secrets.token_hex(4)}.jsonl")
+        self._lines = bytearray()
+        self._last = time.monotonic()
+        self._is_put = True
+
+    def _put(self) -> None:
+        self._last = time.monotonic()  # whether it works or not: a store in trouble is not asked for every line
+        write_whole(self._object, bytes(self._lines))
+        self._is_put = True
+
+
+def read_lines(path: Place) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
     """The lines of a file: where each begins, in bytes, itself, and its object, or None where it is broken.
 
     Raises:
         OSError: as the system reports it.
     """
     place = 0
-    with path.open("rb") as file:
+    with opened(path) as file:
         for line in file:
             yield place, line, _object(line)
             place += len(line)

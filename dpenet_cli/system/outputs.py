@@ -6,10 +6,12 @@ Never over an input, never two to one file, and never over what is there unless 
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from dpenet_cli.errors import DpenetError, InputError
+from dpenet_cli.system.storage import Place, is_no_file, is_there
+from dpenet_cli.system.stores import same_store
+from dpenet_cli.system.urls import StorePath
 
 
 class Job(NamedTuple):
@@ -23,10 +25,10 @@ class Job(NamedTuple):
         relative: path of the source below the folder that was named, with ``/``, or its name: what decides its shard.
     """
 
-    source: Path
-    target: Path
-    compare: Path | None = None
-    root: Path | None = None
+    source: Place
+    target: Place
+    compare: Place | None = None
+    root: Place | None = None
     relative: str = ""
 
 
@@ -39,14 +41,14 @@ class Output(NamedTuple):
         redone: it may be there already; whoever writes it goes by its date.
     """
 
-    path: Path
+    path: Place
     writer: str
     redone: bool = False
 
 
 def check_outputs(
     outputs: Iterable[Output],
-    inputs: Iterable[Path],
+    inputs: Iterable[Place],
     *,
     overwrite: bool = False,
     elsewhere: str = "Choose another name",
@@ -75,20 +77,22 @@ def check_outputs(
         if key in writers:
             raise kind(str(path), f"both {writers[key]} and {writer} would be written to it", apart)
         writers[key] = writer
-        if redone or not os.path.lexists(path):
+        if redone or not is_there(path):
             continue
-        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - false, not an error, for any name
+        if is_no_file(path):
             raise kind(str(path), "it is a folder, a pipe or a device", f"{elsewhere}.")
         if not overwrite:
             raise kind(str(path), "it exists already", f"{elsewhere}, or add --overwrite.")
 
 
-def file_key(path: Path | str, *, followed: bool = False) -> str:
-    """A path as the file system compares it; macOS and Windows do not tell upper from lower case.
+def file_key(path: Place | str, *, followed: bool = False) -> str:
+    """A path as the file system or the store compares it; macOS and Windows do not tell upper from lower case.
 
     Args:
         path: the path.
         followed: its links are followed already.
     """
+    if isinstance(path, StorePath):
+        return same_store(path)
     text = os.path.normcase(path if followed else os.path.realpath(path))
     return text.casefold() if sys.platform == "darwin" else text

@@ -41,7 +41,7 @@ def clean_video(
     Raises:
         DpenetError: reading, cleaning, encoding or muxing failed; finished segments stay.
     """
-    target = task.job.target
+    target = task.target
     target.parent.mkdir(parents=True, exist_ok=True)
     if task.options.preview is not None:
         clean = _BeforeAndAfter(clean)
@@ -58,9 +58,9 @@ def clean_video(
         assemble(task.media, encoded, task.copied, task.window, result)
         verify(task.media, encoded, task.copied, task.window, result)
         # The scan, the frames and the copied streams were read one after the other: of one file, or it is no result.
-        if state_of(task.job.source) != task.source_state:
+        if state_of(task.source) != task.source_state:
             why = "it was replaced or changed while it was being cleaned"
-            raise VideoReadError(str(task.job.source), why, "Run the command again when nothing writes to it any more.")
+            raise VideoReadError(str(task.source), why, "Run the command again when nothing writes to it any more.")
         date_no_earlier(result, task.source_state[1])
         if made is not None:
             made(result)

@@ -49,7 +49,7 @@ def estimate(task: VideoTask, clean: FrameCleaner, engine: str) -> Estimate:
     """
     # The result holds what is copied too, which is not more than the source.
     seconds, left, needed = 0.0, 0, task.source_state[0]
-    folder = WorkFolder(task.job.target, identity(task, engine))
+    folder = WorkFolder(task.target, identity(task, engine))
     for plan in task.plans:
         done, held = folder.recorded(plan.stream.index)
         remaining = max(plan.frames - done, 0)
@@ -60,11 +60,11 @@ def estimate(task: VideoTask, clean: FrameCleaner, engine: str) -> Estimate:
         wanted = range(plan.first, min(plan.first + 1 + _MAX_FRAMES, plan.stop))
         each = _seconds_per_frame(clean, task.frames_of(plan, wanted, clean.reach))
         seconds, left = seconds + each * remaining, left + remaining
-    disk = next(parent for parent in task.job.target.absolute().parents if parent.exists())
+    disk = next(parent for parent in task.target.absolute().parents if parent.exists())
     free = shutil.disk_usage(disk).free + folder.replaceable_bytes()
     if free < needed:
         why = f"about {needed / 1e6:.1f} MB are needed while working, and {free / 1e6:.1f} MB are free"
-        raise VideoWriteError(str(task.job.target), why, "Free some space, or name another output with -o.")
+        raise VideoWriteError(str(task.target), why, "Free some space, or name another output with -o.")
     return Estimate(seconds / max(left, 1), left, seconds, needed, free)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dpenet_cli.errors import OptionError, VideoRefused
 from dpenet_cli.options import VideoCodec, VideoEncoder, VideoOptions
-from dpenet_cli.system.outputs import Job
 from dpenet_cli.video.colour import (
     FULL,
     LIMITED,
@@ -74,7 +73,7 @@ class StreamPlan:
 
 
 def plan_stream(
-    job: Job, media: MediaInfo, stream: VideoStream, options: VideoOptions
+    target: Path, media: MediaInfo, stream: VideoStream, options: VideoOptions
 ) -> tuple[StreamPlan, tuple[str, ...]]:
     """Decide everything about one stream.
 
@@ -93,18 +92,18 @@ def plan_stream(
         orientation = Orientation()
     # The network sees it upright. Players respect a display matrix in MP4 and MOV, where the result is coded as the
     # source was; elsewhere, and where two pictures stand side by side, the picture itself stays upright.
-    keep_matrix = stream.display_matrix is None or (is_mp4(job.target) and options.preview is None)
+    keep_matrix = stream.display_matrix is None or (is_mp4(target) and options.preview is None)
     reading = plan_reading(media, stream, deinterlace=options.deinterlace)
     sideways = orientation.sideways and not keep_matrix
-    encoding = _encoding(job.target, stream, reading, options, sideways=sideways)
+    encoding = _encoding(target, stream, reading, options, sideways=sideways)
     if not stream.constant_format:
         size = f"{stream.width}×{stream.height}"
         notices.append(
             f"its size or pixel format changes on the way: all of it becomes {size}, {encoding.pixel_format}"
         )
     notices += _format_notices(pixel_format_of(stream.pixel_format), encoding)
-    notices += _metadata_notices(job.target, stream, encoding)
-    encoding, encoder_notices = _with_working_encoder(job.target, encoding, options)
+    notices += _metadata_notices(target, stream, encoding)
+    encoding, encoder_notices = _with_working_encoder(target, encoding, options)
     first, stop = _frames_wanted(media, stream, options)
     plan = StreamPlan(
         stream=stream,

@@ -16,6 +16,7 @@ from dpenet_cli.errors import OptionError, VideoReadError
 from dpenet_cli.inference.looks import SMALL
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import local
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe
@@ -31,7 +32,8 @@ class VideoTask:
     """Everything that is to be done for one file, and what its user should know before.
 
     Attributes:
-        job: source and target.
+        source: where it is.
+        target: where the result goes.
         source_state: size, and time of the last change in nanoseconds, of the source before it was looked at.
         media: what the source holds.
         plans: for each stream that is cleaned.
@@ -43,7 +45,8 @@ class VideoTask:
         scenes: in which size the network sees the scenes of each stream, by its number; its own where it is missing.
     """
 
-    job: Job
+    source: Path
+    target: Path
     source_state: tuple[int, int]
     media: MediaInfo
     plans: tuple[StreamPlan, ...]
@@ -86,10 +89,11 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
         VideoRefused: it could not be cleaned as asked without losing something.
         OptionError: an option does not fit this video.
     """
-    source_state = state_of(job.source)
-    media = probe(job.source)
+    source, target = local(job.source), local(job.target)
+    source_state = state_of(source)
+    media = probe(source)
     streams = _streams_wanted(media, options.video_stream)
-    copied, notices = plan_stream_copies(media, job.target)
+    copied, notices = plan_stream_copies(media, target)
     if options.preview is not None:
         options = _middle(media, options, options.preview)
         left: set[int] = set()  # a preview is a look at the stream that was chosen
@@ -100,7 +104,7 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     plans = []
     details = []
     for stream in streams:
-        plan, more = plan_stream(job, media, stream, options)
+        plan, more = plan_stream(target, media, stream, options)
         plans.append(plan)
         notices += more
         reader = "OpenCV" if plan.reading.through_opencv else f"PyAV, because of {plan.reading.why}"
@@ -108,7 +112,8 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     if media.gps_boxes:
         what = ", ".join(f"'{name}'" for name in media.gps_boxes)
         notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
-    return VideoTask(job, source_state, media, tuple(plans), copied | left, window, options, notices, tuple(details))
+    decided = (tuple(plans), copied | left, window, options, notices, tuple(details))
+    return VideoTask(source, target, source_state, media, *decided)
 
 
 def with_scales(task: VideoTask, choose: Callable[[Sequence[Pixels]], float], given: float | None = None) -> VideoTask:
@@ -206,7 +211,7 @@ def damage(task: VideoTask) -> VideoReadError | None:
         told.append(f"packets are missing at {media.gaps} places, or other files were joined there")
     if media.cut_off:
         told.append(f"its last {float(media.cut_off):.1f} s are missing")
-    why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {task.job.target}"
+    why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {task.target}"
     return VideoReadError(str(media.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
 
 
@@ -244,7 +249,7 @@ def identity(task: VideoTask, engine: str) -> dict[str, Any]:
         for plan in task.plans
     ]
     known = {
-        "input": [str(task.job.source.absolute()), *task.source_state],
+        "input": [str(task.source.absolute()), *task.source_state],
         "engine": engine,
         "encoder": [str(encoder), encoder.stat().st_size, encoder.stat().st_mtime_ns] if encoder.is_file() else [],
         "strands": streams,

@@ -40,16 +40,16 @@ def root(tmp_path):
 def standing(root, name="deep/a.jpg", asked=ASKED, shard=None):
     record = Record(root, asked, shard)
     try:
-        return record.standing(root / name)
+        return record.known(root / name).standing
     finally:
         record.close()
 
 
 def test_a_result_is_ours_theirs_or_changed(root):
     record = Record(root, ASKED)
-    assert record.standing(root / "deep/a.jpg") is Standing.UNKNOWN
+    assert record.known(root / "deep/a.jpg").standing is Standing.UNKNOWN
     make(record, root / "deep/a.jpg", b"result")
-    assert record.standing(root / "deep/a.jpg") is Standing.OURS
+    assert record.known(root / "deep/a.jpg").standing is Standing.OURS
     record.close()
     assert standing(root) is Standing.OURS
     assert standing(root, asked=OTHER) is Standing.ASKED_DIFFERENTLY

@@ -36,7 +36,8 @@ def test_an_unknown_name_is_told_with_what_there_is():
         read_page("Vidoes")
     assert str(raised.value) == (
         "Vidoes: the guide has no page of that name. "
-        "Did you mean videos? There are benchmark, contributing, formats, machines, questions, size, speed, training, videos, weights."
+        "Did you mean videos? "
+        "There are benchmark, contributing, formats, machines, questions, size, speed, training, videos, weights."
     )
 
 
