@@ -20,7 +20,7 @@ from typing import NamedTuple
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.system.line_file import LineFile, read_lines
 
-_NAME = re.compile(r"\.dpenet(?:-([0-9]+)-of-([0-9]+))?\.jsonl")
+_NAME = re.compile(r"\.dpenet(?:-[0-9]+-of-[0-9]+)?(?:@[\w.-]+)?\.jsonl")
 
 _SAME_TIME = 2 * 10**9
 """Nanoseconds between dates that some file system may take for the same (FAT)."""
@@ -71,6 +71,53 @@ def of_file(path: Path) -> Written:
         return Written(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
 
 
+class Entries:
+    """Adds results to the record of one output folder, and knows nothing of those that are in it, however many.
+
+    Args:
+        root: the output folder, which need not exist.
+        asked: what results depend on: weights, strength and so on.
+        shard: the part that this run does; each has a file of its own.
+        machine: a name of this machine, where several write at once: not every network file system keeps lines whole
+            that several machines append to one file, so each has its own.
+    """
+
+    def __init__(
+        self, root: Path, asked: Mapping[str, object], shard: Shard | None = None, machine: str | None = None
+    ) -> None:
+        self._root = root
+        self._asked = dict(asked)
+        self.run = hashlib.sha256(json.dumps(self._asked, sort_keys=True).encode()).hexdigest()[:16]
+        part = f"-{shard.number}-of-{shard.count}" if shard else ""
+        place = "@" + re.sub(r"[^\w.-]", "-", machine, flags=re.ASCII) if machine else ""
+        self._name = f".dpenet{part}{place}.jsonl"
+        self._lock = threading.Lock()
+        self._file: LineFile | None = None
+
+    def add(self, target: Path, written: Written) -> None:
+        """Enter a result, best before it takes its name: what is known then can't be taken for someone else's.
+
+        Raises:
+            OSError: as the system reports it.
+        """
+        with self._lock:
+            if self._file is None:
+                self._file = LineFile(self._root / self._name)
+                self._file.add({"run": self.run, "asked": self._asked})
+            self._file.add({"output": self.relative(target), "run": self.run, **written._asdict()})
+
+    def relative(self, target: Path) -> str:
+        """A result's name in the record."""
+        return target.relative_to(self._root).as_posix()
+
+    def close(self) -> None:
+        """Flush the file to the disk and close it."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+
 class Record:
     """The record of one output folder. Entries may come from several threads.
 
@@ -81,12 +128,8 @@ class Record:
     """
 
     def __init__(self, root: Path, asked: Mapping[str, object], shard: Shard | None = None) -> None:
-        self._root = root
-        self._asked = dict(asked)
-        self._run = hashlib.sha256(json.dumps(self._asked, sort_keys=True).encode()).hexdigest()[:16]
-        self._shard = shard
+        self._entries = Entries(root, asked, shard)
         self._lock = threading.Lock()
-        self._file: LineFile | None = None
         # Without a name it lies in memory while it is small, and in a file that goes with it when it grows.
         self._known = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._known.execute("CREATE TABLE made (output BLOB, run TEXT, bytes INTEGER, changed INTEGER, sha256 TEXT)")
@@ -115,7 +158,7 @@ class Record:
             return Standing.UNKNOWN
         if made is None:
             return Standing.CHANGED
-        return Standing.OURS if made[0] == self._run else Standing.ASKED_DIFFERENTLY
+        return Standing.OURS if made[0] == self._entries.run else Standing.ASKED_DIFFERENTLY
 
     def add(self, target: Path, written: Written) -> None:
         """Enter a result, best before it takes its name: what is known then can't be taken for someone else's.
@@ -123,27 +166,16 @@ class Record:
         Raises:
             OSError: as the system reports it.
         """
-        row = {"output": self._relative(target), "run": self._run, **written._asdict()}
+        self._entries.add(target, written)
         with self._lock:
-            if self._file is None:
-                self._file = self._open()
-            self._file.add(row)
-            entry = (self._key(target), self._run, *written)
+            entry = (self._key(target), self._entries.run, *written)
             self._known.execute("INSERT INTO made VALUES (?, ?, ?, ?, ?)", entry)
 
     def close(self) -> None:
         """Flush the file to the disk and close it."""
         with self._lock:
             self._known.close()
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-
-    def _open(self) -> LineFile:
-        name = f".dpenet-{self._shard.number}-of-{self._shard.count}.jsonl" if self._shard else ".dpenet.jsonl"
-        file = LineFile(self._root / name)
-        file.add({"run": self._run, "asked": self._asked})
-        return file
+        self._entries.close()
 
     def _load(self, path: Path) -> None:
         with contextlib.suppress(OSError):  # without a record, dates decide
@@ -154,11 +186,8 @@ class Record:
                         entry = (key, row["run"], int(row["bytes"]), int(row["changed"]), row["sha256"])
                         self._known.execute("INSERT INTO made VALUES (?, ?, ?, ?, ?)", entry)
 
-    def _relative(self, target: Path) -> str:
-        return target.relative_to(self._root).as_posix()
-
     def _key(self, target: Path) -> bytes:
-        return _digest(self._relative(target))
+        return _digest(self._entries.relative(target))
 
 
 def _files(root: Path, shard: Shard | None) -> list[Path]:
@@ -167,7 +196,7 @@ def _files(root: Path, shard: Shard | None) -> list[Path]:
         names = [entry.name for entry in os.scandir(root) if _NAME.fullmatch(entry.name)]
     except OSError:
         return []
-    others = re.compile(rf"\.dpenet-(?!{shard.number}-)[0-9]+-of-{shard.count}\.jsonl") if shard else None
+    others = re.compile(rf"\.dpenet-(?!{shard.number}-)[0-9]+-of-{shard.count}(?:@[\w.-]+)?\.jsonl") if shard else None
     return [root / name for name in names if others is None or not others.fullmatch(name)]
 
 

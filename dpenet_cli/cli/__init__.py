@@ -5,6 +5,8 @@ The files in reading order; each imports only from those above it:
     console         exit codes, errors, notes, lines for programs
     batch_report    how a batch goes: progress, notices, summary, JSON lines
     shared_options  options that several subcommands have
+    sources         what a command works on: named, listed or failed before; all or a part
+    cluster         the same on many machines: --ray
     tables          scores as tables
     timing          what `dpenet benchmark --speed` does
     pipe            one picture through a pipe
@@ -16,6 +18,7 @@ The files in reading order; each imports only from those above it:
     export          `dpenet export`
     fit_scales      `dpenet weights fit-scales`
     weights         `dpenet weights`
+    report          `dpenet report`
     doctor          `dpenet doctor`
     guide           `dpenet guide`
     app             the Typer app

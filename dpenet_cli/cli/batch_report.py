@@ -1,10 +1,11 @@
 """How a batch of pictures or videos goes: progress, notices, summary, JSON lines."""
 
+import contextlib
 import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,7 @@ from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.planning import Work
 from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_line, print_note
-from dpenet_cli.errors import DpenetError
+from dpenet_cli.errors import DpenetError, StorageError
 
 
 class _Rate(ProgressColumn):
@@ -220,6 +221,16 @@ class BatchReport:
 
     def _print_json(self, fields: dict[str, Any]) -> None:
         print_line(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
+
+
+def tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: KeyboardInterrupt) -> None:
+    """Tell what was still being written when the end came; it is there, and the summary counts it."""
+    with contextlib.suppress(KeyboardInterrupt):  # the same one again at the end, or another from someone impatient
+        outcome = outcomes.throw(interrupt)
+        while True:
+            if not isinstance(outcome.error, StorageError):  # told already
+                report.outcome(outcome)
+            outcome = next(outcomes)
 
 
 class _LogHandler(logging.Handler):
