@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -26,7 +27,9 @@ from dpenet_cli.system.outputs import Job
 LOCAL, AUTO = "local", "auto"
 """A cluster that is started on this machine, and the one that this machine belongs to."""
 
-_ADDRESS = re.compile(r"ray://\S+|\[[0-9a-fA-F:]+\]:[0-9]{1,5}|[\w.-]+:[0-9]{1,5}")
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):([0-9]{1,5})")
+
+_SECONDS_TO_CONNECT = 10
 
 _LOOKED_AT = 1000
 """Inputs whose folders every machine must see before the work starts; a list may have any number."""
@@ -60,7 +63,7 @@ def check_address(text: str) -> str:
     Raises:
         OptionError: it is neither a cluster's address nor ``auto`` nor ``local``.
     """
-    if text in {LOCAL, AUTO} or _ADDRESS.fullmatch(text):
+    if text in {LOCAL, AUTO} or _HOST_AND_PORT.fullmatch(text) or text.startswith("ray://"):
         return text
     why = "it is no address of a Ray cluster: host:port, ray://host:port, auto (the cluster of this machine) or local"
     raise OptionError(f"--ray {text}", why, "To start Ray on this machine, write --ray local, or --ray as the last.")
@@ -79,6 +82,7 @@ def connected(address: str) -> Iterator[Any]:
     # Read when Ray is imported. Nothing is sent home, and no CUDA device is hidden from a process that asked for none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # else its warnings go to the terminal
     try:
         import ray
     except ImportError as error:
@@ -90,8 +94,10 @@ def connected(address: str) -> Iterator[Any]:
     ours = signal.getsignal(signal.SIGTERM)
     started: dict[str, Any] = {"num_cpus": usable_cores(), "include_dashboard": False} if address == LOCAL else {}
     try:
+        if given := _HOST_AND_PORT.fullmatch(address):  # Ray itself would try for minutes
+            socket.create_connection((given[1].strip("[]"), int(given[2])), _SECONDS_TO_CONNECT).close()
         ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **started)
-    except (ConnectionError, ImportError, OSError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"no Ray cluster can be reached there ({' '.join(str(error).split())[:200]})"
         step = "Start one with: ray start --head, and on each other machine: ray start --address HOST:PORT."
         raise OptionError(f"--ray {address}", why, step) from error
