@@ -82,7 +82,6 @@ def connected(address: str) -> Iterator[Any]:
     # Read when Ray is imported. Nothing is sent home, and no CUDA device is hidden from a process that asked for none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # else its warnings go to the terminal
     try:
         import ray
     except ImportError as error:

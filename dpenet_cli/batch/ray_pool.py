@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dpenet_cli.batch.outcomes import Outcome, Report, Status
 from dpenet_cli.batch.ray_connection import Place, in_short, is_alive
+from dpenet_cli.batch.ray_messages import Voices
 from dpenet_cli.batch.ray_rows import Task, error_of_row, outcome_of, row_of
 from dpenet_cli.batch.ray_worker import Needs, Worker
 from dpenet_cli.errors import ImageReadError, OptionError, StorageError, VideoReadError
@@ -34,9 +35,6 @@ _WAITING_SECONDS = 20.0
 
 _PATIENCE = 60.0
 """Seconds in which workers must end what they write when they are told to stop."""
-
-_KEPT = 1000
-"""Different messages that are remembered so as to tell each once: every worker has the same to say."""
 
 
 class Row(NamedTuple):
@@ -87,7 +85,7 @@ class Pool:
     def __init__(self, ray: Any, task: Task, needs: Needs, place: Place, report: Report, *, grows: bool) -> None:
         self._ray = ray
         self._task = task
-        self._report = report
+        self._voices = Voices(report)
         self._place = place
         self._grows = grows
         group = {"control": 1}  # answered while the worker is at work
@@ -102,7 +100,6 @@ class Pool:
         self._settled: deque[Outcome] = deque()
         self._exhausted = False
         self._seconds_each: float | None = None
-        self._told: set[str] = set()
         self._idle_since: float | None = time.monotonic()
         self._looked = time.monotonic()
         self._engine = ""
@@ -126,8 +123,10 @@ class Pool:
         for _ in range(max(self._place.workers, 1)):
             self._hire()
         try:
-            while not self._is_done():
+            while True:
                 yield from self._hand_out(rows)
+                if self._is_done():
+                    return
                 self._wait()
                 for outcome in self._told_outcomes():
                     yield outcome
@@ -201,7 +200,9 @@ class Pool:
             self._idle_since = time.monotonic()
         elif time.monotonic() - self._idle_since > _WAITING_SECONDS:
             gpu = " and a GPU" if self._place.gpus else ""
-            self._note(f"waiting for the cluster: no machine has {self._place.cpus} free core(s){gpu} for a worker")
+            self._voices.note(
+                f"waiting for the cluster: no machine has {self._place.cpus} free core(s){gpu} for a worker"
+            )
 
     def _take(self, answer: Any) -> None:
         seat = self._asked[answer]
@@ -210,7 +211,7 @@ class Pool:
         except self._ray.exceptions.RayError as error:
             self._make_good(seat, error)
             return
-        self._tell(told["messages"])
+        self._voices.tell(told["messages"])
         del self._asked[answer]
         batch = seat.batches.pop(answer, None)
         if batch is None:
@@ -230,7 +231,7 @@ class Pool:
             error = error_of_row(told["error"])
             if len(self._left_out) >= len(self._seats):
                 raise error
-            self._note(f"a machine is left out: {error.what}: {error.why}")
+            self._voices.note(f"a machine is left out: {error.what}: {error.why}")
         waiting = any(asked not in owner.batches for asked, owner in self._asked.items() if not owner.ready)
         if self._grows and not waiting and not self._exhausted:
             self._hire()
@@ -252,7 +253,7 @@ class Pool:
         seat.batches.clear()
         if not lost:  # it could not even be started
             self._seats.remove(seat)
-            self._note(f"a worker cannot be started ({in_short(error)})")
+            self._voices.note(f"a worker cannot be started ({in_short(error)})")
             if not self._seats:
                 why = f"no worker can be started ({in_short(error)})"
                 raise OptionError("--ray", why, "Check that dpenet runs on every machine of the cluster.")
@@ -291,23 +292,9 @@ class Pool:
         for answer in answers:
             with suppress(self._ray.exceptions.RayError):  # it is found out where its work is waited for
                 told = self._ray.get(answer)
-                self._tell(told["messages"])
+                self._voices.tell(told["messages"])
                 frames.append(told["frames"])
-        done, total, speed = (sum(column) for column in zip(*frames, strict=True)) if frames else (0, 0, 0.0)
-        if total:
-            self._report.stage(f"cleaning: {done} of {total} frames, {len(frames)} at a time, {speed:.1f} fps")
-
-    def _tell(self, messages: list[tuple[str, str]]) -> None:
-        for kind, text in messages:
-            if kind == "note":
-                self._note(text)
-            else:
-                self._report.detail(text)
-
-    def _note(self, text: str) -> None:
-        if text not in self._told and len(self._told) < _KEPT:
-            self._told.add(text)
-            self._report.note(text)
+        self._voices.frames(frames)
 
     def _stopped(self) -> Iterator[Outcome]:
         """Tell the workers to stop, as Ctrl-C does, and yield the outcomes of what they finish."""

@@ -21,7 +21,7 @@ from dpenet_cli.batch.ray_connection import check_address, connected, needs_of, 
 from dpenet_cli.batch.ray_rows import Task, job_of, outcome_of, outcome_row, row_of
 from dpenet_cli.batch.ray_worker import Worker, lacking
 from dpenet_cli.errors import ImageReadError, OptionError
-from dpenet_cli.options import EngineOptions, PictureOptions
+from dpenet_cli.options import EngineOptions, PictureOptions, Runtime
 from dpenet_cli.system.outputs import Job
 
 NEEDED = "the extra `ray` is not installed"
@@ -122,7 +122,7 @@ def ray_run(folder: Path, weights: Path, report: Told):
     from dpenet_cli.batch.ray_cluster import RayRun
 
     plan = plan_pictures([str(folder / "photos")], folder / "clean")
-    engine, options = EngineOptions(threads=1), PictureOptions()
+    engine, options = EngineOptions(threads=1, backend=Runtime.TORCH), PictureOptions()
     asked = asked_of_pictures(str(weights), engine, options)
     run = RayRun("local", Task(str(weights), engine, options, asked), Decisions(asked), report)
     return run.outcomes(plan.jobs)
@@ -155,7 +155,7 @@ def test_an_interrupt_ends_what_is_begun(folder: Path, cluster: str, tiny_weight
     done = [Path(outcome.target) for outcome in told if outcome.status is Status.DONE]
     assert sorted(done) == sorted(path for path in (folder / "clean").rglob("*.png"))
     assert len(told) < 13
-    assert len(list(ray_run(folder, tiny_weights, Told()))) == 13
+    assert not list((folder / "clean").rglob("*.part"))
 
 
 def test_a_video_is_the_same_as_without_ray(folder: Path, cluster: str) -> None:
