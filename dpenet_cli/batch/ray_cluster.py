@@ -21,8 +21,8 @@ from dpenet_cli.batch.decisions import Decisions, Todo
 from dpenet_cli.batch.outcomes import Outcome, Report
 from dpenet_cli.batch.planning import BadInput, Jobs
 from dpenet_cli.batch.ray_connection import LOCAL, check_machines, connected, needs_of, places
-from dpenet_cli.batch.ray_pool import Pool, Row
-from dpenet_cli.batch.ray_rows import Task
+from dpenet_cli.batch.ray_pool import Pool
+from dpenet_cli.batch.ray_rows import Row, Task
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 

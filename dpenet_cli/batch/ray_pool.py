@@ -5,16 +5,14 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from dpenet_cli.batch.outcomes import Outcome, Report, Status
+from dpenet_cli.batch.outcomes import Outcome, Report
 from dpenet_cli.batch.ray_connection import Place, in_short, is_alive
 from dpenet_cli.batch.ray_messages import Voices
-from dpenet_cli.batch.ray_rows import Task, error_of_row, outcome_of, row_of
+from dpenet_cli.batch.ray_rows import Row, Task, broke_down, error_of_row, outcome_of, row_of
 from dpenet_cli.batch.ray_worker import Needs, Worker
-from dpenet_cli.errors import ImageReadError, OptionError, StorageError, VideoReadError
-from dpenet_cli.system.outputs import Job
+from dpenet_cli.errors import OptionError, StorageError
 
 _BATCH_SECONDS = 3.0
 """Work that a worker is given at a time: enough that handing it over costs nothing, little enough to lose."""
@@ -35,20 +33,6 @@ _WAITING_SECONDS = 20.0
 
 _PATIENCE = 60.0
 """Seconds in which workers must end what they write when they are told to stop."""
-
-
-class Row(NamedTuple):
-    """What is to be done.
-
-    Attributes:
-        job: input and output.
-        outputs: files to write.
-        deaths: workers that died over it.
-    """
-
-    job: Job
-    outputs: tuple[Path, ...]
-    deaths: int = 0
 
 
 @dataclass
@@ -263,18 +247,11 @@ class Pool:
             (row,) = blamed
             blamed = [row._replace(deaths=row.deaths + 1)]
             if row.deaths + 1 == _DEATHS:
-                self._settled.append(self._failed(row.job, error))
+                self._settled.append(broke_down(row.job, _DEATHS, in_short(error), self._task))
                 blamed = []
         for batch in (blamed, *others):
             self._again.extend(batch)
         self._ask_ready(seat)
-
-    def _failed(self, job: Job, error: Exception) -> Outcome:
-        kind = VideoReadError if self._task.for_videos else ImageReadError
-        why = f"{_DEATHS} workers broke down over it ({in_short(error)})"
-        step = "Clean it alone, without --ray, to see why; memory that runs out is the usual reason."
-        root = None if job.root is None else str(job.root)
-        return Outcome(str(job.source), str(job.target), Status.FAILED, kind(str(job.source), why, step), root=root)
 
     def _told_outcomes(self) -> Iterator[Outcome]:
         while self._settled:

@@ -9,12 +9,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dpenet_cli import errors
 from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.shards import Shard
-from dpenet_cli.errors import DpenetError
+from dpenet_cli.errors import DpenetError, ImageReadError, VideoReadError
 from dpenet_cli.options import EngineOptions, PictureOptions, VideoOptions
 from dpenet_cli.system.outputs import Job
 
@@ -43,6 +43,20 @@ class Task:
     def for_videos(self) -> bool:
         """Whether videos are cleaned."""
         return isinstance(self.options, VideoOptions)
+
+
+class Row(NamedTuple):
+    """What is to be done.
+
+    Attributes:
+        job: input and output.
+        outputs: files to write.
+        deaths: workers that died over it.
+    """
+
+    job: Job
+    outputs: tuple[Path, ...]
+    deaths: int = 0
 
 
 def row_of(job: Job, outputs: tuple[Path, ...]) -> dict[str, Any]:
@@ -89,6 +103,22 @@ def outcome_of(row: Mapping[str, Any], job: Job) -> Outcome:
     named = {"source": str(job.source), "target": row["target"] and str(job.target)}
     root = None if job.root is None else str(job.root)
     return Outcome(**{**row, **named, "root": root, "status": Status(row["status"]), "error": error})
+
+
+def broke_down(job: Job, workers: int, why: str, task: Task) -> Outcome:
+    """The outcome of what ends every worker that takes it.
+
+    Args:
+        job: what was to be done.
+        workers: how many it ended.
+        why: what Ray says of the last.
+        task: how it was to be done.
+    """
+    kind = VideoReadError if task.for_videos else ImageReadError
+    step = "Clean it alone, without --ray, to see why; memory that runs out is the usual reason."
+    error = kind(str(job.source), f"{workers} workers broke down over it ({why})", step)
+    root = None if job.root is None else str(job.root)
+    return Outcome(str(job.source), str(job.target), Status.FAILED, error, root=root)
 
 
 def error_row(error: DpenetError) -> dict[str, str]:
