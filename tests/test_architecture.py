@@ -97,6 +97,7 @@ def test_public_names_are_there():
         ["--version"],
         ["derain", "--help"],
         ["derain", "--dry-run", "."],
+        ["derain", "--dry-run", ".", "--ray"],
         ["video", "--help"],
         ["benchmark", "--help"],
         ["train", "--help"],
@@ -119,7 +120,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments, tmp_path):
         "from dpenet_cli.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "late = {'torch', 'numpy', 'PIL', 'cv2', 'av', 'safetensors', 'openvino', 'onnx', 'fsspec'}\n"
+        "late = {'torch', 'numpy', 'PIL', 'cv2', 'av', 'safetensors', 'openvino', 'onnx', 'fsspec', 'ray'}\n"
         "heavy = late & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

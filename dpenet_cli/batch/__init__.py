@@ -15,4 +15,10 @@ The files in reading order; each imports only from those above it:
     reports    rows of what became of each input, in a file that outlives the run
     pictures   many pictures through one engine
     videos     many videos through one engine
+    ray_rows        what travels between the machines of a cluster
+    ray_worker      what a worker of a cluster does with its rows
+    ray_connection  a cluster that is joined or started, and what its machines must have in common
+    ray_messages    what many workers say, told to one person
+    ray_pool        a pool of workers on a cluster, and the rows on their way
+    ray_cluster     many pictures or videos on many machines
 """

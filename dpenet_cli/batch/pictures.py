@@ -128,7 +128,7 @@ def clean_pictures(
             clean, options = load()
             yield from run(itertools.chain([planned], pending), clean, options, decisions)
         else:
-            yield _not_begun(planned, todo)
+            yield not_begun(planned, todo)
 
 
 def run(
@@ -166,7 +166,7 @@ def run(
             while len(reading) <= ahead and (planned := next(pending, None)) is not None:
                 todo = _todo(planned, decisions)
                 if isinstance(planned, BadInput) or not todo.outputs:
-                    reading.append(_not_begun(planned, todo))
+                    reading.append(not_begun(planned, todo))
                     continue
                 tidy(planned.target.parent)
                 rainy = readers.submit(_read, planned, options.max_pixels)
@@ -199,7 +199,7 @@ def _todo(planned: Job | BadInput, decisions: Decisions) -> Todo:
     return decisions.todo(planned) if isinstance(planned, Job) else Todo(())
 
 
-def _not_begun(planned: Job | BadInput, todo: Todo) -> Outcome:
+def not_begun(planned: Job | BadInput, todo: Todo) -> Outcome:
     """The outcome of what cannot be done, or need not be."""
     if isinstance(planned, BadInput):
         return Outcome(planned.source, None, Status.FAILED, planned.error)

@@ -30,7 +30,7 @@ from dpenet_cli.system.storage import Place, opened, state
 from dpenet_cli.system.stores import RECORDS, Listing
 from dpenet_cli.system.urls import State, StorePath
 
-_NAME = re.compile(r"\.dpenet(?:-([0-9]+)-of-([0-9]+))?\.jsonl")
+_NAME = re.compile(r"\.dpenet(?:-[0-9]+-of-[0-9]+)?(?:@[\w.-]+)?\.jsonl")
 
 _SAME_TIME = 2 * 10**9
 """Nanoseconds between dates that some file system may take for the same (FAT)."""
@@ -98,6 +98,60 @@ def of_file(path: Path) -> Written:
         return Written(state.st_size, state.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
 
 
+class Entries:
+    """Adds results to the record of one output folder, and knows nothing of those that are in it, however many.
+
+    Args:
+        root: the output folder, which need not exist.
+        asked: what results depend on: weights, strength and so on.
+        shard: the part that this run does; each has a file of its own.
+        machine: a name of this machine, where several write at once: not every network file system keeps lines whole
+            that several machines append to one file, so each has its own.
+    """
+
+    def __init__(
+        self, root: Place, asked: Mapping[str, object], shard: Shard | None = None, machine: str | None = None
+    ) -> None:
+        self._root = root
+        self._asked = dict(asked)
+        self.run = hashlib.sha256(json.dumps(self._asked, sort_keys=True).encode()).hexdigest()[:16]
+        self._part = f"{shard.number}-of-{shard.count}" if shard else ""
+        self._machine = "@" + re.sub(r"[^\w.-]", "-", machine, flags=re.ASCII) if machine else ""
+        self._lock = threading.Lock()
+        self._file: Lines | None = None
+
+    def add(self, target: Place, written: Written) -> None:
+        """Enter a result, best before it takes its name: what is known then can't be taken for someone else's.
+
+        Raises:
+            OSError: as the system reports it.
+        """
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+                self._file.add({"run": self.run, "asked": self._asked})
+            told = {name: value for name, value in written._asdict().items() if value != ""}
+            self._file.add({"output": self.relative(target), "run": self.run, **told})
+
+    def _open(self) -> Lines:
+        if isinstance(self._root, Path):
+            part = f"-{self._part}" if self._part else ""
+            return LineFile(self._root / f".dpenet{part}{self._machine}.jsonl")
+        begun = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
+        return LineObjects(self._root / RECORDS / f"{begun}-{self._part or 'all'}")
+
+    def relative(self, target: Place) -> str:
+        """A result's name in the record."""
+        return target.relative_to(self._root).as_posix()
+
+    def close(self) -> None:
+        """Flush the file to the disk and close it."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+
 class Record:
     """The record of one output folder. Entries may come from several threads.
 
@@ -111,12 +165,8 @@ class Record:
     def __init__(
         self, root: Place, asked: Mapping[str, object], shard: Shard | None = None, listing: Listing | None = None
     ) -> None:
-        self._root = root
-        self._asked = dict(asked)
-        self._run = hashlib.sha256(json.dumps(self._asked, sort_keys=True).encode()).hexdigest()[:16]
-        self._shard = shard
+        self._entries = Entries(root, asked, shard)
         self._lock = threading.Lock()
-        self._file: Lines | None = None
         # Without a name it lies in memory while it is small, and in a file that goes with it when it grows.
         self._known = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         columns = "output BLOB, run TEXT, bytes INTEGER, changed INTEGER, sha256 TEXT, source TEXT"
@@ -147,7 +197,7 @@ class Record:
             return Known(Standing.UNKNOWN)
         if made is None:
             return Known(Standing.CHANGED)
-        return Known(Standing.OURS if made[0] == self._run else Standing.ASKED_DIFFERENTLY, made[4])
+        return Known(Standing.OURS if made[0] == self._entries.run else Standing.ASKED_DIFFERENTLY, made[4])
 
     def add(self, target: Place, written: Written) -> None:
         """Enter a result, best before it takes its name: what is known then can't be taken for someone else's.
@@ -155,32 +205,16 @@ class Record:
         Raises:
             OSError: as the system reports it.
         """
-        told = {name: value for name, value in written._asdict().items() if value != ""}
-        row = {"output": self._relative(target), "run": self._run, **told}
+        self._entries.add(target, written)
         with self._lock:
-            if self._file is None:
-                self._file = self._open()
-            self._file.add(row)
-            entry = (self._key(target), self._run, *written)
+            entry = (self._key(target), self._entries.run, *written)
             self._known.execute("INSERT INTO made VALUES (?, ?, ?, ?, ?, ?)", entry)
 
     def close(self) -> None:
         """Flush the file to the disk and close it."""
         with self._lock:
             self._known.close()
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-
-    def _open(self) -> Lines:
-        part = f"{self._shard.number}-of-{self._shard.count}" if self._shard else ""
-        file: Lines
-        if isinstance(self._root, Path):
-            file = LineFile(self._root / (f".dpenet-{part}.jsonl" if part else ".dpenet.jsonl"))
-        else:
-            file = LineObjects(self._root / RECORDS / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{part or 'all'}")
-        file.add({"run": self._run, "asked": self._asked})
-        return file
+        self._entries.close()
 
     def _load(self, path: Place) -> None:
         # Without a record, dates decide; a store that does not answer may have one.
@@ -192,11 +226,8 @@ class Record:
                         entry = (key, row["run"], size, changed, row["sha256"], row.get("source", ""))
                         self._known.execute("INSERT INTO made VALUES (?, ?, ?, ?, ?, ?)", entry)
 
-    def _relative(self, target: Place) -> str:
-        return target.relative_to(self._root).as_posix()
-
     def _key(self, target: Place) -> bytes:
-        return _digest(self._relative(target))
+        return _digest(self._entries.relative(target))
 
 
 def _files(root: Place, shard: Shard | None) -> list[Place]:
@@ -205,7 +236,7 @@ def _files(root: Place, shard: Shard | None) -> list[Place]:
         names = [entry.name for entry in os.scandir(root) if _NAME.fullmatch(entry.name)]
     except OSError:
         return []
-    others = re.compile(rf"\.dpenet-(?!{shard.number}-)[0-9]+-of-{shard.count}\.jsonl") if shard else None
+    others = re.compile(rf"\.dpenet-(?!{shard.number}-)[0-9]+-of-{shard.count}(?:@[\w.-]+)?\.jsonl") if shard else None
     return [root / name for name in sorted(names) if others is None or not others.fullmatch(name)]
 
 

@@ -5,14 +5,14 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpenet_cli import __version__
 from dpenet_cli.batch.decisions import Decisions
 from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, input_gone, unexpected, write_error
-from dpenet_cli.batch.planning import BadInput, Jobs
+from dpenet_cli.batch.planning import BadInput
 from dpenet_cli.batch.record import of_file
 from dpenet_cli.errors import DpenetError, StorageError, VideoReadError, VideoWriteError
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions
@@ -65,7 +65,7 @@ class VideoBatch:
         """Device and precision of the network, for a person; empty before it was needed."""
         return self._engine.description if self._engine else ""
 
-    def run(self, jobs: Jobs, *, dry: bool) -> Iterator[Outcome]:
+    def run(self, jobs: Iterable[Job | BadInput], *, dry: bool) -> Generator[Outcome]:
         """Clean every video, or only look at it and tell what would be done; yield one outcome each, in order.
 
         Args:

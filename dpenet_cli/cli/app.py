@@ -8,6 +8,7 @@ import typer
 
 from dpenet_cli import __version__
 from dpenet_cli.cli.benchmark import benchmark
+from dpenet_cli.cli.cluster import WithRay
 from dpenet_cli.cli.console import Exit, print_error
 from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.doctor import doctor
@@ -26,8 +27,8 @@ app = typer.Typer(
     help="Remove rain from photographs and videos with DPENet. Inputs are never overwritten.",
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
-app.command(epilog="More: dpenet guide formats")(derain)
-app.command(epilog="More: dpenet guide videos")(video)
+app.command(cls=WithRay, epilog="More: dpenet guide formats")(derain)
+app.command(cls=WithRay, epilog="More: dpenet guide videos")(video)
 app.command(epilog="More: dpenet guide benchmark")(benchmark)
 app.command(epilog="More: dpenet guide training")(train)
 app.command(epilog="More: dpenet guide weights")(export)

@@ -1,11 +1,12 @@
 """How a batch of pictures or videos goes: progress, notices, summary, JSON lines."""
 
+import contextlib
 import json
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -238,6 +239,16 @@ class BatchReport:
 
     def _print_json(self, fields: dict[str, Any]) -> None:
         print_line(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
+
+
+def tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: KeyboardInterrupt) -> None:
+    """Tell what was still being written when the end came; it is there, and the summary counts it."""
+    with contextlib.suppress(KeyboardInterrupt):  # the same one again at the end, or another from someone impatient
+        outcome = outcomes.throw(interrupt)
+        while True:
+            if not isinstance(outcome.error, StorageError):  # told already
+                report.outcome(outcome)
+            outcome = next(outcomes)
 
 
 class _LogHandler(logging.Handler):

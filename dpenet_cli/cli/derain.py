@@ -1,7 +1,6 @@
 """``dpenet derain``: pictures in, clean pictures out."""
 
-import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from functools import partial
 from typing import Annotated
@@ -13,7 +12,8 @@ from dpenet_cli.batch.naming import pictures
 from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.planning import BadInput, Plan, Work, plan_pictures
 from dpenet_cli.batch.reports import ReportFile
-from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.batch_report import BatchReport, tell_rest
+from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
 from dpenet_cli.cli.console import Exit, end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
 from dpenet_cli.cli.shared_options import (
@@ -51,7 +51,7 @@ from dpenet_cli.cli.sources import (
     planned,
     report_path,
 )
-from dpenet_cli.errors import InputError, OptionError, StorageError
+from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, PictureOptions, SaveOptions
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
@@ -144,6 +144,7 @@ def derain(
     redo_changed: RedoChanged = False,
     fail_fast: FailFast = False,
     max_failures: MaxFailures = None,
+    ray: RayAddress = None,
     fast: Fast = False,
     device: Device = EngineOptions.device,
     backend: Backend = EngineOptions.backend,
@@ -172,13 +173,14 @@ def derain(
     verbosity = int(verbose) - int(quiet)
     end_on_signals()
     if inputs and (PIPE in inputs or output == PIPE):
-        files = [files_from, retry_failed, shard, report_to]
+        files = [files_from, retry_failed, shard, report_to, ray]
         if as_json or compare or dry_run or any(item is not None for item in files):
             why = "a pipe goes with neither --json nor --compare nor --dry-run, nor with what is for many files"
             raise OptionError(PIPE, why, "Leave them out.")
         if len(inputs) != 1:
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
         raise typer.Exit(derain_pipe(inputs[0], output, chosen, engine, options, quiet=quiet))
+    cluster = None if ray is None else chosen_cluster(ray)
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
     asked = asked_of_pictures(chosen, engine, options)
 
@@ -205,19 +207,41 @@ def derain(
         if dry_run:
             code = _tell_plan(work, report, decisions)
         else:
-            code = _clean(work, report, chosen, engine, options, decisions)
+            if cluster is None:
+                cleaning = _here(work, report, chosen, engine, options, decisions)
+            else:
+                how = engine, options, asked, sources.shard
+                cleaning = on_cluster(work, report, cluster, chosen, how, decisions, verbose=verbose)
+            code = _clean(work, report, cleaning)
     raise typer.Exit(code)
 
 
-def _clean(
-    work: Work,
-    report: BatchReport,
-    weights: str,
-    engine: EngineOptions,
-    options: PictureOptions,
-    decisions: Decisions,
-) -> Exit:
+_Cleaning = tuple[Generator[Outcome], Callable[[], str]]
+"""The outcomes of a run, and what tells what computes them, once that is known."""
+
+
+def _clean(work: Work, report: BatchReport, cleaning: _Cleaning) -> Exit:
     """Clean every picture; what an interrupt or a lost disk leaves undone is told."""
+    outcomes, description = cleaning
+    try:
+        report.begin(work)
+        if ended := report.ended:
+            return report.finish(ended=ended)
+        for outcome in outcomes:
+            report.outcome(outcome)
+            if ended := report.ended:
+                tell_rest(outcomes, report, KeyboardInterrupt())
+                return report.finish(description=description(), ended=ended)
+    except KeyboardInterrupt as interrupt:
+        tell_rest(outcomes, report, interrupt)
+        return report.finish(description=description(), ended=Exit.INTERRUPTED)
+    return report.finish(description=description())
+
+
+def _here(
+    work: Work, report: BatchReport, weights: str, engine: EngineOptions, options: PictureOptions, decisions: Decisions
+) -> _Cleaning:
+    """Pictures through one engine in this process."""
     from dpenet_cli.batch.pictures import Clean, clean_pictures, suited_to
 
     description = ""
@@ -234,30 +258,7 @@ def _clean(
         progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
         return partial(derainer.clean, progress=progress), suited_to(derainer, options)
 
-    outcomes = clean_pictures(work.jobs, load_network, decisions)
-    try:
-        report.begin(work)
-        if ended := report.ended:
-            return report.finish(ended=ended)
-        for outcome in outcomes:
-            report.outcome(outcome)
-            if ended := report.ended:
-                _tell_rest(outcomes, report, KeyboardInterrupt())
-                return report.finish(description=description, ended=ended)
-    except KeyboardInterrupt as interrupt:
-        _tell_rest(outcomes, report, interrupt)
-        return report.finish(description=description, ended=Exit.INTERRUPTED)
-    return report.finish(description=description)
-
-
-def _tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: KeyboardInterrupt) -> None:
-    """Tell what was still being written when the end came; it is there, and the summary counts it."""
-    with contextlib.suppress(KeyboardInterrupt):  # the same one again at the end, or another from someone impatient
-        outcome = outcomes.throw(interrupt)
-        while True:
-            if not isinstance(outcome.error, StorageError):  # told already
-                report.outcome(outcome)
-            outcome = next(outcomes)
+    return clean_pictures(work.jobs, load_network, decisions), lambda: description
 
 
 def _tell_plan(work: Work, report: BatchReport, decisions: Decisions) -> Exit:

@@ -1,6 +1,7 @@
 """``dpenet video``: videos in, clean videos out, with their sound and everything else."""
 
 import re
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import Annotated
@@ -9,9 +10,11 @@ import typer
 
 from dpenet_cli.batch.decisions import Decisions, asked_of_videos
 from dpenet_cli.batch.naming import VIDEOS
+from dpenet_cli.batch.outcomes import Outcome
 from dpenet_cli.batch.planning import Plan, Work, plan_videos
 from dpenet_cli.batch.reports import ReportFile
-from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.batch_report import BatchReport, tell_rest
+from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
 from dpenet_cli.cli.console import Exit, end_on_signals
 from dpenet_cli.cli.shared_options import (
     ENGINE,
@@ -203,6 +206,7 @@ def video(
     redo_changed: RedoChanged = False,
     fail_fast: FailFast = False,
     max_failures: MaxFailures = None,
+    ray: RayAddress = None,
     fast: Annotated[
         bool,
         typer.Option(
@@ -268,6 +272,7 @@ def video(
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
+    cluster = None if ray is None else chosen_cluster(ray)
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
     if preview is not None and not inputs:
         raise OptionError("--preview", "it is for videos that are named", "Name them.")
@@ -294,7 +299,12 @@ def video(
                 max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
             )
         )
-        code = _run(work, report, options, engine, chosen, decisions, dry=dry_run)
+        if cluster is None or dry_run:
+            code = _run(work, report, _here(work, report, options, engine, chosen, decisions, dry=dry_run), dry=dry_run)
+        else:
+            how = engine, options, asked, sources.shard
+            cleaning = on_cluster(work, report, cluster, chosen, how, decisions, verbose=verbose)
+            code = _run(work, report, cleaning, dry=False)
     raise typer.Exit(code)
 
 
@@ -305,7 +315,11 @@ def _check_temporal(given: dict[str, bool]) -> None:
         raise OptionError(f"--method temporal {options}", "it runs no network", f"Leave out {options}, or take auto.")
 
 
-def _run(
+_Cleaning = tuple[Generator[Outcome], Callable[[], str]]
+"""The outcomes of a run, and what tells what computes them, once that is known."""
+
+
+def _here(
     work: Work,
     report: BatchReport,
     options: VideoOptions,
@@ -314,8 +328,8 @@ def _run(
     decisions: Decisions,
     *,
     dry: bool,
-) -> Exit:
-    """Clean every video, or only tell what would be done; tell the exit code."""
+) -> _Cleaning:
+    """One video after the other in this process."""
     import cv2
 
     from dpenet_cli.batch.videos import VideoBatch
@@ -324,14 +338,22 @@ def _run(
     cv2.setNumThreads(engine.threads or usable_cores())  # for optical flow and fusion
 
     videos = VideoBatch(options, engine, weights, report, decisions)
+    return videos.run(work.jobs, dry=dry), lambda: videos.description
+
+
+def _run(work: Work, report: BatchReport, cleaning: _Cleaning, *, dry: bool) -> Exit:
+    """Clean every video, or only tell what would be done; tell the exit code."""
+    outcomes, description = cleaning
     report.begin(work)
     if ended := report.ended:
         return report.finish(ended=ended)
     try:
-        for outcome in videos.run(work.jobs, dry=dry):
+        for outcome in outcomes:
             report.outcome(outcome, plainly=dry)
             if ended := report.ended:
-                return report.finish(description=videos.description, ended=ended)
-    except KeyboardInterrupt:
-        return report.finish(description=videos.description, ended=Exit.INTERRUPTED)
-    return report.finish(description=videos.description)
+                tell_rest(outcomes, report, KeyboardInterrupt())
+                return report.finish(description=description(), ended=ended)
+    except KeyboardInterrupt as interrupt:
+        tell_rest(outcomes, report, interrupt)
+        return report.finish(description=description(), ended=Exit.INTERRUPTED)
+    return report.finish(description=description())
