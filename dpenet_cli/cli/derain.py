@@ -181,6 +181,7 @@ def derain(
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
         raise typer.Exit(derain_pipe(inputs[0], output, chosen, engine, options, quiet=quiet))
     cluster = None if ray is None else chosen_cluster(ray)
+    rows_to = None if report_to is None else report_path(report_to)
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
     asked = asked_of_pictures(chosen, engine, options)
 
@@ -192,7 +193,7 @@ def derain(
             asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard, count=len(work.jobs)
         )
         closing.callback(decisions.close)
-        rows = None if report_to is None or dry_run else ReportFile(report_path(report_to), asked)
+        rows = None if rows_to is None or dry_run else ReportFile(rows_to, asked)
         if rows is not None:
             closing.callback(rows.close)
         report = closing.enter_context(

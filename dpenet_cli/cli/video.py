@@ -273,6 +273,7 @@ def video(
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
     cluster = None if ray is None else chosen_cluster(ray)
+    rows_to = None if report_to is None else report_path(report_to)
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
     if preview is not None and not inputs:
         raise OptionError("--preview", "it is for videos that are named", "Name them.")
@@ -285,7 +286,7 @@ def video(
     with planned(sources, VIDEOS, plan) as work, ExitStack() as closing:
         decisions = Decisions(asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard)
         closing.callback(decisions.close)
-        rows = None if report_to is None or dry_run else ReportFile(report_path(report_to), asked)
+        rows = None if rows_to is None or dry_run else ReportFile(rows_to, asked)
         if rows is not None:
             closing.callback(rows.close)
         total = len(work.jobs) + len(work.bad)
