@@ -83,6 +83,8 @@ def connected(address: str) -> Iterator[Any]:
     # Read when Ray is imported. Nothing is sent home, and no CUDA device is hidden from a process that asked for none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address == LOCAL:  # else Ray's workers stand back behind every other program, which dpenet without it does not
+        os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError as error:

@@ -289,7 +289,7 @@ def test_a_list_of_urls_and_a_report(s3, buckets, photos, tmp_path, tiny_weights
 
 def test_what_a_server_refuses(s3, buckets, photos, tmp_path):
     source, target = buckets
-    (bad,) = [each for each in clean_all(["s3://no-such-bucket/in/", str(photos)], f"s3://{target}/") if each.error]
+    *_, bad = clean_all(["s3://no-such-bucket/in/", str(photos)], f"s3://{target}/")
     assert "bucket does not exist" in bad.error.why
     with pytest.raises(DpenetError, match="no such object"):
         clean_all([f"s3://{source}/nothing"], f"s3://{target}/")
