@@ -18,6 +18,7 @@ class Voices:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._told: set[str] = set()
+        self._engine = ""
 
     def tell(self, messages: Iterable[tuple[str, str]]) -> None:
         """Tell what a worker said: kind (``note`` or ``detail``) and text of each."""
@@ -32,6 +33,15 @@ class Voices:
         if text not in self._told and len(self._told) < _KEPT:
             self._told.add(text)
             self._report.note(text)
+
+    def engine(self, description: str) -> None:
+        """Tell, once, that machines compute differently: their results differ where they round."""
+        if self._engine and description != self._engine:
+            self.note(
+                f"machines of several kinds ({self._engine}; {description}): the same picture may come out a grey level "
+                "apart; --precision fp32 --backend torch makes them agree to one"
+            )
+        self._engine = self._engine or description
 
     def frames(self, videos: Sequence[tuple[int, int, float]]) -> None:
         """Tell how the videos in work go: of each, frames done, frames in all, frames a second."""

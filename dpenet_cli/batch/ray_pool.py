@@ -209,6 +209,7 @@ class Pool:
         if told["error"] is None:
             seat.ready = True
             self._engine = told["description"]
+            self._voices.engine(self._engine)
         else:
             seat.machine = ""
             self._left_out.append(told["error"])

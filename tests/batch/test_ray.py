@@ -18,6 +18,7 @@ from dpenet_cli.batch.decisions import Decisions, asked_of_pictures
 from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.batch.ray_connection import check_address, connected, needs_of, places
+from dpenet_cli.batch.ray_messages import Voices
 from dpenet_cli.batch.ray_rows import Task, job_of, outcome_of, outcome_row, row_of
 from dpenet_cli.batch.ray_worker import Worker, lacking
 from dpenet_cli.errors import ImageReadError, OptionError
@@ -272,3 +273,13 @@ def test_a_folder_that_is_not_shared_is_seen(folder: Path) -> None:
         ((name, size),) = seen
         assert (Path(name).parent, size) == (folder, Path(name).stat().st_size)
     assert not Path(name).exists()
+
+
+def test_machines_of_several_kinds_are_told_once():
+    told = []
+    voices = Voices(type("Report", (), {"note": staticmethod(told.append)})())
+    for description in ("cpu, fp32", "cpu, fp32", "cpu, bf16", "cpu, fp32", "cpu, bf16"):
+        voices.engine(description)
+    (note,) = told
+    assert "cpu, fp32; cpu, bf16" in note
+    assert "--precision fp32 --backend torch" in note
