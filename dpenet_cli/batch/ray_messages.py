@@ -38,8 +38,8 @@ class Voices:
         """Tell, once, that machines compute differently: their results differ where they round."""
         if self._engine and description != self._engine:
             self.note(
-                f"machines of several kinds ({self._engine}; {description}): the same picture may come out a grey level "
-                "apart; --precision fp32 --backend torch makes them agree to one"
+                f"machines of several kinds ({self._engine}; {description}): the same picture may come out a grey "
+                "level apart; --precision fp32 --backend torch makes them agree to one"
             )
         self._engine = self._engine or description
 
