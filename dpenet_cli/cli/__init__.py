@@ -6,6 +6,7 @@ The files in reading order; each imports only from those above it:
     batch_report    how a batch goes: progress, notices, summary, JSON lines
     shared_options  options that several subcommands have
     sources         what a command works on: named, listed or failed before; all or a part
+    batch_run       what derain and video have in common
     cluster         the same on many machines: --ray
     tables          scores as tables
     timing          what `dpenet benchmark --speed` does

@@ -1,6 +1,6 @@
 """Where the work of a batch is done, if not here: the option ``--ray``, whose address may be left out."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +8,10 @@ import typer
 from typer.core import TyperCommand
 
 from dpenet_cli.batch.decisions import Decisions
-from dpenet_cli.batch.outcomes import Outcome
 from dpenet_cli.batch.planning import Work
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.batch_run import Cleaning
 from dpenet_cli.cli.sources import MANY
 from dpenet_cli.options import EngineOptions, PictureOptions, VideoOptions
 
@@ -66,7 +66,7 @@ def on_cluster(
     decisions: Decisions,
     *,
     verbose: bool,
-) -> tuple[Generator[Outcome], Callable[[], str]]:
+) -> Cleaning:
     """The outcomes of a run on a cluster, and what tells what computes them.
 
     Args:

@@ -1,7 +1,6 @@
 """``dpenet derain``: pictures in, clean pictures out."""
 
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Generator
 from functools import partial
 from typing import Annotated
 
@@ -11,10 +10,10 @@ from dpenet_cli.batch.decisions import Decisions, asked_of_pictures
 from dpenet_cli.batch.naming import pictures
 from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.planning import BadInput, Plan, Work, plan_pictures
-from dpenet_cli.batch.reports import ReportFile
-from dpenet_cli.cli.batch_report import BatchReport, tell_rest
+from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
-from dpenet_cli.cli.console import Exit, end_on_signals
+from dpenet_cli.cli.console import end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
 from dpenet_cli.cli.shared_options import (
     FILES,
@@ -48,7 +47,6 @@ from dpenet_cli.cli.sources import (
     ShardText,
     chosen_sources,
     failures_allowed,
-    planned,
     report_path,
 )
 from dpenet_cli.errors import InputError, OptionError
@@ -170,7 +168,6 @@ def derain(
     options = PictureOptions(
         SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite, skip_dry=skip_dry
     )
-    verbosity = int(verbose) - int(quiet)
     end_on_signals()
     if inputs and (PIPE in inputs or output == PIPE):
         files = [files_from, retry_failed, shard, report_to, ray]
@@ -180,68 +177,42 @@ def derain(
         if len(inputs) != 1:
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
         raise typer.Exit(derain_pipe(inputs[0], output, chosen, engine, options, quiet=quiet))
-    cluster = None if ray is None else chosen_cluster(ray)
-    rows_to = None if report_to is None else report_path(report_to)
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
     asked = asked_of_pictures(chosen, engine, options)
+    cluster = None if ray is None else chosen_cluster(ray)
 
     def plan() -> Plan:
         return plan_pictures(sources.inputs, output, image_format, compare=compare, shard=sources.shard)
 
-    with planned(sources, pictures(image_format), plan, compare=compare) as work, ExitStack() as closing:
-        decisions = Decisions(
-            asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard, count=len(work.jobs)
-        )
-        closing.callback(decisions.close)
-        rows = None if rows_to is None or dry_run else ReportFile(rows_to, asked)
-        if rows is not None:
-            closing.callback(rows.close)
-        report = closing.enter_context(
-            BatchReport(
-                len(work.jobs) + len(work.bad),
-                as_json=as_json,
-                verbosity=verbosity,
-                rows=rows,
-                max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
-            )
-        )
+    def begin(work: Work, report: BatchReport, decisions: Decisions) -> Cleaning:
         if dry_run:
-            code = _tell_plan(work, report, decisions)
-        else:
-            if cluster is None:
-                cleaning = _here(work, report, chosen, engine, options, decisions)
-            else:
-                how = engine, options, asked, sources.shard
-                cleaning = on_cluster(work, report, cluster, chosen, how, decisions, verbose=verbose)
-            code = _clean(work, report, cleaning)
-    raise typer.Exit(code)
+            return _planned(work, decisions), str
+        if cluster is not None:
+            how = engine, options, asked, sources.shard
+            return on_cluster(work, report, cluster, chosen, how, decisions, verbose=verbose)
+        return _here(work, report, chosen, engine, options, decisions)
 
-
-_Cleaning = tuple[Generator[Outcome], Callable[[], str]]
-"""The outcomes of a run, and what tells what computes them, once that is known."""
-
-
-def _clean(work: Work, report: BatchReport, cleaning: _Cleaning) -> Exit:
-    """Clean every picture; what an interrupt or a lost disk leaves undone is told."""
-    outcomes, description = cleaning
-    try:
-        report.begin(work)
-        if ended := report.ended:
-            return report.finish(ended=ended)
-        for outcome in outcomes:
-            report.outcome(outcome)
-            if ended := report.ended:
-                tell_rest(outcomes, report, KeyboardInterrupt())
-                return report.finish(description=description(), ended=ended)
-    except KeyboardInterrupt as interrupt:
-        tell_rest(outcomes, report, interrupt)
-        return report.finish(description=description(), ended=Exit.INTERRUPTED)
-    return report.finish(description=description())
+    run = BatchRun(
+        sources,
+        pictures(image_format),
+        plan,
+        begin,
+        asked,
+        compare=compare,
+        overwrite=overwrite,
+        redo_changed=redo_changed,
+        dry=dry_run,
+        report_to=None if report_to is None else report_path(report_to),
+        as_json=as_json,
+        verbosity=int(verbose) - int(quiet),
+        max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
+    )
+    raise typer.Exit(run())
 
 
 def _here(
     work: Work, report: BatchReport, weights: str, engine: EngineOptions, options: PictureOptions, decisions: Decisions
-) -> _Cleaning:
+) -> Cleaning:
     """Pictures through one engine in this process."""
     from dpenet_cli.batch.pictures import Clean, clean_pictures, suited_to
 
@@ -262,13 +233,12 @@ def _here(
     return clean_pictures(work.jobs, load_network, decisions), lambda: description
 
 
-def _tell_plan(work: Work, report: BatchReport, decisions: Decisions) -> Exit:
-    report.begin(work)
+def _planned(work: Work, decisions: Decisions) -> Generator[Outcome]:
+    """What would be done."""
     for job in work.jobs:
         if isinstance(job, BadInput):
-            report.outcome(Outcome(job.source, None, Status.FAILED, job.error), plainly=True)
+            yield Outcome(job.source, None, Status.FAILED, job.error)
             continue
         todo = decisions.todo(job)
         status = Status.PLANNED if todo.outputs else Status.SKIPPED
-        report.outcome(Outcome(str(job.source), str(job.target), status, None, todo.notices), plainly=True)
-    return report.finish()
+        yield Outcome(str(job.source), str(job.target), status, None, todo.notices)

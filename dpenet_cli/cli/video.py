@@ -1,8 +1,6 @@
 """``dpenet video``: videos in, clean videos out, with their sound and everything else."""
 
 import re
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
 from fractions import Fraction
 from typing import Annotated
 
@@ -10,12 +8,11 @@ import typer
 
 from dpenet_cli.batch.decisions import Decisions, asked_of_videos
 from dpenet_cli.batch.naming import VIDEOS
-from dpenet_cli.batch.outcomes import Outcome
 from dpenet_cli.batch.planning import Plan, Work, plan_videos
-from dpenet_cli.batch.reports import ReportFile
-from dpenet_cli.cli.batch_report import BatchReport, tell_rest
+from dpenet_cli.cli.batch_report import BatchReport
+from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
-from dpenet_cli.cli.console import Exit, end_on_signals
+from dpenet_cli.cli.console import end_on_signals
 from dpenet_cli.cli.shared_options import (
     ENGINE,
     FILES,
@@ -48,7 +45,6 @@ from dpenet_cli.cli.sources import (
     ShardText,
     chosen_sources,
     failures_allowed,
-    planned,
     report_path,
 )
 from dpenet_cli.errors import OptionError
@@ -272,41 +268,38 @@ def video(
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
-    cluster = None if ray is None else chosen_cluster(ray)
-    rows_to = None if report_to is None else report_path(report_to)
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
     if preview is not None and not inputs:
         raise OptionError("--preview", "it is for videos that are named", "Name them.")
     asked = asked_of_videos(chosen, engine, options)
+    cluster = None if ray is None else chosen_cluster(ray)
 
     def plan() -> Plan:
         looked_at = options.preview is not None
         return plan_videos(sources.inputs, output, preview=looked_at, overwrite=overwrite, shard=sources.shard)
 
-    with planned(sources, VIDEOS, plan) as work, ExitStack() as closing:
-        decisions = Decisions(asked, overwrite=overwrite, redo_changed=redo_changed, shard=sources.shard)
-        closing.callback(decisions.close)
-        rows = None if rows_to is None or dry_run else ReportFile(rows_to, asked)
-        if rows is not None:
-            closing.callback(rows.close)
-        total = len(work.jobs) + len(work.bad)
-        report = closing.enter_context(
-            BatchReport(
-                total,
-                as_json=as_json,
-                verbosity=int(verbose) - int(quiet),
-                noun="videos",
-                rows=rows,
-                max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
-            )
-        )
-        if cluster is None or dry_run:
-            code = _run(work, report, _here(work, report, options, engine, chosen, decisions, dry=dry_run), dry=dry_run)
-        else:
+    def begin(work: Work, report: BatchReport, decisions: Decisions) -> Cleaning:
+        if cluster is not None and not dry_run:
             how = engine, options, asked, sources.shard
-            cleaning = on_cluster(work, report, cluster, chosen, how, decisions, verbose=verbose)
-            code = _run(work, report, cleaning, dry=False)
-    raise typer.Exit(code)
+            return on_cluster(work, report, cluster, chosen, how, decisions, verbose=verbose)
+        return _here(work, report, options, engine, chosen, decisions, dry=dry_run)
+
+    run = BatchRun(
+        sources,
+        VIDEOS,
+        plan,
+        begin,
+        asked,
+        compare=False,
+        overwrite=overwrite,
+        redo_changed=redo_changed,
+        dry=dry_run,
+        report_to=None if report_to is None else report_path(report_to),
+        as_json=as_json,
+        verbosity=int(verbose) - int(quiet),
+        max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
+    )
+    raise typer.Exit(run())
 
 
 def _check_temporal(given: dict[str, bool]) -> None:
@@ -314,10 +307,6 @@ def _check_temporal(given: dict[str, bool]) -> None:
     options = ", ".join(option for option, is_given in given.items() if is_given)
     if options:
         raise OptionError(f"--method temporal {options}", "it runs no network", f"Leave out {options}, or take auto.")
-
-
-_Cleaning = tuple[Generator[Outcome], Callable[[], str]]
-"""The outcomes of a run, and what tells what computes them, once that is known."""
 
 
 def _here(
@@ -329,7 +318,7 @@ def _here(
     decisions: Decisions,
     *,
     dry: bool,
-) -> _Cleaning:
+) -> Cleaning:
     """One video after the other in this process."""
     import cv2
 
@@ -340,21 +329,3 @@ def _here(
 
     videos = VideoBatch(options, engine, weights, report, decisions)
     return videos.run(work.jobs, dry=dry), lambda: videos.description
-
-
-def _run(work: Work, report: BatchReport, cleaning: _Cleaning, *, dry: bool) -> Exit:
-    """Clean every video, or only tell what would be done; tell the exit code."""
-    outcomes, description = cleaning
-    report.begin(work)
-    if ended := report.ended:
-        return report.finish(ended=ended)
-    try:
-        for outcome in outcomes:
-            report.outcome(outcome, plainly=dry)
-            if ended := report.ended:
-                tell_rest(outcomes, report, KeyboardInterrupt())
-                return report.finish(description=description(), ended=ended)
-    except KeyboardInterrupt as interrupt:
-        tell_rest(outcomes, report, interrupt)
-        return report.finish(description=description(), ended=Exit.INTERRUPTED)
-    return report.finish(description=description())
