@@ -17,7 +17,7 @@ from dpenet_cli import __version__
 from dpenet_cli.batch.planning import BadInput
 from dpenet_cli.batch.ray_rows import Task, error_of_row
 from dpenet_cli.batch.ray_worker import Needs, look, runs_network
-from dpenet_cli.errors import InputError, OptionError
+from dpenet_cli.errors import DpenetError, InputError, OptionError, StorageError
 from dpenet_cli.network.weights_files import digest_of
 from dpenet_cli.options import ALL_CUDA, EngineOptions
 from dpenet_cli.system.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, lock
@@ -232,6 +232,20 @@ def _alive(ray: Any) -> list[dict[str, Any]]:
 def is_alive(ray: Any, node: str) -> bool:
     """Whether a machine of a cluster, by its identity there, is still a part of it."""
     return any(each["NodeID"] == node for each in _alive(ray))
+
+
+def nobody(why: str, *, gone: bool) -> DpenetError:
+    """The error of a run that has no worker any more.
+
+    Args:
+        why: what Ray says of the last.
+        gone: it had been at work.
+    """
+    if gone:
+        step = "Start the cluster again; the same command goes on from here."
+        return StorageError("--ray", f"all workers are gone ({why})", step)
+    step = "Check that dpenet runs on every machine of the cluster."
+    return OptionError("--ray", f"no worker can be started ({why})", step)
 
 
 def in_short(error: BaseException) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dpenet_cli.batch.outcomes import Outcome, Report
-from dpenet_cli.batch.ray_connection import Place, in_short, is_alive
+from dpenet_cli.batch.ray_connection import Place, in_short, is_alive, nobody
 from dpenet_cli.batch.ray_messages import Voices
 from dpenet_cli.batch.ray_rows import Row, Task, broke_down, error_of_row, outcome_of, row_of
 from dpenet_cli.batch.ray_worker import Needs, Worker
-from dpenet_cli.errors import OptionError, StorageError
+from dpenet_cli.errors import StorageError
 
 _BATCH_SECONDS = 3.0
 """Work that a worker is given at a time: enough that handing it over costs nothing, little enough to lose."""
@@ -238,10 +238,10 @@ class Pool:
         seat.batches.clear()
         if not lost:  # it could not even be started
             self._seats.remove(seat)
-            self._voices.note(f"a worker cannot be started ({in_short(error)})")
+            what = "is gone" if seat.machine else "cannot be started"
+            self._voices.note(f"a worker {what} for good ({in_short(error)})")
             if not self._seats:
-                why = f"no worker can be started ({in_short(error)})"
-                raise OptionError("--ray", why, "Check that dpenet runs on every machine of the cluster.")
+                raise nobody(in_short(error), gone=bool(seat.machine))
             return
         blamed, *others = lost
         if len(blamed) == 1 and is_alive(self._ray, seat.node):  # else the machine took the worker with it

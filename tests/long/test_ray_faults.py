@@ -72,9 +72,9 @@ def digests(folder: Path) -> dict[str, str]:
 class Run:
     """A run on the cluster, in a process of its own."""
 
-    def __init__(self, cluster: Cluster, photographs: Path, folder: Path) -> None:
+    def __init__(self, address: str, photographs: Path, folder: Path) -> None:
         self.out, self.report = folder / "out", folder / "report.jsonl"
-        arguments = ["derain", photographs, "-o", self.out, "--fast", "--report", self.report, "--ray", cluster.address]
+        arguments = ["derain", photographs, "-o", self.out, "--fast", "--report", self.report, "--ray", address]
         self._command = [command(), *map(str, arguments)]
         self._log = folder / "log"
         self.start()
@@ -129,7 +129,7 @@ def assert_nothing_is_lost(run: Run, plain: dict[str, str], statuses: set[str]) 
 
 def test_workers_are_killed(cluster: Cluster, photographs: Path, plain: dict[str, str], tmp_path: Path) -> None:
     cluster.add_node(num_cpus=1)
-    run = Run(cluster, photographs, tmp_path)
+    run = Run(cluster.address, photographs, tmp_path)
     for count in COUNT // 8, COUNT // 4, COUNT // 2:
         run.wait_for(count)
         victims = run.workers()
@@ -142,7 +142,7 @@ def test_workers_are_killed(cluster: Cluster, photographs: Path, plain: dict[str
 
 def test_a_machine_goes(cluster: Cluster, photographs: Path, plain: dict[str, str], tmp_path: Path) -> None:
     second = cluster.add_node(num_cpus=1)
-    run = Run(cluster, photographs, tmp_path)
+    run = Run(cluster.address, photographs, tmp_path)
     run.wait_for(COUNT // 4)
     cluster.remove_node(second, allow_graceful=False)
     run.end()
@@ -150,7 +150,7 @@ def test_a_machine_goes(cluster: Cluster, photographs: Path, plain: dict[str, st
 
 
 def test_a_machine_comes(cluster: Cluster, photographs: Path, plain: dict[str, str], tmp_path: Path) -> None:
-    run = Run(cluster, photographs, tmp_path)
+    run = Run(cluster.address, photographs, tmp_path)
     run.wait_for(COUNT // 8)
     cluster.add_node(num_cpus=1)
     run.end()
@@ -163,7 +163,7 @@ def test_the_driver_goes(
     how: signal.Signals, cluster: Cluster, photographs: Path, plain: dict[str, str], tmp_path: Path
 ) -> None:
     cluster.add_node(num_cpus=1)
-    run = Run(cluster, photographs, tmp_path)
+    run = Run(cluster.address, photographs, tmp_path)
     run.wait_for(COUNT // 4)
     os.killpg(run.process.pid, how)
     assert run.process.wait(120) == (-how if how is signal.SIGKILL else 130), run.said()
@@ -174,6 +174,22 @@ def test_the_driver_goes(
     if how is signal.SIGINT:
         assert told == there
         assert "the same command goes on from here" in run.said()
+    run.start()
+    run.end()
+    assert_nothing_is_lost(run, plain, {"done", "skipped"})
+
+
+def test_ray_itself_goes(photographs: Path, plain: dict[str, str], tmp_path: Path) -> None:
+    run = Run("local", photographs, tmp_path)
+    run.wait_for(COUNT // 4)
+    (raylet,) = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/stat")
+        if "(raylet)" in (text := path.read_text()) and int(text.rsplit(")", 1)[1].split()[1]) == run.process.pid
+    ]
+    os.kill(raylet, signal.SIGTERM)
+    assert run.process.wait(120) == 75, run.said()
+    assert "the same command goes on from here" in run.said()
     run.start()
     run.end()
     assert_nothing_is_lost(run, plain, {"done", "skipped"})
