@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -99,15 +100,27 @@ class Run:
         return self._log.read_text()[-3000:]
 
     def workers(self) -> list[int]:
-        """Processes that clean on any machine of the cluster."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                if path.read_bytes().startswith(b"ray::Worker"):
-                    found.append(int(path.parent.name))
-            except OSError:  # it has just ended
-                continue
-        return found
+        """Processes that clean on any machine of this test's cluster."""
+        machines = {pid for pid, (name, parent) in processes().items() if name == "raylet" and parent == os.getpid()}
+        named = {pid for pid, (name, parent) in processes().items() if parent in machines}
+        return [pid for pid in named if command_line(pid).startswith(b"ray::Worker")]
+
+
+def processes() -> dict[int, tuple[str, int]]:
+    """Name and parent of each process of this machine."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            name, rest = path.read_text().split("(", 1)[1].rsplit(")", 1)
+            found[int(path.parent.name)] = name, int(rest.split()[1])
+    return found
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def assert_nothing_is_lost(run: Run, plain: dict[str, str], statuses: set[str]) -> Counter[str]:
@@ -182,11 +195,7 @@ def test_the_driver_goes(
 def test_ray_itself_goes(photographs: Path, plain: dict[str, str], tmp_path: Path) -> None:
     run = Run("local", photographs, tmp_path)
     run.wait_for(COUNT // 4)
-    (raylet,) = [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if "(raylet)" in (text := path.read_text()) and int(text.rsplit(")", 1)[1].split()[1]) == run.process.pid
-    ]
+    (raylet,) = [pid for pid, told in processes().items() if told == ("raylet", run.process.pid)]
     os.kill(raylet, signal.SIGTERM)
     assert run.process.wait(120) == 75, run.said()
     assert "the same command goes on from here" in run.said()
