@@ -36,6 +36,9 @@ _PACKAGES = (
     "openvino",
     "onnx",
     "onnxruntime",
+    "fsspec",
+    "s3fs",
+    "ray",
 )
 """All that the project declares for its users, those of the extras too."""
 

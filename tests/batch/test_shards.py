@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.batch.shards import Shard, parse_shard, unasked
-from dpenet_cli.errors import OptionError
+from dpenet_cli.errors import InputError, OptionError
 
 NAMES = st.text(st.characters(exclude_characters="\0"), min_size=1)
 
@@ -114,6 +114,10 @@ def test_parts_together_are_the_whole(files, tmp_path_factory):
 
 def test_what_was_named_and_is_not_there_is_every_parts_failure(tmp_path):
     """A share that one machine lacks must not look like a part without any file."""
+    (tmp_path / "a.jpg").touch()
     for number in (1, 2):
-        plan = plan_pictures([str(tmp_path / "share")], Path("out"), shard=Shard(number, 2))
+        shard = Shard(number, 2)
+        with pytest.raises(InputError, match="no such file"):
+            plan_pictures([str(tmp_path / "share")], Path("out"), shard=shard)
+        plan = plan_pictures([str(tmp_path / "share"), str(tmp_path / "a.jpg")], Path("out"), shard=shard)
         assert len(plan.bad) == 1

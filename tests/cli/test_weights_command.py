@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from dpenet_cli.cli.weights import weights_app
 from dpenet_cli.errors import DownloadError, OptionError, WeightsError
-from dpenet_cli.network import checkpoints, pretrained
+from dpenet_cli.network import pretrained, weights_files
 from dpenet_cli.network.checkpoints import load_model, read_card
 from dpenet_cli.network.pretrained import MIRROR_VARIABLE, PretrainedWeights, pull
 from dpenet_cli.network.weights_files import shipped_checksums, weights_folder
@@ -144,7 +144,7 @@ def test_proxies_are_honoured(server, weights, monkeypatch):
 
 
 def test_a_pulled_name_loads_and_another_says_how_to_pull(weights, monkeypatch):
-    monkeypatch.setattr(checkpoints, "PRETRAINED", {weights.name: weights})
+    monkeypatch.setattr(weights_files, "PRETRAINED", {weights.name: weights})
     with pytest.raises(WeightsError, match="dpenet weights pull published-test"):
         load_model(weights.name)
     weights.path.parent.mkdir(parents=True)
