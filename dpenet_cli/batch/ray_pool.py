@@ -43,6 +43,7 @@ class _Seat:
         actor: it.
         batches: by what Ray answers for each.
         ready: its machine sees what it must, and its network is loaded.
+        alone: what it has in work is a row that a worker was lost with.
         machine: its machine's name, once it has been ready.
         node: its machine's identity in the cluster.
     """
@@ -50,6 +51,7 @@ class _Seat:
     actor: Any
     batches: dict[Any, list[Row]] = field(default_factory=dict)
     ready: bool = False
+    alone: bool = False
     machine: str = ""
     node: str = ""
 
@@ -137,12 +139,19 @@ class Pool:
         self._asked[seat.actor.ready.options(max_task_retries=-1).remote()] = seat
 
     def _hand_out(self, rows: Iterator[Outcome | Row]) -> Iterator[Outcome]:
-        """Give each worker its next batch before it has done the last; outcomes that are found on the way come out."""
+        """Give each worker its next batch before it has done the last; outcomes that are found on the way come out.
+
+        Rows that a worker was lost with are given alone: it may die over the second of two before the answer for the
+        first is on its way, and the wrong one of them would be blamed.
+        """
         slow = self._task.for_videos or self._seconds_each is None or self._seconds_each >= _BATCH_SECONDS
         for most in (1,) if slow else (1, 2):
             for seat in self._seats:
                 if not seat.ready or len(seat.batches) >= most:
                     continue
+                if seat.batches and (seat.alone or self._again):
+                    continue
+                seat.alone = bool(self._again)
                 batch = yield from self._next_batch(rows)
                 if not batch:
                     return
@@ -151,7 +160,7 @@ class Pool:
                 self._asked[answer] = seat
 
     def _next_batch(self, rows: Iterator[Outcome | Row]) -> Generator[Outcome, None, list[Row]]:
-        if self._again:  # by itself: should a worker die again, it is known over which
+        if self._again:
             return [self._again.popleft()]
         size = 1
         if not self._task.for_videos and self._seconds_each is not None:
