@@ -83,9 +83,9 @@ class PlayedRay:
     def work(self, actor: Actor) -> None:
         begun, actor.asked = actor.asked, []
         answers: dict[int, Any] = {}
-        for answer, name, given in begun:
+        for answer, name, values in begun:
             if name == "clean":
-                rows = given[0]
+                rows = values[0]
                 self.tries += [Path(row["source"]).name for row in rows]
                 if self.deadly & {Path(row["source"]).name for row in rows}:
                     answers = dict.fromkeys((answer for answer, *_ in begun), LostError("it was killed"))
