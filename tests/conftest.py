@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, and before torch is imported
@@ -12,9 +13,11 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Processes that share the cores: more threads than cores would wait for each other hundreds of times a picture.
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // workers, 1)))
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from forked_command import Forks
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -23,6 +26,9 @@ from dpenet_cli.batch.pictures import Clean
 from dpenet_cli.inference.scale_rule import Choice, Cleaned
 from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENet, DPENetConfig
+
+hypothesis.settings.register_profile("dpenet", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("dpenet")
 
 TINY = DPENetConfig(channels=4, n_ddrb=1, n_erpab=1)
 
@@ -85,9 +91,19 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dpenet(*arguments: object, cwd: Path | None = None, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command, as a user does."""
+    """Run the installed command, as a user does; where nothing hinders it, with its imports done (`Forks`)."""
+    if not options and hasattr(os, "fork"):
+        forks = _forks()
+        same = {**os.environ, "PYTEST_CURRENT_TEST": ""} == {**forks.environment, "PYTEST_CURRENT_TEST": ""}
+        if same:
+            return forks.run([*map(str, arguments)], cwd, 300)
     options = {"capture_output": True, "text": True, "timeout": 300} | options
     return subprocess.run([command(), *map(str, arguments)], cwd=cwd, check=False, **options)
+
+
+@cache
+def _forks() -> Forks:
+    return Forks(command())
 
 
 def command() -> str:

@@ -2,17 +2,20 @@
 
 The files in reading order; each imports only from those above it:
 
-    discovery  the files that an argument or a folder stands for
     shards     which of the files are this machine's
     naming     what is looked for, and how results are named
+    record     what made each result
+    sieve      what is no input though it was found
+    discovery  the files that an argument or a folder stands for
+    plans      a plan, and what makes it safe
     planning   inputs in, one source and one target each out
     key_table  equal names among very many
     manifests  lists of inputs, as streams
     listed     a list's jobs, as a stream
-    record     what made each result
     outcomes   what became of each input, and how it is told
     decisions  which outputs are still to be written, and why others are not
     reports    rows of what became of each input, in a file that outlives the run
+    picture_files  the two ends of a picture's way
     pictures   many pictures through one engine
     videos     many videos through one engine
     ray_rows        what travels between the machines of a cluster

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from dpenet_cli.batch.naming import compare_folder
 from dpenet_cli.batch.outcomes import outdated, write_error
 from dpenet_cli.batch.record import Known, Record, Standing, Written
 from dpenet_cli.batch.shards import Shard
@@ -16,6 +17,8 @@ from dpenet_cli.system.stores import Listing, StoreError, store_error
 from dpenet_cli.system.urls import StorePath
 
 MADE_OTHERWISE = "its result was made with other weights or options, and is kept; --redo-changed cleans it again"
+
+NOT_OURS = "its result would replace a file that dpenet did not make; --overwrite replaces it"
 
 CHANGED_SINCE = "its result was changed since dpenet wrote it, and stays as it is; --overwrite replaces it"
 
@@ -63,13 +66,17 @@ _FEW = 16
 
 
 class _Folder(NamedTuple):
-    """An output folder: its record, if it has one, and what is in it, if it is in a store."""
+    """An output folder: its record, if it has one, and what is in it and in that of its before/after pictures.
+
+    The latter two are known of stores alone.
+    """
 
     record: Record | None
     listing: Listing | None
+    compared: Listing | None
 
 
-_NOWHERE = _Folder(None, None)
+_NOWHERE = _Folder(None, None, None)
 
 
 class Decisions:
@@ -111,9 +118,11 @@ class Decisions:
             return Todo(everything)
         folder = self._folder(job)
         if folder.listing is not None:
-            job = _seen(job, folder.listing)
+            job = _seen(job, folder.listing, folder.compared or folder.listing)
         standing, made_from = folder.record.known(job.target) if folder.record else Known(Standing.UNKNOWN)
         missing = tuple(outdated(job, made_from))  # older than its source counts as missing
+        if standing is Standing.FOREIGN and job.target in missing:
+            return Todo((), (NOT_OURS,))
         if standing is Standing.CHANGED and (self._redo_changed or job.target in missing):
             return Todo((), (CHANGED_SINCE,))
         if standing is Standing.ASKED_DIFFERENTLY and job.target not in missing:
@@ -152,22 +161,23 @@ class Decisions:
             return _NOWHERE
         with self._lock:
             if root not in self._folders:
-                self._folders[root] = self._looked_at(root)
+                self._folders[root] = self._looked_at(root, job.compare)
             return self._folders[root]
 
-    def _looked_at(self, root: Place) -> _Folder:
+    def _looked_at(self, root: Place, compare: Place | None) -> _Folder:
         try:
             is_few = self._overwrite or self._count <= _FEW
             listing = Listing(root, is_few=is_few) if isinstance(root, StorePath) else None
-            return _Folder(None if self._asked is None else Record(root, self._asked, self._shard, listing), listing)
+            beside = None if compare is None or compare.is_relative_to(root) else compare_folder(root)
+            compared = Listing(beside, is_few=is_few) if isinstance(beside, StorePath) else None
+            record = None if self._asked is None else Record(root, self._asked, self._shard, listing)
+            return _Folder(record, listing, compared)
         except StoreError as error:
             raise store_error(root, error) from error
 
 
-def _seen(job: Job, listing: Listing) -> Job:
-    """The same job, whose outputs know what the listing says of them."""
-    target, compare = (
-        listing.seen(path) if isinstance(path, StorePath) else path for path in (job.target, job.compare)
-    )
-    assert target is not None
+def _seen(job: Job, listing: Listing, compared: Listing) -> Job:
+    """The same job, whose outputs know what the listings say of them."""
+    target = listing.seen(job.target) if isinstance(job.target, StorePath) else job.target
+    compare = compared.seen(job.compare) if isinstance(job.compare, StorePath) else job.compare
     return job._replace(target=target, compare=compare)

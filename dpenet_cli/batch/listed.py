@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from dpenet_cli.batch.key_table import KeyTable
 from dpenet_cli.batch.manifests import Row, Rows
-from dpenet_cli.batch.naming import COMPARE_SUFFIX, Medium, beside
-from dpenet_cli.batch.planning import BadInput
+from dpenet_cli.batch.naming import COMPARE_SUFFIX, Medium, beside, compare_place
+from dpenet_cli.batch.plans import BadInput
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.system.outputs import Job, file_key
@@ -95,7 +95,7 @@ class ListedJobs:
             raise refusal
         target, root = self._target(row, source)
         # Whether another row has the same name in another format is not known yet: both names are in it.
-        compare = target.with_name(target.name + COMPARE_SUFFIX) if self._where.compare else None
+        compare = compare_place(target, root, target.name + COMPARE_SUFFIX) if self._where.compare else None
         if long := next((path for path in (target, compare) if path is not None and name_too_long(path)), None):
             why = f"a name on the way to its output would be too long ({long})"
             raise InputError(row.source, why, 'Give a shorter "output".')

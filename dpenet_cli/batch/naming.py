@@ -1,14 +1,16 @@
 """What is looked for, pictures or videos, and how results are named."""
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 
-from dpenet_cli.batch.discovery import not_a_file
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.storage import Place, on_this_machine, place
+from dpenet_cli.system.storage import Place, not_a_file, on_this_machine, place
 from dpenet_cli.system.urls import StorePath
 from dpenet_cli.video.containers import FALLBACK_SUFFIX, MUXERS, VIDEO_SUFFIXES
 
@@ -20,6 +22,14 @@ PREVIEW_SUFFIX = "-preview"
 
 COMPARE_SUFFIX = "-compare.jpg"
 """Added to the stem of an output for its before/after picture."""
+
+COMPARE_FOLDER = "-compare"
+"""Added to the name of an output folder for that of its before/after pictures."""
+
+_PRODUCT = re.compile(
+    rf"(.+)(?:{OWN_SUFFIX}\.[^.]+|{re.escape(COMPARE_SUFFIX)}|{PREVIEW_SUFFIX}(?:-[0-9hms.]+)?\.[^.]+)", re.DOTALL
+)
+"""Names that are given to results, before/after pictures and previews which stand beside what they were made of."""
 
 _FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
 
@@ -94,17 +104,78 @@ def beside(path: Place, name: str) -> Place:
     return path.with_name(path.stem + OWN_SUFFIX + Path(name).suffix)
 
 
-def sibling(folder: Place) -> Place:
-    """``photos`` to ``photos-derained`` beside it; ``.`` and ``..`` by their real names."""
+def sibling(folder: Place, suffix: str = OWN_SUFFIX) -> Place:
+    """``photos`` to ``photos-derained`` beside it; ``.`` and ``..`` by their real names.
+
+    Raises:
+        InputError: nothing can be beside it: it is a whole disk or bucket.
+    """
     if isinstance(folder, StorePath):
         if not folder.key:
             raise InputError(str(folder), "a whole bucket has no folder beside it", "Name the output with -o.")
-        return folder.with_name(folder.name + OWN_SUFFIX)
+        return folder.with_name(folder.name + suffix)
     real = folder.resolve()
     if not real.name:
         raise InputError(str(folder), "a whole disk has no folder beside it", "Name the output folder with -o.")
     plain = folder.name not in {"", ".."}
-    return (folder if plain else real).with_name(real.name + OWN_SUFFIX if not plain else folder.name + OWN_SUFFIX)
+    return (folder if plain else real).with_name((folder if plain else real).name + suffix)
+
+
+def compare_folder(root: Place) -> Place | None:
+    """``clean`` to ``clean-compare`` beside it; None where that would lie on another disk, or cannot be.
+
+    Args:
+        root: the output folder, which need not exist.
+    """
+    if (isinstance(root, StorePath) and not root.key) or (isinstance(root, Path) and os.path.ismount(root)):
+        return None
+    return sibling(root, COMPARE_FOLDER)
+
+
+def compare_place(target: Place, root: Place | None, name: str) -> Place:
+    """Where a before/after picture goes: beside a single result, or mirrored in `compare_folder`.
+
+    Args:
+        target: the result.
+        root: the output folder that it is in, if there is one.
+        name: of the before/after picture.
+    """
+    folder = None if root is None else compare_folder(root)
+    if root is None or folder is None:
+        return target.with_name(name)
+    return folder / target.relative_to(root).with_name(name)
+
+
+def made_of(name: str) -> str | None:
+    """The name, or the stem, of what a file was made of if its name is that of a product of dpenet."""
+    product = _PRODUCT.fullmatch(name)
+    return product[1] if product else None
+
+
+class Beside:
+    """The names of the files or folders of one folder.
+
+    Args:
+        names: all of them.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = names
+
+    def made_of(self, name: str) -> str | None:
+        """The name, or the stem, of what a file was made of if it is a product of dpenet, and that stands beside it."""
+        of = made_of(name)
+        return of if of is not None and of in self._stems_and_names else None
+
+    def folder_of(self, name: str) -> str | None:
+        """The same of a folder: ``photos`` for ``photos-derained``."""
+        stem = next((name.removesuffix(end) for end in (OWN_SUFFIX, COMPARE_FOLDER) if name.endswith(end)), None)
+        return stem if stem in set(self._names) else None
+
+    @cached_property
+    def _stems_and_names(self) -> set[str]:
+        media = [name for name in self._names if PurePath(name).suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES]
+        return {PurePath(name).stem for name in media} | set(media)
 
 
 def _renamed(path: PurePath, image_format: ImageFormat | None) -> str:

@@ -92,8 +92,14 @@ def outdated(job: Job, made_from: str = "") -> list[Place]:
         job: the job.
         made_from: what its source was when they were made, as `storage.identity` tells it; else dates decide.
     """
-    outputs = (path for path in (job.target, job.compare) if path is not None)
-    return [path for path in outputs if not _is_current(path, job.source, made_from)]
+    missing = [] if _is_current(job.target, job.source, made_from) else [job.target]
+    if job.compare is not None:
+        places = [job.compare]
+        if isinstance(job.target, Path):  # where earlier versions put it
+            places.append(job.target.with_name(job.compare.name))
+        if not any(_is_current(path, job.source, made_from) for path in places):
+            missing.append(job.compare)
+    return missing
 
 
 def _is_current(path: Place, source: Place, made_from: str) -> bool:

@@ -12,38 +12,15 @@ from typing import NamedTuple, Protocol
 
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.batch.decisions import Decisions, Todo
-from dpenet_cli.batch.outcomes import Outcome, Status, error_of, input_gone, unexpected, write_error
-from dpenet_cli.batch.planning import BadInput
-from dpenet_cli.batch.record import of_data
-from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
-from dpenet_cli.images.compare import side_by_side
-from dpenet_cli.images.formats import format_for
-from dpenet_cli.images.picture import Picture, with_pixels
-from dpenet_cli.images.reading import read
-from dpenet_cli.images.writing import encode
-from dpenet_cli.inference.scale_rule import Choice, Cleaned
-from dpenet_cli.options import PictureOptions, SaveOptions
+from dpenet_cli.batch.outcomes import Outcome, Status, input_gone, unexpected
+from dpenet_cli.batch.picture_files import Rainy, Result, compare_again, outcome_for, read_rainy, write_result
+from dpenet_cli.batch.plans import BadInput
+from dpenet_cli.errors import DpenetError, ImageReadError
+from dpenet_cli.images.picture import with_pixels
+from dpenet_cli.inference.scale_rule import Cleaned
+from dpenet_cli.options import PictureOptions
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.system.storage import (
-    Place,
-    date,
-    date_no_earlier,
-    date_to_be,
-    identity,
-    make_folder,
-    read_bytes,
-    remove_leftovers,
-    state,
-    write_whole,
-)
-from dpenet_cli.system.urls import State
-
-
-class _Rainy(NamedTuple):
-    """A picture that was read, and what told its file from others before that."""
-
-    picture: Picture
-    seen: State
+from dpenet_cli.system.storage import remove_leftovers
 
 
 class _Begun(NamedTuple):
@@ -51,36 +28,11 @@ class _Begun(NamedTuple):
 
     job: Job
     todo: Todo
-    reading: Future[_Rainy]
+    reading: Future[Rainy]
 
-
-class _Result(NamedTuple):
-    """A clean picture on its way to the disk.
-
-    Attributes:
-        picture: the clean one.
-        outputs: files to write.
-        seen: what told the rainy one's file from others.
-        choice: how it was looked at.
-        seconds: that took so long in the network.
-    """
-
-    picture: Picture
-    outputs: tuple[Place, ...]
-    seen: State
-    choice: Choice
-    seconds: float
-
-
-NO_RAIN = "no rain found; --skip-dry leaves such pictures as they are"
-
-RAIN_AT_THE_LIMIT = "its rain may be wider than any size that was looked at; try --scale 0.06"
 
 _AHEAD_BYTES = 2**29
 """Pixels that may wait on either side of the network, in bytes: enough for 30 photographs of 6 megapixels."""
-
-_CLEARLY_OLDER = 10**9
-"""Nanoseconds: one second, which every file system can tell."""
 
 
 class Clean(Protocol):
@@ -109,6 +61,7 @@ _Written = Future[Outcome] | Outcome
 def clean_pictures(
     jobs: Iterable[Job | BadInput],
     load: Callable[[], tuple[Clean, PictureOptions]],
+    options: PictureOptions,
     decisions: Decisions,
 ) -> Generator[Outcome]:
     """Clean pictures and yield one outcome each, in order; the network is loaded when the first needs it.
@@ -116,19 +69,21 @@ def clean_pictures(
     Args:
         jobs: what to do, and what cannot be done; gone through once, a few ahead of the network.
         load: loads the network; gives what cleans a picture, and the options that suit it.
+        options: how, as long as no network is needed.
         decisions: which outputs are to be written.
 
     Raises:
         KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
     """
-    pending = iter(jobs)
-    for planned in pending:
-        todo = _todo(planned, decisions)
-        if todo.outputs:
-            clean, options = load()
-            yield from run(itertools.chain([planned], pending), clean, options, decisions)
-        else:
+    pending = _decided(jobs, decisions)
+    for planned, todo in pending:
+        if isinstance(planned, BadInput) or not todo.outputs:
             yield not_begun(planned, todo)
+        elif planned.target not in todo.outputs:
+            yield _compare_alone(planned, options)
+        else:
+            clean, options = load()
+            yield from _run(itertools.chain([(planned, todo)], pending), clean, options, decisions)
 
 
 def run(
@@ -150,9 +105,14 @@ def run(
         KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
     """
     decisions = decisions or Decisions(overwrite=options.overwrite)
+    yield from _run(_decided(jobs, decisions), clean, options, decisions)
+
+
+def _run(
+    pending: Iterator[tuple[Job | BadInput, Todo]], clean: Clean, options: PictureOptions, decisions: Decisions
+) -> Generator[Outcome]:
     reading: deque[_Begun | Outcome] = deque()
     going: deque[Future[_Written] | _Written] = deque()
-    pending = iter(jobs)
     sizes = _Sizes()
     readers = ThreadPoolExecutor(options.workers, "read")
     cleaners = ThreadPoolExecutor(options.at_once, "clean") if options.at_once > 1 else None
@@ -163,13 +123,14 @@ def run(
         while True:
             # Large pictures are the fewer at a time; until the first one's size is known, one is read ahead, no more.
             ahead = min(options.workers, max(_AHEAD_BYTES // sizes.largest, 1)) if sizes.largest else 1
-            while len(reading) <= ahead and (planned := next(pending, None)) is not None:
-                todo = _todo(planned, decisions)
+            while len(reading) <= ahead and (decided := next(pending, None)) is not None:
+                planned, todo = decided
                 if isinstance(planned, BadInput) or not todo.outputs:
                     reading.append(not_begun(planned, todo))
                     continue
-                tidy(planned.target.parent)
-                rainy = readers.submit(_read, planned, options.max_pixels)
+                for path in todo.outputs:
+                    tidy(path.parent)
+                rainy = readers.submit(read_rainy, planned, options.max_pixels)
                 rainy.add_done_callback(sizes.see)
                 reading.append(_Begun(planned, todo, rainy))
             if not reading:
@@ -195,15 +156,37 @@ def run(
             pool.shutdown(cancel_futures=True)
 
 
-def _todo(planned: Job | BadInput, decisions: Decisions) -> Todo:
-    return decisions.todo(planned) if isinstance(planned, Job) else Todo(())
+def _decided(jobs: Iterable[Job | BadInput], decisions: Decisions) -> Iterator[tuple[Job | BadInput, Todo]]:
+    for planned in jobs:
+        yield planned, decisions.todo(planned) if isinstance(planned, Job) else Todo(())
+
+
+def _compare_alone(job: Job, options: PictureOptions) -> Outcome:
+    """The before/after picture of a result that is there."""
+    try:
+        rainy = read_rainy(job, options.max_pixels)
+    except Exception as error:  # noqa: BLE001 - as below
+        return _failed(job, error)
+    return compare_again(job, rainy, options.max_pixels)
+
+
+def _failed(job: Job, error: Exception) -> Outcome:
+    """The outcome of a picture that was not cleaned."""
+    if isinstance(error, ImageReadError):
+        return outcome_for(job, Status.FAILED, input_gone(job) or error)
+    if isinstance(error, DpenetError):
+        return outcome_for(job, Status.FAILED, error)
+    if isinstance(error, MemoryError):
+        advice = "Close other programs, or make the picture smaller."
+        return outcome_for(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
+    return outcome_for(job, Status.FAILED, unexpected(str(job.source), error))
 
 
 def not_begun(planned: Job | BadInput, todo: Todo) -> Outcome:
     """The outcome of what cannot be done, or need not be."""
     if isinstance(planned, BadInput):
         return Outcome(planned.source, None, Status.FAILED, planned.error)
-    return _outcome(planned, Status.SKIPPED, None, todo.notices)
+    return outcome_for(planned, Status.SKIPPED, None, todo.notices)
 
 
 def suited_to(engine: Engine, options: PictureOptions) -> PictureOptions:
@@ -221,7 +204,7 @@ class _Sizes:
     def __init__(self) -> None:
         self.largest = 0
 
-    def see(self, rainy: Future[_Rainy]) -> None:
+    def see(self, rainy: Future[Rainy]) -> None:
         """Note one that was read, if it could be."""
         if not rainy.cancelled() and rainy.exception() is None:
             self.largest = max(self.largest, rainy.result().picture.pixels.nbytes)
@@ -237,101 +220,19 @@ def _advance(
     """Clean one picture and hand it to the writers."""
     if isinstance(begun, Outcome):
         return begun
-    job = begun.job
+    job, outputs = begun.job, begun.todo.outputs
     try:
-        picture, seen = begun.reading.result()
+        rainy = begun.reading.result()
+        if job.target not in outputs:
+            return writers.submit(compare_again, job, rainy, options.max_pixels)
+        picture, seen = rainy
         started = time.perf_counter()
         cleaned = clean(picture.pixels, skip_dry=options.skip_dry)
-    except ImageReadError as error:
-        return _outcome(job, Status.FAILED, input_gone(job) or error)
-    except DpenetError as error:
-        return _outcome(job, Status.FAILED, error)
-    except MemoryError:
-        advice = "Close other programs, or make the picture smaller."
-        return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
+        seconds = time.perf_counter() - started
+        result = Result(with_pixels(picture, cleaned.pixels), outputs, seen, cleaned.choice, seconds)
     except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
-        return _outcome(job, Status.FAILED, unexpected(str(job.source), error))
-    seconds = time.perf_counter() - started
-    before = picture if job.compare in begun.todo.outputs else None
-    result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, seen, cleaned.choice, seconds)
-    return writers.submit(_write, job, result, before, options, decisions)
-
-
-def _read(job: Job, max_pixels: int) -> _Rainy:
-    try:
-        seen = state(job.source)
-    except OSError:  # reading says it better
-        seen = State(0, 0)
-    return _Rainy(read(job.source, max_pixels=max_pixels), seen)
-
-
-def _write(
-    job: Job, result: "_Result", before: Picture | None, options: PictureOptions, decisions: Decisions
-) -> Outcome:
-    """Encode and store one result, its before/after picture first: a target that exists is complete."""
-    picture, choice = result.picture, result.choice
-    left_alone = options.skip_dry and choice.dry
-    notices = () if left_alone else told(choice)
-    try:
-        image_format = options.image_format or format_for(job.target) or picture.format
-        if left_alone and image_format is picture.format and options.save == SaveOptions():
-            data = read_bytes(job.source)  # nothing was asked for that would make it another file
-        else:
-            data, more = encode(picture, image_format, options.save)
-            notices += picture.notices + more
-        make_folder(job.target.parent)
-        if job.compare is not None and before is not None:
-            write_whole(job.compare, side_by_side(before, picture))
-        if job.target in result.outputs:
-            # Entered first: a crash in between leaves an entry too many, and no result that nobody seems to have made.
-            made_from = identity(job.source, job.target, result.seen)
-            decisions.made(job, of_data(data, date_to_be(job.target, result.seen.changed), made_from))
-            write_whole(job.target, data)
-        else:
-            notices += ("its result was there already and stays; the before/after picture is of this run",)
-        _date(job, result.outputs, result.seen.changed)
-    except DpenetError as error:
-        return _outcome(job, Status.FAILED, error, notices)
-    except MemoryError:
-        advice = "Close other programs, or choose --format jpeg."
-        return _outcome(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices)
-    except OSError as error:
-        return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
-    except Exception as error:  # noqa: BLE001 - as above
-        return _outcome(job, Status.FAILED, unexpected(str(job.source), error), notices)
-    height, width = picture.pixels.shape[:2]
-    status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
-    size = width, height
-    return dataclasses.replace(
-        _outcome(job, status, None, notices), size=size, seconds=result.seconds, scale=scale, looked=choice.looked
-    )
-
-
-def told(choice: Choice) -> tuple[str, ...]:
-    """What the looks at a picture say that its owner should know."""
-    if choice.dry:
-        return (NO_RAIN,)
-    return (RAIN_AT_THE_LIMIT,) if choice.at_the_limit else ()
-
-
-def _date(job: Job, written: Iterable[Place], changed: int) -> None:
-    """Date what was written no earlier than its source, and older than one that took its place.
-
-    Raises:
-        ImageReadError: the source is not the file that was read; the next run will take its outputs for too old.
-    """
-    try:
-        now = state(job.source).changed  # an object's is what it was: its etag tells the next run
-    except OSError:  # it is gone, and its result stands
-        now = changed
-    for path in written:
-        if now != changed:
-            date(path, max(min(now, changed) - _CLEARLY_OLDER, 0))
-        else:
-            date_no_earlier(path, changed)
-    if now != changed:
-        why = "it was replaced or changed while it was being cleaned; the result is of what it was before"
-        raise ImageReadError(str(job.source), why, "Run the same command again when nothing writes to it any more.")
+        return _failed(job, error)
+    return writers.submit(write_result, job, result, picture if job.compare in outputs else None, options, decisions)
 
 
 def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
@@ -345,8 +246,3 @@ def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
         return
     going.popleft()  # not before: an interrupt while waiting must find it here
     yield outcome
-
-
-def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
-    root = None if job.root is None else str(job.root)
-    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices, root=root)

@@ -5,84 +5,39 @@ found while nothing has been written yet.
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from pathlib import Path
 
 from dpenet_cli.batch.discovery import files_below, named_by
 from dpenet_cli.batch.naming import (
-    COMPARE_SUFFIX,
     PREVIEW_SUFFIX,
     VIDEOS,
+    Beside,
     Medium,
     beside,
     check_name,
+    compare_folder,
+    made_of,
     pictures,
     sibling,
 )
+from dpenet_cli.batch.plans import (
+    BadInput,
+    Plan,
+    check_targets,
+    drop_long_names,
+    drop_own_products,
+    drop_repeats,
+    drop_unwritable,
+    take_part,
+    with_compare,
+)
 from dpenet_cli.batch.shards import Shard
+from dpenet_cli.batch.sieve import Excluded, Sieve
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.outputs import Job, Output, check_outputs, file_key
-from dpenet_cli.system.storage import Place, is_folder, name_too_long, unwritable
-
-
-class BadInput(NamedTuple):
-    """An input that names nothing to work on.
-
-    Attributes:
-        source: the input.
-        error: why not.
-        relative: its path below the folder that was named, as in `Job`; empty for what was named itself.
-        nothing: nothing was found there.
-    """
-
-    source: str
-    error: DpenetError
-    relative: str = ""
-    nothing: bool = False
-
-
-class Jobs(Protocol):
-    """What is to be done, and what turns out not to be possible: a list, or what goes through one."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __iter__(self) -> Iterator[Job | BadInput]:
-        """From the first on, any number of times."""
-
-
-class Work(Protocol):
-    """Everything that one command is to do: a `Plan`, or one that is read as it is done."""
-
-    @property
-    def jobs(self) -> Jobs:
-        """In the order of the inputs."""
-
-    @property
-    def bad(self) -> Sequence[BadInput]:
-        """Inputs that failed before the work started; the others go on."""
-
-    @property
-    def notices(self) -> Sequence[str]:
-        """What the user should know, as sentences without a full stop."""
-
-
-@dataclass
-class Plan:
-    """Everything that one command is to do.
-
-    Attributes:
-        jobs: in the order of the inputs, folders sorted by name.
-        bad: inputs that failed before the work started; the others go on.
-        notices: what the user should know, as sentences without a full stop.
-    """
-
-    jobs: list[Job] = field(default_factory=list)
-    bad: list[BadInput] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import Place, is_folder
 
 
 def plan_pictures(
@@ -92,6 +47,7 @@ def plan_pictures(
     *,
     compare: bool = False,
     shard: Shard | None = None,
+    exclude: Sequence[str] = (),
 ) -> Plan:
     """Find the pictures and name their outputs.
 
@@ -103,14 +59,17 @@ def plan_pictures(
         inputs: paths and glob patterns; what exists is a path, even if it looks like a pattern.
         output: file or folder, or None; a name that ends with a slash is a folder.
         image_format: the format of the outputs, or None for that of the input's name.
-        compare: plan a before/after picture beside each output.
+        compare: plan before/after pictures: beside single outputs, and in a folder beside the output folder.
         shard: the part that is to be done, or None for all.
+        exclude: names and patterns of what is left out of folders and patterns.
 
     Raises:
         InputError: two inputs would write one output, or an output would replace an input; nothing was found at all; or
             the output folder cannot be written to.
+        OptionError: a pattern of `exclude` is empty.
     """
-    return _plan(inputs, output, pictures(image_format), image_format, compare=compare, shard=shard)
+    medium = pictures(image_format)
+    return _plan(inputs, output, medium, image_format, compare=compare, shard=shard, exclude=exclude)
 
 
 def plan_videos(
@@ -120,6 +79,7 @@ def plan_videos(
     preview: bool = False,
     overwrite: bool = False,
     shard: Shard | None = None,
+    exclude: Sequence[str] = (),
 ) -> Plan:
     """Find the videos and name their outputs, by the rules of `plan_pictures`.
 
@@ -129,11 +89,13 @@ def plan_videos(
         preview: plan previews: ``a-preview.mp4`` for ``a.mp4``, unless `output` says otherwise.
         overwrite: previews may replace files; results do so by their date (`outcomes.outdated`).
         shard: the part that is to be done, or None for all.
+        exclude: names and patterns of what is left out of folders and patterns.
 
     Raises:
         InputError: as `plan_pictures`; or a preview would replace another file.
+        OptionError: a pattern of `exclude` is empty.
     """
-    return _plan(inputs, output, VIDEOS, preview=preview, overwrite=overwrite, shard=shard)
+    return _plan(inputs, output, VIDEOS, preview=preview, overwrite=overwrite, shard=shard, exclude=exclude)
 
 
 def _plan(
@@ -146,44 +108,70 @@ def _plan(
     preview: bool = False,
     overwrite: bool = False,
     shard: Shard | None = None,
+    exclude: Sequence[str] = (),
 ) -> Plan:
     if "" in inputs or output == "":
         raise InputError("an empty name", "it names nothing", "Name a file or a folder; . is the current one.")
     batch = Plan()
-    named: list[Place] = []
-    for text in inputs:
-        try:
-            named += named_by(medium.place(text), text)
-        except InputError as nothing:
-            batch.bad.append(BadInput(text, nothing, nothing=True))
+    excluded = Excluded(exclude)
     # Path drops a trailing slash, so it is looked for first: `-o out/` is a folder, whatever `out` ends with.
     names_folder = isinstance(output, str) and output.endswith((os.sep, "/"))
     output = medium.place(output) if isinstance(output, str) else output
+    named = _named(inputs, medium, excluded, batch)
     as_file = output is not None and not names_folder and _is_file_name(output, named, medium)
     if as_file and output is not None:
         check_name(output, image_format)
     for path in named:
         if is_folder(path):
-            _plan_folder(path, output, medium, batch)
+            _plan_folder(path, output, medium, batch, excluded)
         else:
             _plan_file(path, output, medium, batch, as_file=as_file)
+    batch.notices += excluded.notices()
     if not batch.jobs and batch.bad and all(bad.nothing for bad in batch.bad):
         raise _nothing_found(batch.bad)
     # Names are settled before they are checked: repeats go first, or they would clash with themselves; products of
     # other inputs need every target and before/after name; lengths and clashes are those of the final names.
-    _drop_repeats(batch)
+    drop_repeats(batch)
     if compare:
-        batch.jobs = _with_compare(batch.jobs)
+        batch.jobs = with_compare(batch.jobs)
     if output is None:
-        _drop_own_products(batch)
+        drop_own_products(batch)
     if output is None and preview:  # ``dashcam-preview.mp4`` for ``dashcam.mp4``, where the result would be
         batch.jobs = [job._replace(target=job.target.with_stem(job.source.stem + PREVIEW_SUFFIX)) for job in batch.jobs]
-    _drop_long_names(batch)
-    _check_targets(batch.jobs, redone=not preview, overwrite=overwrite)
-    _drop_unwritable(batch, output)
+    drop_long_names(batch)
+    check_targets(batch.jobs, redone=not preview, overwrite=overwrite)
+    drop_unwritable(batch, output)
     if shard is not None:
-        _take_part(batch, shard, medium)
+        take_part(batch, shard, medium)
     return batch
+
+
+def _named(inputs: Sequence[str], medium: Medium, excluded: Excluded, batch: Plan) -> list[Place]:
+    """The files and folders that the inputs stand for; a file that is named itself is one, whatever it was made of."""
+    found: list[Place] = []
+    with Sieve(medium.suffixes, excluded) as sieve:
+        for text in inputs:
+            try:
+                places = named_by(medium.place(text), text, sieve)
+            except InputError as nothing:
+                batch.bad.append(BadInput(text, nothing, nothing=True))
+                continue
+            found += places
+            if [str(place) for place in places] == [str(medium.place(text))]:
+                batch.notices += _own_product(places[0])
+        batch.notices += sieve.notices()
+    return found
+
+
+def _own_product(path: Place) -> list[str]:
+    """What is told of an input that looks like a product of dpenet."""
+    if made_of(path.name) is None or not isinstance(path, Path) or path.is_dir():
+        return []
+    try:
+        of = Beside(os.listdir(path.parent)).made_of(path.name)  # noqa: PTH208 - names are enough
+    except OSError:
+        return []
+    return [f"{path}: by its name it was made by dpenet, of {of}; it is cleaned once more"] if of else []
 
 
 def _nothing_found(bad: Sequence[BadInput]) -> DpenetError:
@@ -217,11 +205,32 @@ def _plan_file(path: Place, output: Place | None, medium: Medium, batch: Plan, *
     batch.jobs.append(Job(path, target, root=None if as_file else output, relative=path.name))
 
 
-def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Plan) -> None:
+def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Plan, excluded: Excluded) -> None:
     root = output if output is not None else sibling(folder)
-    raw, before = 0, len(batch.jobs) + len(batch.bad)
+    left_out: list[str] = []
+    excluded_before = excluded.files
+    for products in (False, True):  # products of earlier runs are what was meant where there is nothing else
+        before = len(batch.jobs) + len(batch.bad)
+        with Sieve(medium.suffixes, excluded, products=products) as sieve:
+            _search(folder, root, medium, batch, sieve)
+            left_out = list(sieve.notices())
+            again = len(batch.jobs) + len(batch.bad) == before and sieve.products
+        if not again:
+            break
+        excluded.files = excluded_before
+        batch.notices.append(f"{folder}: it holds nothing but results of earlier runs; they are cleaned once more")
+    batch.notices += left_out
+    if len(batch.jobs) + len(batch.bad) == before:
+        why = "; ".join([f"there are no {medium.noun} in this folder", *left_out, *excluded.notices()])
+        step = f"Name a folder that holds {medium.formats}."
+        batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step), nothing=True))
+
+
+def _search(folder: Place, root: Place, medium: Medium, batch: Plan, sieve: Sieve) -> None:
+    compared = compare_folder(root)
     unreadable: list[DpenetError] = []
-    for path in files_below(folder, root, unreadable):
+    raw = 0
+    for path in files_below(folder, [root] if compared is None else [root, compared], unreadable, sieve):
         suffix = path.suffix.lower()
         if suffix in medium.raw:
             raw += 1
@@ -235,91 +244,3 @@ def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Pla
     batch.bad += [BadInput(error.what, error) for error in unreadable]
     if raw:
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
-    if len(batch.jobs) + len(batch.bad) == before:
-        why, step = f"there are no {medium.noun} in this folder", f"Name a folder that holds {medium.formats}."
-        batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step), nothing=True))
-
-
-def _with_compare(jobs: Sequence[Job]) -> list[Job]:
-    """Add the names of the before/after pictures: ``a-compare.jpg``, with the suffix kept where two would be alike."""
-    plain = [job.target.with_name(job.target.stem + COMPARE_SUFFIX) for job in jobs]
-    uses = Counter(map(file_key, plain))
-    return [
-        job._replace(
-            compare=name if uses[file_key(name)] == 1 else job.target.with_name(job.target.name + COMPARE_SUFFIX)
-        )
-        for job, name in zip(jobs, plain, strict=True)
-    ]
-
-
-def _drop_repeats(batch: Plan) -> None:
-    """The same file named twice for the same output is one job."""
-    unique = {(file_key(job.source), file_key(job.target)): job for job in reversed(batch.jobs)}
-    batch.jobs = list(reversed(unique.values()))
-
-
-def _drop_own_products(batch: Plan) -> None:
-    """Leave out inputs that other inputs have as their outputs: ``dpenet derain *.jpg``, run a second time."""
-    products = {file_key(path) for job in batch.jobs for path in (job.target, job.compare) if path is not None}
-    remaining = [job for job in batch.jobs if file_key(job.source) not in products]
-    if dropped := len(batch.jobs) - len(remaining):
-        batch.notices.append(f"{dropped} input(s) left out: they are the cleaned pictures of other inputs")
-    batch.jobs = remaining
-
-
-def _drop_long_names(batch: Plan) -> None:
-    """An output whose name no file could have is its input's failure, found before any work."""
-    remaining = []
-    for job in batch.jobs:
-        long = next((path for path in (job.target, job.compare) if path is not None and name_too_long(path)), None)
-        if long is None:
-            remaining.append(job)
-            continue
-        why = f"a name on the way to its output would be too long ({long})"
-        error = InputError(str(job.source), why, "Give a shorter one with -o.")
-        batch.bad.append(BadInput(str(job.source), error, job.relative))
-    batch.jobs = remaining
-
-
-def _drop_unwritable(batch: Plan, output: Place | None) -> None:
-    """What has no place for its output is its failure, found before any work; it is the command's if -o says where."""
-    reasons: dict[Place, str | None] = {}
-    remaining = []
-    for job in batch.jobs:
-        folder = job.root or job.target.parent
-        if folder not in reasons:
-            reasons[folder] = unwritable(folder)
-        why = reasons[folder]
-        if why is None:
-            remaining.append(job)
-            continue
-        error = InputError(str(folder), f"results cannot be written there ({why})", "Choose another folder with -o.")
-        if output is not None:
-            raise error
-        batch.bad.append(BadInput(str(job.source), error, job.relative))
-    batch.jobs = remaining
-
-
-def _check_targets(jobs: Sequence[Job], *, redone: bool, overwrite: bool) -> None:
-    """Refuse, before anything is written, what would lose a file."""
-    outputs = [
-        Output(path, str(job.source), redone) for job in jobs for path in (job.target, job.compare) if path is not None
-    ]
-    check_outputs(
-        outputs,
-        [job.source for job in jobs],
-        overwrite=overwrite,
-        elsewhere="Name another output with -o",
-        apart="Clean them in two runs with two output folders.",
-    )
-
-
-def _take_part(batch: Plan, shard: Shard, medium: Medium) -> None:
-    """Leave the files of other parts out. What was named itself and is no input is every part's failure.
-
-    Names were given and checked over all of them: a part writes what the whole would.
-    """
-    whole = len(batch.jobs)
-    batch.jobs = [job for job in batch.jobs if shard.holds(job.relative)]
-    batch.bad = [bad for bad in batch.bad if not bad.relative or shard.holds(bad.relative)]
-    batch.notices.append(f"shard {shard}: {len(batch.jobs)} of {whole} {medium.noun}")

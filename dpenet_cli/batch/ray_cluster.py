@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from dpenet_cli.batch.decisions import Decisions, Todo
 from dpenet_cli.batch.outcomes import Outcome, Report
-from dpenet_cli.batch.planning import BadInput, Jobs
+from dpenet_cli.batch.plans import BadInput, Jobs
 from dpenet_cli.batch.ray_connection import LOCAL, check_machines, connected, needs_of, places
 from dpenet_cli.batch.ray_pool import Pool
 from dpenet_cli.batch.ray_rows import Row, Task

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpenet_cli import __version__
-from dpenet_cli.batch.planning import BadInput
+from dpenet_cli.batch.plans import BadInput
 from dpenet_cli.batch.ray_rows import Task, error_of_row
 from dpenet_cli.batch.ray_worker import Needs, look, runs_network
 from dpenet_cli.errors import DpenetError, InputError, OptionError, StorageError
@@ -156,8 +156,9 @@ def needs_of(jobs: Iterable[Job | BadInput], task: Task, *, machines: bool) -> N
             source = Path(whole_name(str(job.source)))
             with contextlib.suppress(OSError):  # a missing one is its own row's failure
                 inputs.setdefault(str(source.parent), (str(source), source.stat().st_size))
-        if isinstance(folder := job.root or job.target.parent, Path):
-            outputs[whole_name(str(folder))] = None
+        for folder in (job.root or job.target.parent, job.compare and job.compare.parent):
+            if isinstance(folder, Path):
+                outputs[whole_name(str(folder))] = None
     for name in outputs:
         with contextlib.suppress(OSError):  # which each row will say for itself
             Path(name).mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,9 @@ class Standing(Enum):
     ASKED_DIFFERENTLY = auto()
     """It was made with other weights or options."""
 
+    FOREIGN = auto()
+    """It names results of this folder, and this is none of them."""
+
     CHANGED = auto()
     """It is not what was made: a person changed it."""
 
@@ -176,6 +179,13 @@ class Record:
             self._load(path)
         self._known.execute("CREATE INDEX of_output ON made (output)")
         self._known.execute("COMMIT")
+        self._names_results = self._known.execute("SELECT 1 FROM made LIMIT 1").fetchone() is not None
+
+    def names(self, target: Place) -> bool:
+        """Whether a result of this name was made, whatever stands there now."""
+        with self._lock:
+            found = self._known.execute("SELECT 1 FROM made WHERE output = ? LIMIT 1", (self._key(target),))
+            return found.fetchone() is not None
 
     def known(self, target: Place) -> Known:
         """What the record says of a result's place; a file is read where its date alone tells nothing."""
@@ -185,7 +195,7 @@ class Record:
                 (self._key(target),),
             ).fetchall()
         if not rows:
-            return Known(Standing.UNKNOWN)
+            return Known(self._unnamed(target))
         tolerance = _SAME_TIME if isinstance(target, Path) else _SAME_TIME_IN_STORES
         try:
             seen = state(target)
@@ -216,6 +226,14 @@ class Record:
             self._known.close()
         self._entries.close()
 
+    def _unnamed(self, target: Place) -> Standing:
+        """The standing of a place that no entry names: a file that is there was made by someone else."""
+        try:
+            is_there = isinstance(target, Path) and self._names_results and target.is_file()
+        except OSError:
+            is_there = False
+        return Standing.FOREIGN if is_there else Standing.UNKNOWN
+
     def _load(self, path: Place) -> None:
         # Without a record, dates decide; a store that does not answer may have one.
         with contextlib.suppress(OSError) if isinstance(path, Path) else contextlib.nullcontext():
@@ -230,10 +248,15 @@ class Record:
         return _digest(self._entries.relative(target))
 
 
+def is_record(name: str) -> bool:
+    """Whether a file of this name is the record of the folder that it lies in."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _files(root: Place, shard: Shard | None) -> list[Place]:
     """The files that may name results of this part: its own, and those of runs that were cut into other parts."""
     try:
-        names = [entry.name for entry in os.scandir(root) if _NAME.fullmatch(entry.name)]
+        names = [entry.name for entry in os.scandir(root) if is_record(entry.name)]
     except OSError:
         return []
     others = re.compile(rf"\.dpenet-(?!{shard.number}-)[0-9]+-of-{shard.count}(?:@[\w.-]+)?\.jsonl") if shard else None

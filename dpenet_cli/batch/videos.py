@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dpenet_cli import __version__
 from dpenet_cli.batch.decisions import Decisions
 from dpenet_cli.batch.outcomes import Outcome, Report, Status, error_of, input_gone, unexpected, write_error
-from dpenet_cli.batch.planning import BadInput
+from dpenet_cli.batch.plans import BadInput
 from dpenet_cli.batch.record import of_file
 from dpenet_cli.errors import DpenetError, StorageError, VideoReadError, VideoWriteError
 from dpenet_cli.options import EngineOptions, VideoMethod, VideoOptions

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from dpenet_cli.batch.outcomes import Outcome, Status
-from dpenet_cli.batch.planning import Work
+from dpenet_cli.batch.plans import Work
 from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_line, print_note
 from dpenet_cli.errors import DpenetError, StorageError

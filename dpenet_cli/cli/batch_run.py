@@ -8,7 +8,7 @@ from pathlib import Path
 from dpenet_cli.batch.decisions import Decisions
 from dpenet_cli.batch.naming import Medium
 from dpenet_cli.batch.outcomes import Outcome
-from dpenet_cli.batch.planning import Plan, Work
+from dpenet_cli.batch.plans import Plan, Work
 from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.batch_report import BatchReport, tell_rest
 from dpenet_cli.cli.console import Exit

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from dpenet_cli.batch.decisions import Decisions
-from dpenet_cli.batch.planning import Work
+from dpenet_cli.batch.plans import Work
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.batch_run import Cleaning

@@ -9,7 +9,8 @@ import typer
 from dpenet_cli.batch.decisions import Decisions, asked_of_pictures
 from dpenet_cli.batch.naming import pictures
 from dpenet_cli.batch.outcomes import Outcome, Status
-from dpenet_cli.batch.planning import BadInput, Plan, Work, plan_pictures
+from dpenet_cli.batch.planning import plan_pictures
+from dpenet_cli.batch.plans import BadInput, Plan, Work
 from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
@@ -37,6 +38,7 @@ from dpenet_cli.cli.shared_options import (
     parse_tile,
 )
 from dpenet_cli.cli.sources import (
+    Exclude,
     FailFast,
     FilesFrom,
     MaxFailures,
@@ -83,6 +85,7 @@ def derain(
             rich_help_panel=FILES,
         ),
     ] = None,
+    exclude: Exclude = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     max_pixels: Annotated[
@@ -132,7 +135,11 @@ def derain(
     ] = False,
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=RESULT),
+        typer.Option(
+            "--compare",
+            help="Also write before/after pictures: into clean-compare/ for clean/, beside the result of one picture.",
+            rich_help_panel=RESULT,
+        ),
     ] = False,
     files_from: FilesFrom = None,
     root: Root = None,
@@ -170,19 +177,21 @@ def derain(
     )
     end_on_signals()
     if inputs and (PIPE in inputs or output == PIPE):
-        files = [files_from, retry_failed, shard, report_to, ray]
+        files = [files_from, retry_failed, shard, report_to, ray, exclude]
         if as_json or compare or dry_run or any(item is not None for item in files):
             why = "a pipe goes with neither --json nor --compare nor --dry-run, nor with what is for many files"
             raise OptionError(PIPE, why, "Leave them out.")
         if len(inputs) != 1:
             raise InputError(PIPE, "a pipe carries one picture", "Give - as the only input.")
         raise typer.Exit(derain_pipe(inputs[0], output, chosen, engine, options, quiet=quiet))
-    sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
+    sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard, exclude)
     asked = asked_of_pictures(chosen, engine, options)
     cluster = None if ray is None else chosen_cluster(ray)
 
     def plan() -> Plan:
-        return plan_pictures(sources.inputs, output, image_format, compare=compare, shard=sources.shard)
+        return plan_pictures(
+            sources.inputs, output, image_format, compare=compare, shard=sources.shard, exclude=sources.exclude
+        )
 
     def begin(work: Work, report: BatchReport, decisions: Decisions) -> Cleaning:
         if dry_run:
@@ -230,7 +239,7 @@ def _here(
         progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
         return partial(derainer.clean, progress=progress), suited_to(derainer, options)
 
-    return clean_pictures(work.jobs, load_network, decisions), lambda: description
+    return clean_pictures(work.jobs, load_network, options, decisions), lambda: description
 
 
 def _planned(work: Work, decisions: Decisions) -> Generator[Outcome]:

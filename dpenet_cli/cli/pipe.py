@@ -79,7 +79,7 @@ def _cleaned(
     source: str, target: Path | None, derainer: "ScaledDerainer", options: PictureOptions
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the cleaned picture, and what its owner should know."""
-    from dpenet_cli.batch.pictures import told
+    from dpenet_cli.batch.picture_files import told
     from dpenet_cli.images.formats import format_for
     from dpenet_cli.images.picture import with_pixels
     from dpenet_cli.images.reading import read

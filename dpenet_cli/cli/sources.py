@@ -10,8 +10,9 @@ import typer
 
 from dpenet_cli.batch.manifests import Manifest, Rows
 from dpenet_cli.batch.naming import Medium
-from dpenet_cli.batch.planning import BadInput, Jobs, Plan, Work
+from dpenet_cli.batch.plans import BadInput, Jobs, Plan, Work
 from dpenet_cli.batch.shards import Shard, parse_shard, unasked
+from dpenet_cli.cli.shared_options import FILES
 from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.system.storage import on_this_machine
 
@@ -76,6 +77,17 @@ RedoChanged = Annotated[
         rich_help_panel=MANY,
     ),
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out files and folders of this name, or path, of those that are found in folders and by patterns "
+        "('*-old*', 2019/). It may be given several times.",
+        show_default=False,
+        rich_help_panel=FILES,
+    ),
+]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="End at the first failure.", rich_help_panel=MANY)]
 MaxFailures = Annotated[
     int | None,
@@ -106,6 +118,7 @@ class Sources(NamedTuple):
         root: the folder that is mirrored for a list.
         retry_failed: the name of a report.
         shard: the part, or None for everything.
+        exclude: names and patterns of what is left out of folders.
     """
 
     inputs: Sequence[str]
@@ -114,6 +127,7 @@ class Sources(NamedTuple):
     root: str | None
     retry_failed: str | None
     shard: Shard | None
+    exclude: Sequence[str] = ()
 
 
 class _Listed(NamedTuple):
@@ -131,6 +145,7 @@ def chosen_sources(
     root: str | None,
     retry_failed: str | None,
     shard: str | None,
+    exclude: Sequence[str] | None = None,
 ) -> Sources:
     """What the options ask for.
 
@@ -145,8 +160,10 @@ def chosen_sources(
         raise OptionError(" and ".join(given), "they name inputs in different ways", "Take one of them.")
     if root is not None and files_from is None:
         raise OptionError("--root", "it is the folder that a list's paths lie in", "Give it with --files-from.")
+    if exclude and not inputs:
+        raise OptionError("--exclude", "it is for folders and patterns", "Leave the files out of the list.")
     part = None if shard is None else parse_shard(shard, os.environ)
-    return Sources(inputs or (), output, files_from, root, retry_failed, part)
+    return Sources(inputs or (), output, files_from, root, retry_failed, part, exclude or ())
 
 
 def report_path(text: str) -> Path:

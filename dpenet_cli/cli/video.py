@@ -8,7 +8,8 @@ import typer
 
 from dpenet_cli.batch.decisions import Decisions, asked_of_videos
 from dpenet_cli.batch.naming import VIDEOS
-from dpenet_cli.batch.planning import Plan, Work, plan_videos
+from dpenet_cli.batch.planning import plan_videos
+from dpenet_cli.batch.plans import Plan, Work
 from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
@@ -35,6 +36,7 @@ from dpenet_cli.cli.shared_options import (
     parse_tile,
 )
 from dpenet_cli.cli.sources import (
+    Exclude,
     FailFast,
     FilesFrom,
     MaxFailures,
@@ -93,6 +95,7 @@ def video(
             rich_help_panel=FILES,
         ),
     ] = None,
+    exclude: Exclude = None,
     overwrite: Overwrite = False,
     allow_damaged: Annotated[
         bool,
@@ -268,15 +271,17 @@ def video(
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
-    sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
+    sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard, exclude)
     if preview is not None and not inputs:
         raise OptionError("--preview", "it is for videos that are named", "Name them.")
     asked = asked_of_videos(chosen, engine, options)
     cluster = None if ray is None else chosen_cluster(ray)
 
     def plan() -> Plan:
-        looked_at = options.preview is not None
-        return plan_videos(sources.inputs, output, preview=looked_at, overwrite=overwrite, shard=sources.shard)
+        looked_at, part = options.preview is not None, sources.shard
+        return plan_videos(
+            sources.inputs, output, preview=looked_at, overwrite=overwrite, shard=part, exclude=sources.exclude
+        )
 
     def begin(work: Work, report: BatchReport, decisions: Decisions) -> Cleaning:
         if cluster is not None and not dry_run:

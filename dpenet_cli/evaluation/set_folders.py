@@ -8,6 +8,7 @@ from pathlib import Path
 from dpenet_cli.errors import DatasetError, OptionError
 from dpenet_cli.evaluation.datasets import Dataset, holds_set, open_dataset
 from dpenet_cli.evaluation.test_sets import BenchmarkSet
+from dpenet_cli.system.folders import is_no_users
 from dpenet_cli.system.user_dirs import data_folder
 
 ROOT_VARIABLE = "DPENET_DATA"
@@ -82,7 +83,7 @@ def _folders(root: Path, test_set: BenchmarkSet) -> Iterator[Path]:
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
     try:
-        below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        below = sorted(path for path in folder.iterdir() if path.is_dir() and not is_no_users(path.name))
     except OSError:  # not there, or not ours to read: looked at, and empty
         return
     for path in below:

@@ -16,6 +16,7 @@ from dpenet_cli.evaluation.datasets import CLEAN_FOLDERS, RAINY_FOLDERS, holds_p
 from dpenet_cli.evaluation.pair_sets import BenchmarkPair, PairSet, scorable, short_name
 from dpenet_cli.evaluation.set_folders import data_roots
 from dpenet_cli.evaluation.test_sets import NTU
+from dpenet_cli.system.folders import is_no_users
 
 _WHOLE = "nturain"
 """Name of the folder that holds the set, in lower case without punctuation."""
@@ -139,7 +140,7 @@ def _search(folder: Path, *, within: bool, seen: set[Path]) -> Iterator[ClipFold
         if rainy and clean and holds_pictures(rainy) and holds_pictures(clean):
             yield ClipFolders(folder, rainy, clean)
             return
-        below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        below = sorted(path for path in folder.iterdir() if path.is_dir() and not is_no_users(path.name))
     except OSError:  # not there, or not ours to read: looked at, and empty
         return
     if real in seen:  # a link that leads back

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dpenet_cli.arrays import Pixels, to_8_bits
+from dpenet_cli.errors import ImageReadError
 from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Picture
 
@@ -24,7 +25,13 @@ def side_by_side(before: Picture, after: Picture) -> bytes:
     Args:
         before: the input.
         after: the result, of the same size.
+
+    Raises:
+        ImageReadError: it has another size.
     """
+    if before.pixels.shape != after.pixels.shape:
+        why = "it does not have the size of the picture that it was made of, and no before/after picture can be made"
+        raise ImageReadError("the result", why, "Leave out --compare, or clean it again with --overwrite.")
     icc = after.metadata.icc
     halves = [_for_screen(picture.pixels) for picture in (before, after)]
     if icc and not icc_profiles.fits(icc, grey=False):  # a canvas is RGB

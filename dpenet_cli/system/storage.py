@@ -5,10 +5,11 @@ Files of this machine are `Path`s and take the system's own ways. Nothing else d
 
 import io
 import os
+import stat
 import time
 from pathlib import Path
 
-from dpenet_cli.errors import OptionError
+from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.system import atomic
 from dpenet_cli.system.stores import fetch, look, put
 from dpenet_cli.system.urls import ABSENT, State, StorePath, is_url, key_too_long, store_path
@@ -113,6 +114,21 @@ def is_file(path: Place) -> bool:
         return path.is_file()
     look(path)
     return path.seen not in (None, ABSENT)
+
+
+def not_a_file(path: Place) -> InputError | None:
+    """Why a path cannot be read as a file, by its kind alone; None if it is one. Objects were listed as such."""
+    if isinstance(path, StorePath):
+        return None
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return InputError(str(path), "this link leads nowhere", "Mend the link, or name the file itself.")
+    except OSError as error:
+        return InputError(str(path), f"it cannot be reached ({error.strerror or error})", "Check its permissions.")
+    if not stat.S_ISREG(mode):
+        return InputError(str(path), "this is a pipe or a device, not a file", "Use - to read from a pipe.")
+    return None
 
 
 def identity(source: Place, target: Place, seen: State) -> str:

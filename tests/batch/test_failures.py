@@ -9,7 +9,7 @@ from conftest import as_cleaner
 from PIL import Image
 from typer.testing import CliRunner
 
-from dpenet_cli.batch import pictures, videos
+from dpenet_cli.batch import picture_files, pictures, videos
 from dpenet_cli.batch.outcomes import Status
 from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures, plan_videos
@@ -52,10 +52,10 @@ def test_any_exception_is_its_pictures_own(photos, tmp_path, monkeypatch, caplog
         clean = fail_at(clean, lambda pixels: pixels[0, 0, 0] == 60 * place, error)
     elif stage == "encode":
         wanted = lambda picture, *_: picture.pixels[0, 0, 0] == 60 * place  # noqa: E731
-        monkeypatch.setattr(pictures, stage, fail_at(pictures.encode, wanted, error))
+        monkeypatch.setattr(picture_files, stage, fail_at(picture_files.encode, wanted, error))
     else:
         wanted = lambda path, *_: path.name == f"{place}.png"  # noqa: E731
-        monkeypatch.setattr(pictures, stage, fail_at(getattr(pictures, stage), wanted, error))
+        monkeypatch.setattr(picture_files, stage, fail_at(getattr(picture_files, stage), wanted, error))
     jobs = plan_pictures([str(photos)], tmp_path / "out").jobs
     with caplog.at_level("INFO", "dpenet_cli"):
         outcomes = list(run(jobs, as_cleaner(clean), PictureOptions(at_once=at_once)))
@@ -101,7 +101,7 @@ def invoke(*arguments):
 def no_network(monkeypatch):
     """The command, with a network that gives pictures back as they are."""
     monkeypatch.setattr(
-        pictures, "clean_pictures", lambda jobs, load, decisions: run(jobs, SAME, PictureOptions(), decisions)
+        pictures, "clean_pictures", lambda jobs, load, options, decisions: run(jobs, SAME, options, decisions)
     )
 
 
@@ -124,7 +124,7 @@ def test_a_pipe_tells_a_surprise_too(photos, monkeypatch, tiny_weights):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE])
 def test_a_disk_that_is_full_or_gone_ends_the_run(photos, tmp_path, monkeypatch, no_network, code):
     wanted = lambda path, *_: path.name != "0.png"  # noqa: E731
-    monkeypatch.setattr(pictures, "write_whole", fail_at(pictures.write_whole, wanted, OSError(code, "away")))
+    monkeypatch.setattr(picture_files, "write_whole", fail_at(picture_files.write_whole, wanted, OSError(code, "away")))
     result = invoke(photos, "-o", tmp_path / "out", "--report", tmp_path / "r.jsonl")
     assert result.exit_code == 75
     assert result.stderr.count("(away)") == 1

@@ -13,7 +13,7 @@ from dpenet_cli.batch.key_table import KeyTable
 from dpenet_cli.batch.listed import ListedJobs, Where
 from dpenet_cli.batch.manifests import Manifest, Row
 from dpenet_cli.batch.naming import VIDEOS, pictures
-from dpenet_cli.batch.planning import BadInput
+from dpenet_cli.batch.plans import BadInput
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.errors import InputError
 from dpenet_cli.system.outputs import Job
@@ -109,7 +109,7 @@ def test_where_results_go(here):
     (job,) = listed({"source": "deep/a.jpg"}, where=Where(None, Path()))
     assert (job.target.as_posix(), job.root) == ("deep/a-derained.jpg", None)
     (job,) = listed({"source": "p/q/a.jpg"}, where=Where(Path("out"), Path("p"), compare=True))
-    assert (job.target.as_posix(), job.compare.as_posix()) == ("out/q/a.jpg", "out/q/a.jpg-compare.jpg")
+    assert (job.target.as_posix(), job.compare.as_posix()) == ("out/q/a.jpg", "out-compare/q/a.jpg-compare.jpg")
     (job,) = listed({"source": "a.avi"}, medium=VIDEOS)
     assert job.target == Path("out/a.mkv")
 

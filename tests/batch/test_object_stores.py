@@ -29,7 +29,8 @@ from dpenet_cli.batch.manifests import Manifest
 from dpenet_cli.batch.naming import pictures
 from dpenet_cli.batch.outcomes import Status
 from dpenet_cli.batch.pictures import run
-from dpenet_cli.batch.planning import BadInput, plan_pictures, plan_videos
+from dpenet_cli.batch.planning import plan_pictures, plan_videos
+from dpenet_cli.batch.plans import BadInput
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.cli.app import app
 from dpenet_cli.errors import DpenetError, OptionError, StorageError
@@ -280,7 +281,9 @@ def test_a_list_of_urls_and_a_report(s3, buckets, photos, tmp_path, tiny_weights
     first = told[f"s3://{source}/photos/00.png"]
     assert (first["status"], first["output"], first["root"]) == ("done", f"s3://{target}/o/x/a.png", f"s3://{target}/o")
     assert "no such object" in told[f"s3://{source}/photos/missing.jpg"]["reason"]
-    assert {"o/x/a.png", "o/x/a.png-compare.jpg", "o/x/b.png", "o/x/b.png-compare.jpg"} < s3.keys(target)
+    assert {"o/x/a.png", "o-compare/x/a.png-compare.jpg", "o/x/b.png", "o-compare/x/b.png-compare.jpg"} < s3.keys(
+        target
+    )
 
     s3.put(source, "photos/missing.jpg", (photos / "00.png").read_bytes())
     again = CliRunner().invoke(app, ["derain", "--retry-failed", str(report), "-o", f"s3://{target}/o", *engine])
@@ -456,4 +459,4 @@ def test_skipped_pictures_are_copied_as_they_are(memory):
     (outcome,) = run(plan.jobs, dry, PictureOptions(skip_dry=True))
     assert outcome.status is Status.DRY
     assert memory.cat_file("/out/a.png") == before
-    assert memory.exists("/out/a-compare.jpg")
+    assert memory.exists("/out-compare/a-compare.jpg")

@@ -78,11 +78,11 @@ def test_what_exists_is_never_a_pattern(here):
     assert [source for source, _ in pairs(plan_pictures(["b?.jpg"]))] == ["b1.jpg", "b2.jpg"]
 
 
-def test_a_second_run_over_a_pattern_leaves_its_own_results_out(here):
+def test_products_of_named_inputs_are_left_out(here):
     touch("a.jpg", "b.jpg", "a-derained.jpg", "a-derained-compare.jpg", "c-derained.jpg")
-    batch = plan_pictures(["*.jpg"], compare=True)
+    batch = plan_pictures(sorted(map(str, Path().glob("*.jpg"))), compare=True)
     assert [source for source, _ in pairs(batch)] == ["a.jpg", "b.jpg", "c-derained.jpg"]
-    assert "2 input(s) left out" in batch.notices[0]
+    assert "2 input(s) left out" in batch.notices[-1]
 
 
 def test_the_output_folder_is_not_an_input(here):
@@ -143,16 +143,28 @@ def test_two_inputs_for_one_output_are_found_first(here):
     for inputs, image_format in [(["x", "y"], None), (["x/a.jpg", "y/a.jpg"], None), (["x", "z"], ImageFormat.PNG)]:
         with pytest.raises(InputError, match="both"):
             plan_pictures(inputs, Path("clean"), image_format)
-    touch("w/b.jpg", "w/b-compare.jpg")
-    assert len(plan_pictures(["w"], Path("clean")).jobs) == 2
-    with pytest.raises(InputError, match="both"):
-        plan_pictures(["w"], Path("clean"), compare=True)
 
 
 def test_compare_pictures_of_namesakes_keep_the_suffix(here):
     touch("w/b.jpg", "w/b.png", "w/c.jpg")
-    names = [job.compare.name for job in plan_pictures(["w"], Path("clean"), compare=True).jobs]
-    assert names == ["b.jpg-compare.jpg", "b.png-compare.jpg", "c-compare.jpg"]
+    names = [job.compare.as_posix() for job in plan_pictures(["w"], Path("clean"), compare=True).jobs]
+    assert names == [f"clean-compare/{name}" for name in ("b.jpg-compare.jpg", "b.png-compare.jpg", "c-compare.jpg")]
+
+
+def test_compare_pictures_have_a_folder_of_their_own(here):
+    touch("w/x/b.jpg", "out/keep")
+    compared = lambda inputs, output=None: plan_pictures(inputs, output, compare=True).jobs[0].compare  # noqa: E731
+    assert compared(["w"]) == Path("w-derained-compare/x/b-compare.jpg")
+    assert compared(["w"], "out/") == compared(["w/x/b.jpg"], "out").parent / "x/b-compare.jpg"
+    assert compared(["w/x/b.jpg"]) == Path("w/x/b-derained-compare.jpg")
+    assert compared(["w/x/b.jpg"], "y.png") == Path("y-compare.jpg")
+    os.chdir("out")
+    assert compared(["../w"], ".") == here / "out-compare/x/b-compare.jpg"
+    # Not on another disk, and not above a whole one.
+    assert compared(["../w"], "/dev/shm/") == Path("/dev/shm/x/b-compare.jpg")
+    (here / "out-compare").write_bytes(b"a file")
+    with pytest.raises(InputError, match="out-compare"):
+        compared(["../w"], ".")
 
 
 def test_previews_are_planned_as_results_are(here):

@@ -10,6 +10,7 @@ import pytest
 from dpenet_cli.batch.decisions import (
     CHANGED_SINCE,
     MADE_OTHERWISE,
+    NOT_OURS,
     Decisions,
     Todo,
     asked_of_pictures,
@@ -107,7 +108,7 @@ def test_each_part_has_a_file_of_its_own_and_reads_those_that_it_needs(root):
     assert standing(root) is standing(root, "deep/b.jpg") is Standing.OURS
     assert standing(root, shard=Shard(3, 5)) is Standing.OURS  # cut anew
     assert standing(root, shard=Shard(1, 2)) is Standing.OURS
-    assert standing(root, shard=Shard(2, 2)) is Standing.UNKNOWN  # another part's, of the same cut
+    assert standing(root, shard=Shard(2, 2)) is Standing.FOREIGN  # another part's, of the same cut
 
 
 def test_a_record_that_cannot_be_read_leaves_it_to_the_dates(root):
@@ -141,7 +142,7 @@ def job(root):
     source = root / "source.jpg"
     source.write_bytes(b"rain")
     os.utime(source, (1000, 1000))
-    return Job(source, root / "deep/a.jpg", root / "deep/a-compare.jpg", root, "source.jpg")
+    return Job(source, root / "deep/a.jpg", root / "a-compare.jpg", root, "source.jpg")
 
 
 def todo(job, asked=ASKED, **choices):
@@ -178,6 +179,26 @@ def test_what_is_still_to_be_done(job, root):
     assert todo(job, overwrite=True) == Todo(both)
     os.utime(job.source, (1000, 1000))
     assert todo(job, OTHER) == Todo(())
+    # What earlier versions put beside the result counts.
+    job.compare.rename(job.target.with_name(job.compare.name))
+    assert todo(job, OTHER) == Todo(())
+
+
+def test_a_file_that_nobody_made_is_not_replaced(job, root):
+    """It lies among the results, and is older than the source of the one that would go there."""
+    job.target.write_bytes(b"somebody's own")
+    os.utime(job.target, (500, 500))
+    both = (job.target, job.compare)
+    assert todo(job) == Todo(both)  # no record: dates decide
+    decisions = Decisions(ASKED)
+    decisions.made(job._replace(target=root / "deep/b.jpg"), of_data(b"result", 0))
+    decisions.close()
+    assert todo(job) == todo(job, redo_changed=True) == Todo((), (NOT_OURS,))
+    assert todo(job, overwrite=True) == Todo(both)
+    os.utime(job.target, (2000, 2000))
+    assert todo(job) == Todo((job.compare,))
+    job.target.unlink()
+    assert todo(job) == Todo(both)
 
 
 def test_a_file_is_told_by_what_is_in_it(tmp_path):

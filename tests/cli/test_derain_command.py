@@ -247,26 +247,38 @@ def test_tiles_change_nothing(photos, tiny_weights):
 def test_compare_shows_before_and_after(photos, tiny_weights, rainy_photo):
     out = photos.parent / "clean"
     assert dpenet("derain", photos / "a.png", "-o", out, "--compare", "--weights", tiny_weights).returncode == 0
-    sheet = pixels(out / "a-compare.jpg").astype(int)
+    sheet = pixels(photos.parent / "clean-compare/a-compare.jpg").astype(int)
+    assert sorted(path.name for path in out.iterdir()) == [".dpenet.jsonl", "a.png"]
     height, width = rainy_photo.shape[:2]
     assert sheet.shape == (height, 2 * width + 8, 3)
     assert np.abs(sheet[:, :width] - rainy_photo).mean() < 4
     assert np.abs(sheet[:, -width:] - pixels(out / "a.png")).mean() < 4
 
 
-def test_of_a_result_and_its_comparison_only_what_is_missing_is_written(photos, tiny_weights):
+def test_a_comparison_that_is_missing_needs_no_network(photos, tiny_weights):
     run = ["derain", photos / "a.png", "-o", photos.parent / "clean", "--compare", "--weights", tiny_weights]
-    result, sheet = photos.parent / "clean/a.png", photos.parent / "clean/a-compare.jpg"
+    result, sheet = photos.parent / "clean/a.png", photos.parent / "clean-compare/a-compare.jpg"
     sheet.parent.mkdir()
     sheet.write_bytes(b"somebody's own")
     assert dpenet(*run).returncode == 0
     assert (pixels(result).shape, sheet.read_bytes()) == (pixels(photos / "a.png").shape, b"somebody's own")
-    sheet.unlink()
-    result.write_bytes(b"touched up")
+    # One that an earlier version put beside its result counts.
+    sheet.rename(result.with_name(sheet.name))
+    assert "1 skipped" in dpenet(*run).stderr
+    result.with_name(sheet.name).unlink()
+    Image.fromarray(255 - pixels(result)).save(result)
+    touched_up = result.read_bytes()
     told = dpenet(*run)
     assert told.returncode == 0
-    assert "was there already and stays" in told.stderr
-    assert (result.read_bytes(), pixels(sheet).ndim) == (b"touched up", 3)
+    assert "its before/after picture was missing; its result stays as it was" in told.stderr
+    assert " on cpu" not in told.stderr  # nothing was loaded
+    assert result.read_bytes() == touched_up
+    assert np.abs(pixels(sheet)[:, -pixels(result).shape[1] :].astype(int) - pixels(result)).mean() < 4
+    # A result of another size shows nothing beside its source.
+    sheet.unlink()
+    Image.fromarray(pixels(result)[:-1]).save(result)
+    told = dpenet(*run)
+    assert (told.returncode, "it does not have the size" in told.stderr, sheet.exists()) == (1, True, False)
     assert "1 done" in dpenet(*run, "--overwrite").stderr
     assert pixels(result).shape == pixels(photos / "a.png").shape
 

@@ -22,7 +22,7 @@ from conftest import as_cleaner, command
 from PIL import Image
 from preloaded import Command
 
-from dpenet_cli.batch import pictures
+from dpenet_cli.batch import picture_files
 from dpenet_cli.batch.outcomes import Status, outdated
 from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures
@@ -431,13 +431,13 @@ def test_readers_that_go_away(photos, film, tmp_path, tiny_weights):
 @pytest.mark.parametrize("where", ["in the network", "while it is told"])
 def test_an_interrupt_still_tells_what_was_being_written(photos, tmp_path, monkeypatch, where):
     """The first picture is still being written when the second is in the network, where the interrupt comes."""
-    second, store = threading.Event(), pictures.write_whole
+    second, store = threading.Event(), picture_files.write_whole
 
     def slowly(path: Path, data: bytes) -> None:
         assert second.wait(10)
         store(path, data)
 
-    monkeypatch.setattr(pictures, "write_whole", slowly)
+    monkeypatch.setattr(picture_files, "write_whole", slowly)
     count = 0
 
     def clean(pixels: np.ndarray) -> np.ndarray:

@@ -201,3 +201,11 @@ def test_every_method_is_scored_on_every_set_and_callbacks_see_each_picture(data
 def test_weights_are_named_by_their_stem_where_that_is_unique():
     assert method_names(["general", "a/x.pth", "a/x.pth"]) == {"general": "general", "x": "a/x.pth"}
     assert method_names(["a/x.pth", "b/x.pth"]) == {"a/x.pth": "a/x.pth", "b/x.pth": "b/x.pth"}
+
+
+def test_folders_of_systems_hold_no_set(tmp_path):
+    make_set(tmp_path / "#recycle/Rain100L")
+    with pytest.raises(DatasetError, match="not on this machine"):
+        named_set("rain100l", tmp_path, partial=True)
+    make_set(tmp_path / "recycle/Rain100L")
+    assert len(named_set("rain100l", tmp_path, partial=True).pairs) == 3

@@ -1,0 +1,171 @@
+"""The two ends of a picture's way: from its file to pixels, and from pixels to its result, whole and dated."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from dpenet_cli.batch.decisions import Decisions
+from dpenet_cli.batch.outcomes import Outcome, Status, error_of, unexpected, write_error
+from dpenet_cli.batch.record import of_data
+from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
+from dpenet_cli.images.compare import side_by_side
+from dpenet_cli.images.formats import format_for
+from dpenet_cli.images.picture import Picture
+from dpenet_cli.images.reading import read
+from dpenet_cli.images.writing import encode
+from dpenet_cli.inference.scale_rule import Choice
+from dpenet_cli.options import PictureOptions, SaveOptions
+from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.storage import (
+    Place,
+    date,
+    date_no_earlier,
+    date_to_be,
+    identity,
+    make_folder,
+    read_bytes,
+    state,
+    write_whole,
+)
+from dpenet_cli.system.urls import State
+
+NO_RAIN = "no rain found; --skip-dry leaves such pictures as they are"
+
+RAIN_AT_THE_LIMIT = "its rain may be wider than any size that was looked at; try --scale 0.06"
+
+_CLEARLY_OLDER = 10**9
+"""Nanoseconds: one second, which every file system can tell."""
+
+
+class Rainy(NamedTuple):
+    """A picture that was read, and what told its file from others before that."""
+
+    picture: Picture
+    seen: State
+
+
+class Result(NamedTuple):
+    """A clean picture on its way to the disk.
+
+    Attributes:
+        picture: the clean one.
+        seen: what told the rainy one's file from others.
+        choice: how it was looked at.
+        seconds: that took so long in the network.
+    """
+
+    picture: Picture
+    outputs: tuple[Place, ...]
+    seen: State
+    choice: Choice
+    seconds: float
+
+
+def read_rainy(job: Job, max_pixels: int) -> Rainy:
+    """Read a picture.
+
+    Raises:
+        ImageReadError: it cannot be read.
+    """
+    try:
+        seen = state(job.source)
+    except OSError:  # reading says it better
+        seen = State(0, 0)
+    return Rainy(read(job.source, max_pixels=max_pixels), seen)
+
+
+def write_result(
+    job: Job, result: Result, before: Picture | None, options: PictureOptions, decisions: Decisions
+) -> Outcome:
+    """Encode and store one result, its before/after picture first: a target that exists is complete."""
+    picture, choice = result.picture, result.choice
+    left_alone = options.skip_dry and choice.dry
+    notices = () if left_alone else told(choice)
+    try:
+        image_format = options.image_format or format_for(job.target) or picture.format
+        if left_alone and image_format is picture.format and options.save == SaveOptions():
+            data = read_bytes(job.source)  # nothing was asked for that would make it another file
+        else:
+            data, more = encode(picture, image_format, options.save)
+            notices += picture.notices + more
+        if job.compare is not None and before is not None:
+            make_folder(job.compare.parent)
+            write_whole(job.compare, side_by_side(before, picture))
+        make_folder(job.target.parent)
+        # Entered first: a crash in between leaves an entry too many, and no result that nobody seems to have made.
+        made_from = identity(job.source, job.target, result.seen)
+        decisions.made(job, of_data(data, date_to_be(job.target, result.seen.changed), made_from))
+        write_whole(job.target, data)
+        _date(job, result.outputs, result.seen.changed)
+    except DpenetError as error:
+        return outcome_for(job, Status.FAILED, error, notices)
+    except MemoryError:
+        advice = "Close other programs, or choose --format jpeg."
+        return outcome_for(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices)
+    except OSError as error:
+        return outcome_for(job, Status.FAILED, write_error(job.target, error), notices)
+    except Exception as error:  # noqa: BLE001 - as above
+        return outcome_for(job, Status.FAILED, unexpected(str(job.source), error), notices)
+    height, width = picture.pixels.shape[:2]
+    status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
+    size = width, height
+    return dataclasses.replace(
+        outcome_for(job, status, None, notices), size=size, seconds=result.seconds, scale=scale, looked=choice.looked
+    )
+
+
+def compare_again(job: Job, rainy: Rainy, max_pixels: int) -> Outcome:
+    """Make the before/after picture of a result that is there already, and stays as it is."""
+    compare = job.compare
+    assert compare is not None
+    try:
+        result = read(job.target, max_pixels=max_pixels)
+        sheet = side_by_side(rainy.picture, result)
+        make_folder(compare.parent)
+        write_whole(compare, sheet)
+        _date(job, [compare], rainy.seen.changed)
+    except DpenetError as error:
+        return outcome_for(job, Status.FAILED, error)
+    except MemoryError:
+        advice = "Close other programs, or leave out --compare."
+        return outcome_for(job, Status.FAILED, ImageReadError(str(job.target), "memory ran out", advice))
+    except OSError as error:
+        return outcome_for(job, Status.FAILED, write_error(compare, error))
+    except Exception as error:  # noqa: BLE001 - as above
+        return outcome_for(job, Status.FAILED, unexpected(str(job.source), error))
+    height, width = rainy.picture.pixels.shape[:2]
+    done = outcome_for(job, Status.DONE, None, ("its before/after picture was missing; its result stays as it was",))
+    return dataclasses.replace(done, size=(width, height))
+
+
+def told(choice: Choice) -> tuple[str, ...]:
+    """What the looks at a picture say that its owner should know."""
+    if choice.dry:
+        return (NO_RAIN,)
+    return (RAIN_AT_THE_LIMIT,) if choice.at_the_limit else ()
+
+
+def _date(job: Job, written: Iterable[Place], changed: int) -> None:
+    """Date what was written no earlier than its source, and older than one that took its place.
+
+    Raises:
+        ImageReadError: the source is not the file that was read; the next run will take its outputs for too old.
+    """
+    try:
+        now = state(job.source).changed  # an object's is what it was: its etag tells the next run
+    except OSError:  # it is gone, and its result stands
+        now = changed
+    for path in written:
+        if now != changed:
+            date(path, max(min(now, changed) - _CLEARLY_OLDER, 0))
+        else:
+            date_no_earlier(path, changed)
+    if now != changed:
+        why = "it was replaced or changed while it was being cleaned; the result is of what it was before"
+        raise ImageReadError(str(job.source), why, "Run the same command again when nothing writes to it any more.")
+
+
+def outcome_for(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
+    """What became of a job; an error names its picture."""
+    root = None if job.root is None else str(job.root)
+    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices, root=root)
