@@ -459,4 +459,4 @@ def test_skipped_pictures_are_copied_as_they_are(memory):
     (outcome,) = run(plan.jobs, dry, PictureOptions(skip_dry=True))
     assert outcome.status is Status.DRY
     assert memory.cat_file("/out/a.png") == before
-    assert memory.exists("/out-compare/a-compare.jpg")
+    assert memory.exists("/out/a-compare.jpg")  # beside a whole bucket there is nothing
