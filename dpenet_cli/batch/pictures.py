@@ -274,10 +274,11 @@ def _write(
     notices = () if left_alone else told(choice)
     try:
         image_format = options.image_format or format_for(job.target) or picture.format
-        if left_alone and image_format is picture.format and options.save == SaveOptions():
+        save = saved_as(options, choice)
+        if left_alone and image_format is picture.format and save == SaveOptions():
             data = read_bytes(job.source)  # nothing was asked for that would make it another file
         else:
-            data, more = encode(picture, image_format, options.save)
+            data, more = encode(picture, image_format, save)
             notices += picture.notices + more
         make_folder(job.target.parent)
         if job.compare is not None and before is not None:
@@ -305,6 +306,11 @@ def _write(
     return dataclasses.replace(
         _outcome(job, status, None, notices), size=size, seconds=result.seconds, scale=scale, looked=choice.looked
     )
+
+
+def saved_as(options: PictureOptions, choice: Choice) -> SaveOptions:
+    """How a result is encoded: one that was left alone carries no tag, for no program changed it."""
+    return dataclasses.replace(options.save, tag=None) if options.skip_dry and choice.dry else options.save
 
 
 def told(choice: Choice) -> tuple[str, ...]:
