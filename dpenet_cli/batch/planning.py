@@ -191,7 +191,8 @@ def _nothing_found(bad: Sequence[BadInput]) -> DpenetError:
     first = bad[0].error
     if len(bad) == 1:
         return first
-    return InputError(", ".join(each.source for each in bad), "nothing was found in any of these", first.next_step)
+    names, same = ", ".join(each.source for each in bad), all(each.error.why == first.why for each in bad)
+    return InputError(names, first.why if same else "nothing was found in any of these", first.next_step)
 
 
 def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool:
@@ -210,7 +211,7 @@ def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool
 
 def _plan_file(path: Place, output: Place | None, medium: Medium, batch: Plan, *, as_file: bool) -> None:
     if error := medium.refusal(path):
-        batch.bad.append(BadInput(str(path), error))
+        batch.bad.append(BadInput(str(path), error, nothing=path.suffix.lower() in medium.others.suffixes))
         return
     name = medium.rename(path)
     target = beside(path, name) if output is None else output if as_file else output / name
@@ -219,12 +220,14 @@ def _plan_file(path: Place, output: Place | None, medium: Medium, batch: Plan, *
 
 def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Plan) -> None:
     root = output if output is not None else sibling(folder)
-    raw, before = 0, len(batch.jobs) + len(batch.bad)
+    raw, others, before = 0, 0, len(batch.jobs) + len(batch.bad)
     unreadable: list[DpenetError] = []
     for path in files_below(folder, root, unreadable):
         suffix = path.suffix.lower()
         if suffix in medium.raw:
             raw += 1
+        elif suffix in medium.others.suffixes:
+            others += 1
         elif suffix in medium.suffixes:
             relative = path.relative_to(folder)
             if error := medium.refusal(path):
@@ -235,8 +238,14 @@ def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Pla
     batch.bad += [BadInput(error.what, error) for error in unreadable]
     if raw:
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
+    if others and batch.jobs:
+        passed, command = medium.others.counted(others), medium.others.cleaned_by(folder)
+        batch.notices.append(f"{folder}: {passed} passed over, for which there is another command: {command}")
     if len(batch.jobs) + len(batch.bad) == before:
         why, step = f"there are no {medium.noun} in this folder", f"Name a folder that holds {medium.formats}."
+        if others:
+            why = f"there are no {medium.noun} in this folder, but {medium.others.counted(others)}"
+            step = f"Run: {medium.others.cleaned_by(folder)}"
         batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step), nothing=True))
 
 
