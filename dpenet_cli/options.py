@@ -175,12 +175,15 @@ class SaveOptions:
 
     Attributes:
         quality: 1..100 for JPEG, WebP, AVIF and HEIC, or None for one that is not visibly worse than the input.
+        tag: the name of a program, added to EXIF's Software behind what stands there; None adds nothing. It is not left
+            out with the metadata of the input.
         strip_metadata: leave out EXIF, XMP, IPTC, comments, text, resolution and the ICC profile. 8-bit colours with
             another profile than sRGB are converted to sRGB first; a 16-bit picture keeps such a profile, with a notice.
     """
 
     quality: int | None = None
     strip_metadata: bool = False
+    tag: str | None = None
 
     def __post_init__(self) -> None:
         check_types(self)

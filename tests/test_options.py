@@ -46,6 +46,7 @@ def test_impossible_options_are_refused(options):
         {"quality": 95.0},
         {"strip_metadata": "no"},
         {"strip_metadata": None},
+        {"tag": 1},
         {"quality": 0},
         {"quality": 101},
     ],

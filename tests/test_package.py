@@ -30,17 +30,22 @@ def test_the_wheel_is_complete_and_nothing_more(unpacked_wheel):
     needed += ("guide/formats.md", "guide/videos.md", "guide/weights.md")
     needed += ("guide/benchmark.md", "guide/speed.md", "guide/training.md")
     assert names >= {f"dpenet_cli/{name}" for name in needed}
-    assert {name.split("/")[0] for name in names} == {"dpenet_cli", "dpenet-0.1.0.dist-info"}
+    assert {name for name in names if name.startswith("dpenet/")} == {"dpenet/__init__.py", "dpenet/py.typed"}
+    assert {name.split("/")[0] for name in names} == {"dpenet", "dpenet_cli", "dpenet-0.1.0.dist-info"}
+    assert not [name for name in names if name.startswith("dpenet_cli/top")]
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pth")]
 
 
 def test_the_default_weights_are_found_outside_the_checkout(unpacked_wheel, tmp_path):
     code = (
-        "import numpy as np, dpenet_cli\n"
+        "import numpy as np, dpenet, dpenet_cli, sys\n"
+        "assert 'torch' not in sys.modules\n"
         "from dpenet_cli.network.weights_files import find_weights\n"
         f"assert dpenet_cli.__file__.startswith({str(unpacked_wheel)!r})\n"
         f"assert str(find_weights('general')).startswith({str(unpacked_wheel)!r})\n"
-        "assert dpenet_cli.load()(np.zeros((20, 20, 3), np.uint8)).shape == (20, 20, 3)\n"
+        f"assert dpenet.__file__.startswith({str(unpacked_wheel)!r})\n"
+        "assert dpenet.load is dpenet_cli.load\n"
+        "assert dpenet.load()(np.zeros((20, 20, 3), np.uint8)).shape == (20, 20, 3)\n"
     )
     run = [sys.executable, "-c", code]
     result = subprocess.run(
@@ -53,3 +58,50 @@ def test_the_default_weights_are_found_outside_the_checkout(unpacked_wheel, tmp_
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout + result.stderr == ""  # the library is silent
+
+
+def test_an_editable_install_gives_the_checkout_under_both_names(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel:editable", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        f"import site; site.addsitedir({str(tmp_path / 'site')!r})\n"
+        "import dpenet, dpenet_cli\n"
+        "print(dpenet.__file__, dpenet_cli.__file__, sep='\\n')"
+    )
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    run = [sys.executable, "-S", "-c", code]  # without the packages of this Python
+    found = subprocess.run(run, cwd=tmp_path, env=bare, capture_output=True, text=True, check=True).stdout.split()
+    assert found == [str(ROOT / "dpenet_cli/top/dpenet/__init__.py"), str(ROOT / "dpenet_cli/__init__.py")]
+
+
+@pytest.mark.long
+def test_a_program_that_uses_the_library_is_checked_against_its_types(unpacked_wheel, tmp_path):
+    """With the types alone: nothing of it runs."""
+    (tmp_path / "program.py").write_text(
+        "import dpenet\n"
+        "derain = dpenet.load('light', device='cpu')\n"
+        "outcome = dpenet.clean_file('a.jpg', 'b.jpg', derain=derain)\n"
+        "reveal_type(outcome.target)\n"
+        "reveal_type(dpenet.errors.ImageError('a', 'b', 'c').why)\n"
+        "dpenet.clean_file(3, 'b.jpg')\n",
+        encoding="utf-8",
+    )
+    run = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--follow-imports=silent",
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "program.py",
+    ]
+    environment = os.environ | {"MYPYPATH": "", "PYTHONPATH": str(unpacked_wheel)}
+    checked = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert [line.split(": ", 1)[1] for line in checked.stdout.splitlines() if line.startswith("program.py")] == [
+        'note: Revealed type is "str | None"',
+        'note: Revealed type is "str"',
+        'error: Argument 1 to "clean_file" has incompatible type "int"; expected "str | Path"  [arg-type]',
+    ]

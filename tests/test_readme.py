@@ -1,5 +1,6 @@
 """What README and the pages of the guide say: commands run as they are written, links lead somewhere, lines fit."""
 
+import doctest
 import json
 import re
 import shlex
@@ -129,11 +130,14 @@ def test_the_first_command_cleans_the_sample(tmp_path):
     assert clean.mean() < rainy.mean() - 5  # the streaks are brighter than what they hide
 
 
-def test_the_library_lines(rainy_photo):
+def test_the_library_lines(rainy_photo, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names = {"picture": rainy_photo}
-    exec(code, names)
-    assert names["clean"].shape == rainy_photo.shape
+    example = doctest.DocTestParser().get_doctest(code, {"picture": rainy_photo}, "README", "README.md", 0)
+    assert len(example.examples) >= 5
+    assert doctest.DocTestRunner().run(example).failed == 0
+    assert (folder / "clean.jpg").is_file()
+    assert (folder / "clean.mp4").is_file()
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from dpenet_cli import __version__
 from dpenet_cli.batch.naming import compare_folder
 from dpenet_cli.batch.outcomes import outdated, write_error
 from dpenet_cli.batch.record import Known, Record, Standing, Written
@@ -31,6 +32,8 @@ def asked_of_pictures(weights: str, engine: EngineOptions, options: PictureOptio
     """
     save = options.save
     result = {"quality": save.quality, "strip_metadata": save.strip_metadata, "skip_dry": options.skip_dry}
+    if save.tag is not None:  # whatever it says: it names these weights, and a later dpenet makes nothing else
+        result["tag"] = True
     return {"weights": digest_of(weights), "strength": engine.strength, "scale": engine.scale or "auto", **result}
 
 
@@ -47,6 +50,15 @@ def asked_of_videos(weights: str, engine: EngineOptions, options: VideoOptions) 
     part = {"start": options.start, "end": options.end}
     asked |= {name: None if seconds is None else str(seconds) for name, seconds in part.items()}
     return asked | {"stream": options.video_stream, "hdr": options.hdr, "deinterlace": options.deinterlace}
+
+
+def tag_of(weights: str) -> str:
+    """What a result is tagged with: dpenet, its version, the weights' name, and how their SHA-256 begins.
+
+    Raises:
+        WeightsError: there are no such weights.
+    """
+    return f"dpenet {__version__} ({Path(weights).stem} {digest_of(weights)[:8]})"
 
 
 class Todo(NamedTuple):

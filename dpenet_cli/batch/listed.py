@@ -91,7 +91,7 @@ class ListedJobs:
         if row.error is not None:
             raise row.error
         source = self._medium.place(row.source)
-        if source.suffix.lower() in self._medium.raw and (refusal := self._medium.refusal(source)):
+        if refusal := self._medium.refusal_by_name(source):
             raise refusal
         target, root = self._target(row, source)
         # Whether another row has the same name in another format is not known yet: both names are in it.

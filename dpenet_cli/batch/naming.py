@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.images.formats import PICTURE_SUFFIXES, RAW_SUFFIXES, format_for, raw_refusal
@@ -34,6 +36,28 @@ _PRODUCT = re.compile(
 _FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
 
 
+class Others(NamedTuple):
+    """Files that another command takes.
+
+    Attributes:
+        noun: their name in the plural.
+        suffixes: what they end with.
+        command: the one that cleans them.
+    """
+
+    noun: str
+    suffixes: frozenset[str]
+    command: str
+
+    def counted(self, count: int) -> str:
+        """So many of them, in words."""
+        return f"{count} {self.noun if count != 1 else self.noun.removesuffix('s')}"
+
+    def cleaned_by(self, path: PurePath) -> str:
+        """The command line that cleans one of them, or a folder of them."""
+        return f"{self.command} {shlex.quote(str(path))}"
+
+
 @dataclass(frozen=True)
 class Medium:
     """What is looked for.
@@ -42,6 +66,7 @@ class Medium:
         noun: its name in the plural.
         suffixes: what its files end with.
         formats: how to say that to a person.
+        others: what a person may take for it.
         rename: the name of the result for the path of an input.
         raw: endings of files that are told about when a folder is searched.
         in_stores: they may lie in object stores.
@@ -50,6 +75,7 @@ class Medium:
     noun: str
     suffixes: frozenset[str]
     formats: str
+    others: Others
     rename: Callable[[PurePath], str]
     raw: frozenset[str] = frozenset()
     in_stores: bool = False
@@ -64,7 +90,17 @@ class Medium:
 
     def refusal(self, path: Place) -> DpenetError | None:
         """Why a path cannot be such a file, by its name and kind alone; None if it may be one."""
-        return raw_refusal(str(path)) if path.suffix.lower() in self.raw else not_a_file(path)
+        return self.refusal_by_name(path) or not_a_file(path)
+
+    def refusal_by_name(self, path: Place) -> DpenetError | None:
+        """The same by its name alone."""
+        suffix = path.suffix.lower()
+        if suffix in self.raw:
+            return raw_refusal(str(path))
+        if suffix in self.others.suffixes:
+            why = f"this command cleans {self.noun}, not {self.others.noun}"
+            return InputError(str(path), why, f"Run: {self.others.cleaned_by(path)}")
+        return None
 
 
 def pictures(image_format: ImageFormat | None) -> Medium:
@@ -73,6 +109,7 @@ def pictures(image_format: ImageFormat | None) -> Medium:
         noun="pictures",
         suffixes=PICTURE_SUFFIXES,
         formats="JPEG, PNG, WebP, TIFF, BMP, AVIF or HEIC files",
+        others=Others("videos", VIDEO_SUFFIXES, "dpenet video"),
         rename=lambda path: _renamed(path, image_format),
         raw=RAW_SUFFIXES,
         in_stores=True,
@@ -83,6 +120,7 @@ VIDEOS = Medium(
     noun="videos",
     suffixes=VIDEO_SUFFIXES,
     formats="MP4, MOV, MKV, WebM, AVI or similar files",
+    others=Others("pictures", PICTURE_SUFFIXES, "dpenet derain"),
     rename=lambda path: path.name if path.suffix.lower() in MUXERS else path.stem + FALLBACK_SUFFIX,
 )
 

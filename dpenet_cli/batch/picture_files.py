@@ -83,10 +83,11 @@ def write_result(
     notices = () if left_alone else told(choice)
     try:
         image_format = options.image_format or format_for(job.target) or picture.format
-        if left_alone and image_format is picture.format and options.save == SaveOptions():
+        save = saved_as(options, choice)
+        if left_alone and image_format is picture.format and save == SaveOptions():
             data = read_bytes(job.source)  # nothing was asked for that would make it another file
         else:
-            data, more = encode(picture, image_format, options.save)
+            data, more = encode(picture, image_format, save)
             notices += picture.notices + more
         if job.compare is not None and before is not None:
             make_folder(job.compare.parent)
@@ -136,6 +137,11 @@ def compare_again(job: Job, rainy: Rainy, max_pixels: int) -> Outcome:
     height, width = rainy.picture.pixels.shape[:2]
     done = outcome_for(job, Status.DONE, None, ("its before/after picture was missing; its result stays as it was",))
     return dataclasses.replace(done, size=(width, height))
+
+
+def saved_as(options: PictureOptions, choice: Choice) -> SaveOptions:
+    """How a result is encoded: one that was left alone carries no tag, for no program changed it."""
+    return dataclasses.replace(options.save, tag=None) if options.skip_dry and choice.dry else options.save
 
 
 def told(choice: Choice) -> tuple[str, ...]:

@@ -179,7 +179,8 @@ def _nothing_found(bad: Sequence[BadInput]) -> DpenetError:
     first = bad[0].error
     if len(bad) == 1:
         return first
-    return InputError(", ".join(each.source for each in bad), "nothing was found in any of these", first.next_step)
+    names, same = ", ".join(each.source for each in bad), all(each.error.why == first.why for each in bad)
+    return InputError(names, first.why if same else "nothing was found in any of these", first.next_step)
 
 
 def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool:
@@ -198,7 +199,7 @@ def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool
 
 def _plan_file(path: Place, output: Place | None, medium: Medium, batch: Plan, *, as_file: bool) -> None:
     if error := medium.refusal(path):
-        batch.bad.append(BadInput(str(path), error))
+        batch.bad.append(BadInput(str(path), error, nothing=path.suffix.lower() in medium.others.suffixes))
         return
     name = medium.rename(path)
     target = beside(path, name) if output is None else output if as_file else output / name
@@ -212,7 +213,7 @@ def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Pla
     for products in (False, True):  # products of earlier runs are what was meant where there is nothing else
         before = len(batch.jobs) + len(batch.bad)
         with Sieve(medium.suffixes, excluded, products=products) as sieve:
-            _search(folder, root, medium, batch, sieve)
+            others = _search(folder, root, medium, batch, sieve)
             left_out = list(sieve.notices())
             again = len(batch.jobs) + len(batch.bad) == before and sieve.products
         if not again:
@@ -220,20 +221,27 @@ def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Pla
         excluded.files = excluded_before
         batch.notices.append(f"{folder}: it holds nothing but results of earlier runs; they are cleaned once more")
     batch.notices += left_out
+    counted, command = medium.others.counted(others), medium.others.cleaned_by(folder)
+    if others and batch.jobs:
+        batch.notices.append(f"{folder}: {counted} passed over, for which there is another command: {command}")
     if len(batch.jobs) + len(batch.bad) == before:
-        why = "; ".join([f"there are no {medium.noun} in this folder", *left_out, *excluded.notices()])
-        step = f"Name a folder that holds {medium.formats}."
+        nothing = f"there are no {medium.noun} in this folder" + (f", but {counted}" if others else "")
+        why = "; ".join([nothing, *left_out, *excluded.notices()])
+        step = f"Run: {command}" if others else f"Name a folder that holds {medium.formats}."
         batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step), nothing=True))
 
 
-def _search(folder: Place, root: Place, medium: Medium, batch: Plan, sieve: Sieve) -> None:
+def _search(folder: Place, root: Place, medium: Medium, batch: Plan, sieve: Sieve) -> int:
+    """Plan what is below a folder; gives the number of files that another command takes."""
     compared = compare_folder(root)
     unreadable: list[DpenetError] = []
-    raw = 0
+    raw = others = 0
     for path in files_below(folder, [root] if compared is None else [root, compared], unreadable, sieve):
         suffix = path.suffix.lower()
         if suffix in medium.raw:
             raw += 1
+        elif suffix in medium.others.suffixes or suffix in medium.others.suffixes:
+            others += 1
         elif suffix in medium.suffixes:
             relative = path.relative_to(folder)
             if error := medium.refusal(path):
@@ -244,3 +252,4 @@ def _search(folder: Place, root: Place, medium: Medium, batch: Plan, sieve: Siev
     batch.bad += [BadInput(error.what, error) for error in unreadable]
     if raw:
         batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
+    return others

@@ -3,6 +3,7 @@
 The files in reading order; each imports only from those above it:
 
     console         exit codes, errors, notes, lines for programs
+    words           words that are no command; examples at the end of each help
     batch_report    how a batch goes: progress, notices, summary, JSON lines
     shared_options  options that several subcommands have
     sources         what a command works on: named, listed or failed before; all or a part

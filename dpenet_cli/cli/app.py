@@ -18,24 +18,26 @@ from dpenet_cli.cli.report import report_app
 from dpenet_cli.cli.train import train
 from dpenet_cli.cli.video import video
 from dpenet_cli.cli.weights import weights_app
+from dpenet_cli.cli.words import Suggesting, ending
 from dpenet_cli.errors import DpenetError, StorageError
 
 app = typer.Typer(
+    cls=Suggesting,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
     help="Remove rain from photographs and videos with DPENet. Inputs are never overwritten.",
     epilog="Start with: dpenet derain photos/ -o clean/",
 )
-app.command(cls=WithRay, epilog="More: dpenet guide formats")(derain)
-app.command(cls=WithRay, epilog="More: dpenet guide videos")(video)
-app.command(epilog="More: dpenet guide benchmark")(benchmark)
-app.command(epilog="More: dpenet guide training")(train)
-app.command(epilog="More: dpenet guide weights")(export)
-app.command()(doctor)
-app.add_typer(weights_app, name="weights", epilog="More: dpenet guide weights")
-app.add_typer(report_app, name="report", epilog="More: dpenet guide machines")
-app.command()(guide)
+app.command(cls=WithRay, epilog=ending("derain photos/ -o clean/", "derain a.jpg -o b.jpg", page="formats"))(derain)
+app.command(cls=WithRay, epilog=ending("video a.mp4 --preview 5", "video a.mp4 -o b.mp4", page="videos"))(video)
+app.command(epilog=ending("benchmark --dataset demo", "benchmark --speed", page="benchmark"))(benchmark)
+app.command(epilog=ending("train --data photos/ -o run/", "train -o run/ --resume", page="training"))(train)
+app.command(epilog=ending("export --format onnx -o general.onnx", page="weights"))(export)
+app.command(epilog=ending("doctor", "doctor --json"))(doctor)
+app.add_typer(weights_app, name="weights", epilog=ending("weights list", "weights show general", page="weights"))
+app.add_typer(report_app, name="report", epilog=ending("report merge a.jsonl b.jsonl -o all.jsonl", page="machines"))
+app.command(epilog=ending("guide", "guide videos"))(guide)
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpenet_cli.batch.decisions import Decisions, asked_of_pictures
+from dpenet_cli.batch.decisions import Decisions, asked_of_pictures, tag_of
 from dpenet_cli.batch.naming import pictures
 from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.planning import plan_pictures
@@ -133,6 +133,15 @@ def derain(
             rich_help_panel=RESULT,
         ),
     ] = False,
+    tag: Annotated[
+        bool,
+        typer.Option(
+            "--tag",
+            help="Add dpenet, its version and the weights to EXIF's Software, behind what stands there. Not in BMP, "
+            "nor where --skip-dry leaves a picture alone.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False,
     compare: Annotated[
         bool,
         typer.Option(
@@ -172,9 +181,8 @@ def derain(
     """
     chosen = choose_weights(weights, fast=fast)
     engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend, parse_scale(scale))
-    options = PictureOptions(
-        SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite, skip_dry=skip_dry
-    )
+    save = SaveOptions(quality, strip_metadata, tag_of(chosen) if tag else None)
+    options = PictureOptions(save, image_format, max_pixels, overwrite, skip_dry=skip_dry)
     end_on_signals()
     if inputs and (PIPE in inputs or output == PIPE):
         files = [files_from, retry_failed, shard, report_to, ray, exclude]

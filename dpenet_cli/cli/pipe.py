@@ -79,7 +79,7 @@ def _cleaned(
     source: str, target: Path | None, derainer: "ScaledDerainer", options: PictureOptions
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the cleaned picture, and what its owner should know."""
-    from dpenet_cli.batch.picture_files import told
+    from dpenet_cli.batch.picture_files import saved_as, told
     from dpenet_cli.images.formats import format_for
     from dpenet_cli.images.picture import with_pixels
     from dpenet_cli.images.reading import read
@@ -89,7 +89,7 @@ def _cleaned(
     picture = read(rainy, max_pixels=options.max_pixels)
     image_format = options.image_format or (target and format_for(target)) or picture.format
     cleaned = derainer.clean(picture.pixels, skip_dry=options.skip_dry)
-    data, notices = encode(with_pixels(picture, cleaned.pixels), image_format, options.save)
+    data, notices = encode(with_pixels(picture, cleaned.pixels), image_format, saved_as(options, cleaned.choice))
     return data, tuple(dict.fromkeys(told(cleaned.choice) + picture.notices + notices))
 
 

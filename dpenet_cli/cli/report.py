@@ -7,6 +7,7 @@ import typer
 
 from dpenet_cli.batch.outcomes import write_error
 from dpenet_cli.cli.console import Exit, print_note
+from dpenet_cli.cli.words import ending
 from dpenet_cli.system.outputs import Output, check_outputs
 
 report_app = typer.Typer(
@@ -21,7 +22,7 @@ def _top() -> None:
     """There is one subcommand today; its name stays a part of the command."""
 
 
-@report_app.command("merge")
+@report_app.command("merge", epilog=ending("report merge a.jsonl b.jsonl -o all.jsonl", page="machines"))
 def merge_reports(
     reports: Annotated[list[Path], typer.Argument(help="Files that --report wrote.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The merged file.", show_default=False)],

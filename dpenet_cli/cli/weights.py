@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from dpenet_cli.cli.console import Exit, one_line, print_error, print_note, table_console
 from dpenet_cli.cli.fit_scales import fit_scales
+from dpenet_cli.cli.words import ending
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
 from dpenet_cli.network.pretrained import FILE_BYTES, PRETRAINED, TERMS, PretrainedWeights, check, find_pretrained, pull
 from dpenet_cli.options import PROTOCOL
@@ -27,12 +28,12 @@ weights_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-weights_app.command()(fit_scales)
+weights_app.command(epilog=ending("weights fit-scales mine.safetensors --data photos/", page="size"))(fit_scales)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
-@weights_app.command("list")
+@weights_app.command("list", epilog=ending("weights list", "weights list --json"))
 def list_weights(as_json: AsJson = False) -> None:
     """List the weights that --weights knows by name: ours, and those that the paper's authors published."""
     rows = [_ours(name) for name in _shipped()] + [_theirs(each) for each in PRETRAINED.values()]
@@ -53,7 +54,7 @@ def list_weights(as_json: AsJson = False) -> None:
     console.print(text, soft_wrap=True)
 
 
-@weights_app.command()
+@weights_app.command(epilog=ending("weights show general"))
 def show(
     name: Annotated[str, typer.Argument(help="A name from the list, or the path of a file.")], as_json: AsJson = False
 ) -> None:
@@ -79,7 +80,7 @@ def show(
     table_console().print(table)
 
 
-@weights_app.command("pull")
+@weights_app.command("pull", epilog=ending("weights pull published-rain100l"))
 def pull_weights(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Published weights, as the list names them.")],
 ) -> None:
@@ -113,7 +114,7 @@ def _pull_one(weights: PretrainedWeights, console: Console) -> Path:
         return pull(weights, lambda done, total: bar.update(task, completed=done, total=total))
 
 
-@weights_app.command()
+@weights_app.command(epilog=ending("weights verify"))
 def verify(
     names: Annotated[
         list[str] | None,
@@ -136,7 +137,7 @@ def verify(
     raise typer.Exit(Exit.SOME_FAILED if failed else Exit.OK)
 
 
-@weights_app.command()
+@weights_app.command(epilog=ending("weights convert Rain100L.pth mine.safetensors"))
 def convert(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Weights that dpenet reads: a name, .pth, .safetensors.")

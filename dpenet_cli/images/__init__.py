@@ -6,6 +6,7 @@ The files in reading order; each imports only from those above it:
     picture       a picture in memory, with its metadata and how it was coded
     ifd           image file directories, the structure of TIFF and of EXIF
     exif          EXIF: carried on, turned upright, without its thumbnail
+    software      EXIF's Software: the programs that a picture went through
     jpeg_tables   JPEG's quantisation tables: the standard's, and as fine as a source's
     jpeg          what a JPEG says beside its pixels
     png           what a PNG says beside its pixels

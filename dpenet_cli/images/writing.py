@@ -1,5 +1,6 @@
 """A picture into the bytes of a file: as gently compressed as it came, with everything that the format can hold."""
 
+import contextlib
 import dataclasses
 import struct
 
@@ -9,8 +10,10 @@ from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
 from dpenet_cli.images import exif, icc_profiles, jpeg, png
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
+from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import PILLOW_RULES
+from dpenet_cli.images.software import with_software
 from dpenet_cli.options import ImageFormat, SaveOptions
 
 _SIXTEEN_BITS = {ImageFormat.PNG, ImageFormat.TIFF}
@@ -77,6 +80,8 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
     name = _NAMES[image_format]
     samples, metadata = _prepared(picture, image_format, options, notices)
     metadata = _fitting(metadata, image_format, notices)
+    if options.tag is not None:
+        metadata = _tagged(metadata, image_format, options.tag, notices)
     try:
         with PILLOW_RULES:
             data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
@@ -173,6 +178,17 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) 
             notices.append(f"too long for a JPEG file and left out: {', '.join(too_long)}")
     if lost:
         notices.append(f"{_NAMES[image_format]} has no place for {', '.join(lost)}: left out")
+    return metadata
+
+
+def _tagged(metadata: Metadata, image_format: ImageFormat, tag: str, notices: list[str]) -> Metadata:
+    """The metadata with the name of a program in EXIF's Software; without it, and told, where there is no room."""
+    if "exif" in _HOLDS[image_format]:
+        with contextlib.suppress(DamagedError):
+            tagged = dataclasses.replace(metadata, exif=with_software(metadata.exif, tag))
+            if image_format is not ImageFormat.JPEG or not jpeg.fitting(tagged)[1]:
+                return tagged
+    notices.append("no tag was written: this file has no place for it")
     return metadata
 
 

@@ -85,7 +85,7 @@ class ScaledDerainer:
 
         Example:
             >>> import numpy as np
-            >>> from dpenet_cli import load
+            >>> from dpenet_cli.inference.scales import load
             >>> load("light")(np.full((24, 32, 3), 128, np.uint8)).shape
             (24, 32, 3)
         """
@@ -188,7 +188,7 @@ def _pixels(looks: Looks) -> int:
 
 
 def load(weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | None = None) -> ScaledDerainer:
-    """Read weights and put them on a device, or on each of several: the library's door, ``load()(image)``.
+    """Read weights and put them on a device, or on each of several. `dpenet_cli.load` does it for other programs.
 
     Args:
         weights: a shipped name such as ``general``, a published one once it is pulled, or the path of a file.
@@ -201,7 +201,7 @@ def load(weights: str | Path = DEFAULT_WEIGHTS, options: EngineOptions | None = 
 
     Example:
         >>> import numpy as np
-        >>> from dpenet_cli import load
+        >>> from dpenet_cli.inference.scales import load
         >>> derain = load("light")
         >>> derain(np.full((24, 32, 3), 128, np.uint8)).shape  # H×W×3 RGB, uint8 or uint16
         (24, 32, 3)

@@ -125,6 +125,7 @@ def test_what_results_depend_on():
         (EngineOptions(scale=0.5), PictureOptions()),
         (EngineOptions(), PictureOptions(SaveOptions(quality=80))),
         (EngineOptions(), PictureOptions(SaveOptions(strip_metadata=True))),
+        (EngineOptions(), PictureOptions(SaveOptions(tag="dpenet"))),
         (EngineOptions(), PictureOptions(skip_dry=True)),
     ):
         assert asked_of_pictures("general", engine, options) != base

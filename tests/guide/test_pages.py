@@ -1,5 +1,8 @@
 """The guide's pages: what each begins with, and which names they answer to."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from dpenet_cli.errors import OptionError
@@ -45,3 +48,10 @@ def test_an_unknown_name_is_told_with_what_there_is():
 def test_nothing_but_pages_is_read(name):
     with pytest.raises(OptionError, match=r"the guide has no page of that name\. .*There are benchmark"):
         read_page(name)
+
+
+def test_the_tests_that_contributors_are_told_of_are_there():
+    named = set(re.findall(r"\btests/[\w/.]*\w", read_page("contributing").text))
+    assert len(named) >= 15
+    root = Path(__file__).parents[2]
+    assert [path for path in sorted(named) if not (root / path).exists()] == []
