@@ -87,7 +87,7 @@ def test_failures_are_raised_and_leave_nothing(photo, tiny, monkeypatch):
         def full(*_arguments):
             raise OSError(28, "No space left on device")
 
-        patch.setattr("dpenet_cli.batch.pictures.write_whole", full)
+        patch.setattr("dpenet_cli.batch.picture_files.write_whole", full)
         with pytest.raises(StorageError, match="No space left"):
             clean_file(photo, folder / "b.png", derain=tiny)
     assert sorted(path.name for path in folder.iterdir()) == ["a.png", "glass.png", "text.png"]
