@@ -14,6 +14,7 @@ The files in reading order; each imports only from those above it:
     av1           the headers of AV1 streams
     webp_avif     the headers of WebP and AVIF
     icc_profiles  ICC profiles
+    silence       what decoders would print by themselves, kept off stderr
     pixels        decoding, turning upright, unmultiplying
     png_16_bit    the pixels of PNG files of 16 bits
     tiff_samples  TIFF files put before a decoder
