@@ -13,6 +13,7 @@ _KNOWN = re.compile(
     b"IHDR|PLTE|IDAT|IEND|tRNS|iCCP|gAMA|cHRM|sRGB|sBIT|cICP|mDCV|cLLI|eXIf|pHYs|tIME|tEXt|zTXt|iTXt|bKGD|hIST|sPLT"
     b"|acTL|fcTL|fdAT"
 )
+_LETTERS = re.compile(rb"[A-Za-z]{4}")
 _SEARCHED = 16
 """Times the file's length that may be gone through in search of sound chunks; hostile files would ask for more."""
 
@@ -90,13 +91,15 @@ class _Walk:
             end: where it ends, if its length is right.
         """
         # A wrong length leads to a place where no chunk begins. One that leads to a sound chunk or to the file's end is
-        # right; and so it is where a damaged one of a known type begins, unless a sound one lies in between.
+        # right; and so it is where a damaged one begins, unless a sound one lies in between.
         fits = end + _FRAME <= len(self._data)
         if end == len(self._data) or (fits and self.piece(end).sound):
             return end
         found = self._search(at + 8)
-        if fits and end <= found and _KNOWN.fullmatch(self._data, end + 4, end + 8):
-            return end
+        if fits and end <= found and _LETTERS.fullmatch(self._data, end + 4, end + 8):
+            near = _KNOWN.search(self._data, end + 1, end + 11)  # a type a few bytes off: these letters are parts of it
+            if near is None or near.start() == end + 4:
+                return end
         return found
 
     def _search(self, start: int) -> int:

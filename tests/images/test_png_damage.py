@@ -197,10 +197,8 @@ def test_many_damaged_chunks_take_no_long() -> None:
     np.testing.assert_array_equal(read(_place(data, bad, "before")).pixels, pixels)
     lies = b"".join(struct.pack(">L", 100_000 - n) + b"IDAT" for n in range(20000))
     picture = saved(Image.fromarray(photo()), "PNG")
-    try:
+    with pytest.raises(ImageReadError):  # the search is given up
         read(with_chunks(picture, struct.pack(">L", 0xFFFFFFFF) + b"tEXt" + lies))
-    except ImageReadError as error:
-        assert error.next_step  # the search was given up
 
 
 @given(st.sampled_from(sorted(FILES)), st.sampled_from(sorted(BODIES)), st.binary(max_size=60), st.integers(0, 2**32))
