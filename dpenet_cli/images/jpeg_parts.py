@@ -6,6 +6,9 @@ from collections.abc import Iterable
 _MOST_CHOICES = 64
 """Ways of choosing among parts of one number that are tried; more are no accident."""
 
+_HEADER = 128
+"""Bytes of a profile's header, which says its length."""
+
 _MOST_HEADS = 8
 """Parts that begin a profile, of which each is tried."""
 
@@ -34,8 +37,9 @@ def joined_exif(payloads: list[bytes]) -> list[bytes]:
 def joined_profile(payloads: list[bytes]) -> bytes | None:
     """The colour profile from its parts.
 
-    Parts that are numbered from 1 to their count are joined whatever they hold. Of others it counts whether they make a
-    profile that is whole by its own header: programs begin at 0, miscount, and write parts twice.
+    Parts that are numbered from 1 to their count are joined whatever they hold, unless that is one profile many times.
+    Of others it counts whether they make a profile that is whole by its own header: programs begin at 0, miscount, and
+    write parts twice.
 
     Args:
         payloads: in the file's order, each with its number and the count of parts in front.
@@ -46,9 +50,15 @@ def joined_profile(payloads: list[bytes]) -> bytes | None:
     payloads = [payload for payload in payloads if len(payload) > 2]
     numbered = sorted(payloads)
     right = [bytes([number, len(numbered)]) for number in range(1, len(numbered) + 1)] if len(numbered) < 256 else []
+    whole = _likeliest([(payload[0], payload[2:]) for payload in payloads])
     if numbered and [payload[:2] for payload in numbered] == right:
-        return b"".join(payload[2:] for payload in numbered)
-    parts = [(payload[0], payload[2:]) for payload in payloads]
+        joined = b"".join(payload[2:] for payload in numbered)
+        return whole if whole and joined == whole * (len(joined) // len(whole)) else joined
+    return whole
+
+
+def _likeliest(parts: list[_Part]) -> bytes | None:
+    """The whole profile that the parts make in the likeliest order; None where that could be several."""
     for orders in _arrangements(parts):
         profiles = {profile for order in orders for profile in _whole_profiles(order)}
         if profiles:
@@ -74,12 +84,15 @@ def _arrangements(parts: list[_Part]) -> Iterable[list[list[bytes]]]:
 
 def _whole_profiles(order: list[bytes]) -> Iterable[bytes]:
     """The profiles that begin with one of the parts and are as long as they say with those that follow it."""
-    heads = [index for index, body in enumerate(order) if body[36:40] == b"acsp"]  # ICC.1:2022, 7.2
-    for head in heads[:_MOST_HEADS]:
-        size, length, taken = int.from_bytes(order[head][:4], "big"), 0, []
-        for body in itertools.chain(order[head:], order[:head]):
+    starts = [index for index, body in enumerate(order) if not index or body[36:40] == b"acsp"]
+    for start in starts[:_MOST_HEADS]:
+        size, length, taken = _HEADER, 0, []
+        for body in itertools.chain(order[start:], order[:start]):
             taken.append(body)
             length += len(body)
+            if size == _HEADER and length >= size:  # it is known now how long the profile is
+                head = b"".join(taken)
+                size = int.from_bytes(head[:4], "big") if head[36:40] == b"acsp" else 0  # ICC.1:2022, 7.2
             if length >= size:
                 break
         if length == size:
