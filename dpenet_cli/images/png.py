@@ -29,6 +29,9 @@ _RAW_PROFILE = re.compile(rb"Raw profile type (exif|APP1|iptc|8bim|xmp|icc|icm)"
 _MAX_INFLATED = 64 << 20
 """Bytes that a compressed text or profile may unfold to; more is taken for a bomb and left out."""
 
+_HARMLESS, _BOMBS_RATIO = 1 << 20, 200
+"""Bytes that may unfold from anything, and times its size that a real profile or text does not unfold to beyond."""
+
 _METRES_PER_INCH = 0.0254
 _SRGB_GAMMA = 45455  # the gAMA value that stands for sRGB (PNG specification, 11.3.2.2)
 
@@ -63,11 +66,18 @@ class PngHeader:
     metadata: Metadata = field(default_factory=Metadata)
 
 
+_SAVE_ANEW = "Save it anew with a picture editor."
+
+
+class _BombError(ValueError):
+    """A text or profile that unfolds to far more than any real one."""
+
+
 def parse(data: bytes, what: str) -> PngHeader:
     """Read all chunks but the pixels.
 
     Raises:
-        ImageReadError: there is no header, or several that a decoder might go by.
+        ImageReadError: there is no header or palette, or several that a decoder might go by; or it is a bomb.
     """
     header = PngHeader()
     found: dict[str, bytes] = {}
@@ -76,14 +86,18 @@ def parse(data: bytes, what: str) -> PngHeader:
     for kind, start, end, sound in chunks(data):
         last = kind if sound else b""
         if kind == b"IHDR" and start != len(SIGNATURE) + 8:
-            raise ImageReadError(what, "it has more than one header", "Save it anew with a picture editor.")
+            raise ImageReadError(what, "it has more than one header", _SAVE_ANEW)
         if kind == b"IDAT":
             header.packed += end - start
             header.complete = header.complete and sound
         elif not sound or impossible(kind, end - start, header.colour):
             header.damaged.append(kind.decode("ascii") if kind.isalpha() else "unknown")
         else:
-            _sort_out(header, found, copied, (kind, data[start:end]))
+            try:
+                _sort_out(header, found, copied, (kind, data[start:end]))
+            except _BombError as error:
+                why = f"its {kind.decode('ascii')} unfolds to {_BOMBS_RATIO} times its size and more, as in files"
+                raise ImageReadError(what, f"{why} that are made to fill memory", _SAVE_ANEW) from error
     if not header.width or not header.height:
         raise ImageReadError(what, "its header is damaged", "Copy it again from its source.")
     if header.colour == _PALETTE and not header.palette:
@@ -158,6 +172,8 @@ def _inflate(body: bytes) -> bytes | None:
         unfolded = engine.decompress(body, _MAX_INFLATED)
     except zlib.error:
         return None
+    if len(unfolded) > max(_HARMLESS, _BOMBS_RATIO * len(body)):
+        raise _BombError
     return unfolded if engine.eof else None
 
 
