@@ -129,6 +129,7 @@ def pixels_alone(data: bytes, header: PngHeader) -> bytes:
 def _sort_out(header: PngHeader, found: dict[str, bytes], copied: list[Chunk], piece: Chunk) -> None:
     """Put a chunk where it belongs: a fact of the header, metadata, or copied as it is."""
     kind, body = piece
+    known = len(found)
     if kind == b"IHDR" and len(body) >= 13:
         header.width, header.height, header.bits, header.colour = struct.unpack_from(">LLBB", body)
     elif kind == b"acTL" and len(body) >= 4:
@@ -144,7 +145,8 @@ def _sort_out(header: PngHeader, found: dict[str, bytes], copied: list[Chunk], p
     elif kind in (b"eXIf", b"pHYs"):
         found[kind.decode()] = body
     elif kind in _TEXT_CHUNKS and _special_text(kind, body, found):
-        return
+        if len(found) > known and not [*found.values()][-1]:  # it could not be unfolded or decoded
+            header.damaged.append(kind.decode("ascii"))
     elif kind not in _NOT_COPIED and kind[0] & 0x20 and (kind in _COLOUR_CHUNKS or kind[3] & 0x20):
         copied.append(piece)  # a lower-case fourth letter means safe to copy (PNG specification, 5.4)
 

@@ -178,6 +178,35 @@ def test_a_profile_that_cannot_be_unfolded_is_named() -> None:
         assert f"{HEADER} (iCCP: its colour profile)" in picture.notices
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0no deflate"),
+        (b"zTXt", b"Raw profile type iptc\0\0no deflate"),
+        (b"tEXt", b"Raw profile type exif\0\nexif\n 4\nzzzz"),
+    ],
+)
+def test_metadata_that_cannot_be_unfolded_are_named(kind: bytes, body: bytes) -> None:
+    for name in ("rgb", "rgb16"):
+        data, pixels = FILES[name]
+        picture = read(_place(data, chunk(kind, body), "behind"))
+        np.testing.assert_array_equal(picture.pixels, pixels)
+        assert f"{HEADER} ({kind.decode()})" in picture.notices
+
+
+def test_a_bomb_is_refused_at_any_depth_and_long_text_is_not() -> None:
+    zeros = zlib.compress(bytes(8 << 20), 9)
+    for name in ("rgb", "rgb16"):
+        data, pixels = FILES[name]
+        for bomb in (chunk(b"iCCP", b"x\0\0" + zeros), chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zeros)):
+            with pytest.raises(ImageReadError, match="unfolds"):
+                read(_place(data, bomb, "before"))
+        text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(_RNG.bytes(2 << 20)))
+        picture = read(_place(data, text, "before"))
+        np.testing.assert_array_equal(picture.pixels, pixels)
+        assert text in encode(picture, PNG, PLAIN)[0]
+
+
 def test_sound_transparency_is_read_alike_at_8_and_16_bits() -> None:
     for name, colour in (("rgb", _RGB[2, 3]), ("rgb16", _DEEP_RGB[2, 3]), ("grey", _GREY[1, 1]), ("grey16", [7])):
         data, pixels = FILES[name]
