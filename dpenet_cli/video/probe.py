@@ -34,7 +34,7 @@ class VideoStream:
         pixel_format: of the first frame, FFmpeg's name.
         colour: its tags.
         hdr_metadata: static HDR metadata, or None.
-        side_data: what its frames carry beside their pixels, by PyAV's names for the kinds.
+        side_data: what its frames carry beside their pixels, by the names of the kinds.
         sample_aspect: width of a pixel over its height; 0 where untagged.
         display_matrix: how players turn it, or None.
         time_base: seconds a tick.

@@ -20,15 +20,13 @@ from dpenet_cli.video.discontinuities import Retimer, Timeline
 from dpenet_cli.video.hdr import HdrMetadata, hdr_metadata_of
 from dpenet_cli.video.safe_open import open_input
 from dpenet_cli.video.scenes import CutFinder
+from dpenet_cli.video.side_data import side_data_of
 
 DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 """A display matrix as MP4 has it: a, b, u, c, d, v, x, y, w in 16.16 and 2.30 fixed point."""
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0)
 """The part of a display matrix that turns or mirrors, where it does neither."""
-
-_SIDE_DATA_FRAMES = 50
-"""Frames of a stream, from the first on, that are asked what they carry beside their pixels."""
 
 
 @dataclass
@@ -46,7 +44,7 @@ class ScannedStream:
         first_format: (width, height, pixel format) of the first frame; None before it.
         constant_format: whether the others are the same.
         display_matrix, colour, hdr_metadata: of the first frame.
-        side_data: names of what the first frames carry beside their pixels.
+        side_data: names of what frames carry beside their pixels.
         errors: times in seconds near which something could not be decoded.
         scenes: knows at which frames new scenes begin.
     """
@@ -207,7 +205,7 @@ def _add_frame(stream: ScannedStream, frame: Any) -> None:
     ticks.append(tick)
     stream.scenes.see(frame)
     stream.interlaced += bool(frame.interlaced_frame)
-    side_data = side_data_of(frame) if len(ticks) <= _SIDE_DATA_FRAMES else {}
+    side_data = side_data_of(frame)
     stream.side_data.update(side_data)
     shape = (frame.width, frame.height, frame.format.name)
     if stream.first_format is None:
@@ -219,11 +217,6 @@ def _add_frame(stream: ScannedStream, frame: Any) -> None:
         )
     elif shape != stream.first_format:
         stream.constant_format = False
-
-
-def side_data_of(frame: Any) -> dict[str, bytes]:
-    """What a decoded frame carries beside its pixels, by PyAV's names for the kinds."""
-    return {data.type.name: bytes(data) for data in frame.side_data.keys()}  # noqa: SIM118 - its keys are the data
 
 
 def display_matrix(side_data: dict[str, bytes]) -> DisplayMatrix | None:

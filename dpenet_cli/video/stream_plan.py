@@ -23,17 +23,7 @@ from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.readers import ReadPlan, plan_reading
 from dpenet_cli.video.scan import DisplayMatrix
 from dpenet_cli.video.segments import segment_frames
-
-_UNCARRIED = {
-    "A53_CC": "closed captions",
-    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
-    "DOVI_RPU_BUFFER": "Dolby Vision metadata",
-    "DOVI_METADATA": "Dolby Vision metadata",
-    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
-    "SPHERICAL": "marks of a 360° video",
-    "STEREO3D": "marks of a 3D video",
-}
-"""What frames may carry that no encoder here is told, by PyAV's names for it."""
+from dpenet_cli.video.side_data import not_carried
 
 
 @dataclass(frozen=True)
@@ -189,8 +179,7 @@ def _format_notices(pixels: PixelFormat, encoding: Encoding) -> list[str]:
 
 def _metadata_notices(target: Path, stream: VideoStream, encoding: Encoding) -> list[str]:
     """What the source's frames carry beside their pixels, and the result's do not."""
-    lost = dict.fromkeys(what for kind, what in _UNCARRIED.items() if kind in stream.side_data)
-    notices = [f"{what} inside the picture's stream are not carried; keep the original" for what in lost]
+    notices = not_carried(stream.side_data)
     if encoding.hdr_metadata and not encoding.hdr_metadata.encoder_parameters(encoding.codec):
         notices.append(f"{encoding.codec} holds no mastering display and light levels: they are not carried")
     aspect, in_codec = encoding.sample_aspect, encoding.codec in {VideoCodec.H264, VideoCodec.HEVC}
