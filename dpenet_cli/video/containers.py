@@ -1,5 +1,6 @@
 """Containers: which are read, which are written, and what each can hold. Facts alone; no codec is loaded for them."""
 
+from fractions import Fraction
 from pathlib import Path
 
 from dpenet_cli.errors import VideoRefused
@@ -31,6 +32,9 @@ MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".web
 
 FALLBACK_SUFFIX = ".mkv"
 """Of the results of videos that are read and not written: Matroska holds whatever they held."""
+
+CLOCKS = {"matroska": Fraction(1, 1000), "webm": Fraction(1, 1000)}
+"""Seconds a tick of muxers that count in their own ticks; the others count in those of the source."""
 
 _CODECS = {
     "mp4": {VideoCodec.H264, VideoCodec.HEVC, VideoCodec.AV1},

@@ -135,7 +135,8 @@ def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaI
         why = "none of its pictures can be decoded"
         raise VideoReadError(str(path), why, "Copy it again from where it came; it is damaged, or only begun.")
     short = scan.stated_end - scan.end
-    cut_off = short if short > max(_MISSING_TAIL, scan.stated_end / 50) else Fraction(0)
+    allowed = max(_MISSING_TAIL, (scan.stated_end - scan.stated_begin) / 50)
+    cut_off = short if short > allowed else Fraction(0)
     if timeline.discontinuities:
         cut_off = Fraction(0)  # the header knows of the first recording alone
     with reading(path):

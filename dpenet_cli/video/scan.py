@@ -1,6 +1,7 @@
 """One pass over a file: every packet read, every frame of its video decoded, and what they said."""
 
 import contextlib
+import math
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -27,6 +28,12 @@ DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 
 _IDENTITY = (65536, 0, 0, 0, 65536, 0)
 """The part of a display matrix that turns or mirrors, where it does neither."""
+
+_LITTLE = Fraction(1, 1000)
+"""Seconds after which a frame is shown whose own time is no later than that of the one before it."""
+
+_COUNTED_FROM_0 = {"matroska,webm", "nut", "flv"}
+"""Containers, by libavformat's names, whose duration counts from time 0 and not from their first packet."""
 
 
 @dataclass
@@ -88,12 +95,14 @@ class Scan:
         container: libavformat's name for its kind.
         streams: the streams of moving pictures, by their index.
         others: the other streams.
-        stated_end, end: when the file ends by its header, and when its last packet does, in seconds.
+        stated_begin, stated_end: when the file begins and ends by its header, in seconds; both 0 where it doesn't say.
+        end: when its last packet ends, in seconds.
     """
 
     container: str
     streams: dict[int, ScannedStream] = field(default_factory=dict)
     others: list[OtherStream] = field(default_factory=list)
+    stated_begin: Fraction = Fraction(0)
     stated_end: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
 
@@ -178,9 +187,13 @@ def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeli
         name = stream.codec_context.name if stream.codec_context else getattr(stream, "name", None) or "unknown"
         scan.others.append(OtherStream(stream.index, stream.type, name))
     if container.duration:
-        # In microseconds, counted from the first packet, whose own time may be later than 0.
-        beginning = container.start_time or 0
-        scan.stated_end = Fraction(container.duration + max(beginning, 0), 1_000_000) + timeline.offset
+        begin = max(Fraction(container.start_time or 0, av.time_base), Fraction(0))
+        length = Fraction(container.duration, av.time_base)
+        # Most are as long as from the first packet to the last. These are counted from 0, as far as they are written
+        # as they should be; what would end before it begins is not.
+        from_0 = scan.container in _COUNTED_FROM_0 and length >= begin
+        scan.stated_begin = begin + timeline.offset
+        scan.stated_end = (length if from_0 else begin + length) + timeline.offset
     for video in videos:
         scan.streams[video.index] = ScannedStream(
             codec=video.codec_context.name,
@@ -197,7 +210,8 @@ def _add_frame(stream: ScannedStream, frame: Any) -> None:
     # A frame without a time follows the one before it, by as much as that did.
     tick = frame.pts if frame.pts is not None else (ticks[-1] + (stream.last_duration or 1) if ticks else 0)
     if ticks and tick <= ticks[-1]:
-        tick = ticks[-1] + 1  # two frames at one time: the second is shown a tick later
+        # Two frames at one time: the second is shown a little later, so that every container tells them apart.
+        tick = ticks[-1] + max(min(math.ceil(_LITTLE / stream.time_base), stream.last_duration // 2), 1)
     if frame.duration:
         stream.last_duration = frame.duration
     elif ticks:

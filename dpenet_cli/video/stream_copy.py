@@ -4,7 +4,7 @@ import io
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -85,15 +85,26 @@ def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Pat
     """The error, with a container that works, if there is one."""
     named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in media.others}
     why = f"a {target.suffix} file cannot carry its {' and '.join(named[index] for index in refused)}"
-    everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
-    for suffix in (".mkv", ".mp4", ".mov"):
-        if all(_fits(stream, MUXERS[suffix]) for stream in everything):
-            return VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{suffix}")
+    other = _fitting(media, source, (".mkv", ".mp4", ".mov"))
+    if other is not None:
+        return VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{other}")
     converted = media.path.with_name(f"{media.path.stem}-converted.mkv")
     command = shell_line(_conversion(media, refused, converted))
     return VideoRefused(
         str(media.path), why, f"Convert what no container here can carry, and clean the result: {command}"
     )
+
+
+def fitting_container(media: MediaInfo, suffixes: Sequence[str]) -> str | None:
+    """The first of these suffixes whose container carries all sound, subtitles, attachments and pictures, or None."""
+    with open_input(media.path) as source:
+        return _fitting(media, source, suffixes)
+
+
+def _fitting(media: MediaInfo, source: Any, suffixes: Sequence[str]) -> str | None:
+    everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
+    fitting = (suffix for suffix in suffixes if all(_fits(stream, MUXERS[suffix]) for stream in everything))
+    return next(fitting, None)
 
 
 def shell_line(words: list[str]) -> str:
