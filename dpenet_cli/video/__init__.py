@@ -13,6 +13,7 @@ The files in reading order; each imports only from those above it:
     discontinuities  recordings that were joined with cat
     scenes           where scenes begin, and in which size the network sees each
     side_data        what frames carry beside their pixels
+    layers           what packets carry beside the picture: transparency, other layers
     scan             one pass over a file: every packet read, every frame decoded
     mp4_gps          logs that dashcams hide outside any stream
     probe            what a file holds

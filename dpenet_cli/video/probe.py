@@ -34,7 +34,8 @@ class VideoStream:
         pixel_format: of the first frame, FFmpeg's name.
         colour: its tags.
         hdr_metadata: static HDR metadata, or None.
-        side_data: what its frames carry beside their pixels, by the names of the kinds.
+        side_data: what its frames and packets carry beside their pixels, by the names of the kinds.
+        has_alpha_layer: whether there is transparency that its frames do not show.
         sample_aspect: width of a pixel over its height; 0 where untagged.
         display_matrix: how players turn it, or None.
         time_base: seconds a tick.
@@ -55,6 +56,7 @@ class VideoStream:
     colour: ColourTags
     hdr_metadata: HdrMetadata | None
     side_data: frozenset[str]
+    has_alpha_layer: bool
     sample_aspect: Fraction
     display_matrix: DisplayMatrix | None
     time_base: Fraction
@@ -155,7 +157,8 @@ def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
         pixel_format=pixel_format,
         colour=scanned.colour,
         hdr_metadata=scanned.hdr_metadata,
-        side_data=frozenset(scanned.side_data),
+        side_data=frozenset(scanned.side_data | scanned.layers.kinds),
+        has_alpha_layer=scanned.layers.has_transparency,
         sample_aspect=scanned.sample_aspect,
         display_matrix=scanned.display_matrix,
         time_base=scanned.time_base,

@@ -19,6 +19,7 @@ from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import ColourTags
 from dpenet_cli.video.discontinuities import Retimer, Timeline
 from dpenet_cli.video.hdr import HdrMetadata, hdr_metadata_of
+from dpenet_cli.video.layers import LayerFinder
 from dpenet_cli.video.safe_open import open_input
 from dpenet_cli.video.scenes import CutFinder
 from dpenet_cli.video.side_data import side_data_of
@@ -45,6 +46,7 @@ class ScannedStream:
         time_base: seconds a tick.
         rate: frames a second, as the header has it.
         sample_aspect: width of a pixel over its height; 0 where untagged.
+        layers: knows what packets carry beside the picture.
         ticks: when each frame is shown, rising.
         last_duration: how long the last frame is shown, in ticks; 0 while unknown.
         interlaced: how many frames are pairs of fields.
@@ -60,6 +62,7 @@ class ScannedStream:
     time_base: Fraction
     rate: Fraction
     sample_aspect: Fraction
+    layers: LayerFinder
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
     last_duration: int = 0
     interlaced: int = 0
@@ -167,6 +170,7 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
             in_tails.add((index, packet.pts))
         elif packet.is_corrupt:
             stream.errors.append(latest[index])
+        stream.layers.see(packet)
         try:
             frames: Any = packet.decode()
         except av.FFmpegError:
@@ -200,6 +204,7 @@ def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeli
             time_base=Fraction(video.time_base or 0),
             rate=Fraction(video.average_rate or video.guessed_rate or 25),
             sample_aspect=Fraction(video.sample_aspect_ratio or 0),
+            layers=LayerFinder(video.codec_context.name, video.codec_context.extradata or b""),
         )
     return scan
 

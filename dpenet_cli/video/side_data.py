@@ -12,6 +12,12 @@ _NUMBERED = {28: "LCEVC", 29: "VIEW_ID", 30: "THREE_D_REFERENCE_DISPLAYS", 31: "
 _NUMBER = "KIND_"
 """Before the number of a kind that nobody here has a name for."""
 
+_WITH_NUMBER = {
+    _NUMBER: "side data inside the picture's stream of a kind that is not known here ({}) are",
+    "BLOCK_": "data beside the picture's packets (BlockAdditional {}) are",
+}
+"""What is told with its number, by what stands before it in the name of its kind."""
+
 _ENCODERS = (
     bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"),  # x264
     bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"),  # x265
@@ -21,6 +27,7 @@ _ENCODERS = (
 _UNCARRIED = {
     "A53_CC": "closed captions inside the picture's stream are",
     "VIEW_ID": "the second view of a 3D video is",
+    "LAYER": "a second layer inside the picture's stream is",
     "LCEVC": "an enhancement layer (LCEVC) inside the picture's stream is",
     "EXIF": "EXIF inside the frames is",
     "ICC_PROFILE": "a colour profile inside the frames is",
@@ -37,7 +44,7 @@ _UNCARRIED = {
     "S12M_TIMECODE": "time code inside the picture's stream is",
     "SEI_UNREGISTERED": "data of an unknown kind (SEI) inside the picture's stream are",
 }
-"""What frames may carry that no encoder here is told."""
+"""What frames and packets may carry that no encoder here is told."""
 
 
 def _unnamed(kinds: Any, number: object) -> Enum | None:
@@ -72,12 +79,11 @@ def name_of(kind: Any) -> str:
 
 
 def not_carried(kinds: Iterable[str]) -> list[str]:
-    """Notices of what frames carry, by the names of the kinds, and no result does."""
+    """Notices of what frames and packets carry, by the names of the kinds, and no result does."""
     found = set(kinds)
+    if "VIEW_ID" in found:
+        found.discard("LAYER")  # which holds that view
     lost = [what for kind, what in _UNCARRIED.items() if kind in found]
-    lost += [
-        f"side data of a kind that is not known here ({kind.removeprefix(_NUMBER)}) are"
-        for kind in sorted(found)
-        if kind.startswith(_NUMBER)
-    ]
+    for prefix, what in _WITH_NUMBER.items():
+        lost += [what.format(kind.removeprefix(prefix)) for kind in sorted(found) if kind.startswith(prefix)]
     return [f"{what} not carried; keep the original" for what in dict.fromkeys(lost)]

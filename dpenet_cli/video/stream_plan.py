@@ -123,7 +123,7 @@ def _refuse(media: MediaInfo, stream: VideoStream, options: VideoOptions) -> Non
     if not stream.colour.has_known_matrix:
         why = f"its colours are coded by a matrix (tag {stream.colour.matrix}) that is not known here"
         raise VideoRefused(what, why, "Convert it to BT.709 first.")
-    if pixel_format_of(stream.pixel_format).has_alpha:
+    if pixel_format_of(stream.pixel_format).has_alpha or stream.has_alpha_layer:
         raise VideoRefused(what, "it has transparency, which the result could not hold", "Remove it first.")
     if stream.interlaced and not options.deinterlace:
         step = "Give --deinterlace to make whole frames of the fields."
