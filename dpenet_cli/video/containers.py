@@ -18,8 +18,17 @@ _READ = {
     ("mxf",): (".mxf",),
     ("ivf",): (".ivf",),
     ("dv",): (".dv",),
+    ("nut",): (".nut",),
+    ("dhav",): (".dav",),
+    ("h264",): (".h264", ".264"),
+    ("hevc",): (".hevc", ".h265", ".265"),
+    ("mjpeg",): (".mjpeg",),
 }
-"""Containers that hold their streams themselves: libavformat's names for their demuxers, and how their files end."""
+"""Containers that hold their streams themselves, and streams that stand alone: libavformat's names for their demuxers,
+and how their files end."""
+
+RAW_STREAMS = frozenset({"h264", "hevc", "mjpeg"})
+"""Of these, streams that stand alone: no packet has a time."""
 
 DEMUXERS = tuple(name for names in _READ for name in names)
 """The demuxers that are let in, by libavformat's names."""

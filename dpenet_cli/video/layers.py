@@ -53,6 +53,8 @@ class LayerFinder:
 
     def see(self, packet: Any) -> None:
         """Look at one packet."""
+        if not packet.size:  # the end of a stream
+            return
         if packet.has_sidedata(_BLOCK):
             number = int.from_bytes(bytes(packet.get_sidedata(_BLOCK))[:8], "big")
             if number == _ALPHA_BLOCK and self._codec in {"vp8", "vp9"}:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import ColourTags
+from dpenet_cli.video.containers import RAW_STREAMS
 from dpenet_cli.video.discontinuities import OWN_CLOCK, Timeline, find_timeline
 from dpenet_cli.video.hdr import HdrMetadata
 from dpenet_cli.video.mp4_gps import find_gps_boxes
 from dpenet_cli.video.mpegts import Continuity, check_continuity
 from dpenet_cli.video.safe_open import reading
-from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, scan_file
+from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, rate_is_assumed, scan_file
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -91,6 +92,7 @@ class MediaInfo:
         cut_off: seconds that the header promises and that are not there; 0 where all is.
         gaps: how many places there are where packets of a transport stream are missing.
         timeline: how the file's own times became those that are told here.
+        rate_is_assumed: whether the times are of a rate that the file does not say.
     """
 
     path: Path
@@ -101,6 +103,7 @@ class MediaInfo:
     cut_off: Fraction = Fraction(0)
     gaps: int = 0
     timeline: Timeline = OWN_CLOCK
+    rate_is_assumed: bool = False
 
     @property
     def damaged(self) -> bool:
@@ -143,7 +146,17 @@ def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaI
         cut_off = Fraction(0)  # the header knows of the first recording alone
     with reading(path):
         gps_boxes = find_gps_boxes(path)
-    return MediaInfo(path, scan.container, streams, tuple(scan.others), gps_boxes, cut_off, gaps, timeline)
+    return MediaInfo(
+        path,
+        scan.container,
+        streams,
+        tuple(scan.others),
+        gps_boxes,
+        cut_off,
+        gaps,
+        timeline,
+        scan.container in RAW_STREAMS and rate_is_assumed(path),
+    )
 
 
 def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:

@@ -28,6 +28,7 @@ from dpenet_cli.video.colour import (
     pixel_format_of,
     swscale_number,
 )
+from dpenet_cli.video.containers import RAW_STREAMS
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.orientation import Orientation
 from dpenet_cli.video.probe import MediaInfo, VideoStream
@@ -91,6 +92,7 @@ def _lost_by_opencv(media: MediaInfo, stream: VideoStream, pixels: PixelFormat, 
         "damage": media.damaged,
         "recordings joined": bool(media.timeline.discontinuities),
         "deinterlacing": deinterlace and stream.interlaced,
+        "a stream without times": media.container in RAW_STREAMS,
         "a name that is not UTF-8": not has_utf8_name(media.path),
     }
     return ", ".join(reason for reason, given in reasons.items() if given)

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream as AvVideoStream
 
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import ColourTags
+from dpenet_cli.video.containers import RAW_STREAMS
 from dpenet_cli.video.discontinuities import Retimer, Timeline
 from dpenet_cli.video.hdr import HdrMetadata, hdr_metadata_of
 from dpenet_cli.video.layers import LayerFinder
@@ -158,11 +159,7 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
             return
         retimer.retime(packet)
         index = packet.stream.index
-        when = packet.pts if packet.pts is not None else packet.dts
-        if when is not None and packet.time_base:
-            latest[index] = when * packet.time_base
-            if packet.stream.type in {"video", "audio"}:  # subtitles and data may lie anywhere, and say nothing
-                scan.end = max(scan.end, latest[index] + (packet.duration or 0) * packet.time_base)
+        _note_time(scan, packet, latest)
         if index not in scan.streams:
             continue
         stream = scan.streams[index]
@@ -183,6 +180,18 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
                 stream.errors.append(latest[index])
 
 
+def _note_time(scan: Scan, packet: Any, latest: dict[int, Fraction]) -> None:
+    """Add a packet's time to what is known: near which an error of its stream would be, and where the file ends."""
+    index, stream = packet.stream.index, scan.streams.get(packet.stream.index)
+    when = packet.pts if packet.pts is not None else packet.dts
+    if when is not None and packet.time_base:
+        latest[index] = when * packet.time_base
+        if packet.stream.type in {"video", "audio"}:  # subtitles and data may lie anywhere, and say nothing
+            scan.end = max(scan.end, latest[index] + (packet.duration or 0) * packet.time_base)
+    elif stream is not None and stream.ticks:  # a stream that stands alone has no times but those of its frames
+        latest[index] = stream.ticks[-1] * stream.time_base
+
+
 def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeline: Timeline) -> Scan:
     scan = Scan(container.format.name)
     for stream in container.streams:
@@ -199,10 +208,12 @@ def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeli
         scan.stated_begin = begin + timeline.offset
         scan.stated_end = (length if from_0 else begin + length) + timeline.offset
     for video in videos:
+        # What libavformat calls the average of a raw stream is its own assumption, whatever the stream says.
+        average = None if scan.container in RAW_STREAMS else video.average_rate
         scan.streams[video.index] = ScannedStream(
             codec=video.codec_context.name,
             time_base=Fraction(video.time_base or 0),
-            rate=Fraction(video.average_rate or video.guessed_rate or 25),
+            rate=Fraction(average or video.guessed_rate or 25),
             sample_aspect=Fraction(video.sample_aspect_ratio or 0),
             layers=LayerFinder(video.codec_context.name, video.codec_context.extradata or b""),
         )
@@ -251,3 +262,18 @@ def video_streams(container: InputContainer) -> list[AvVideoStream]:
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     known = (stream for stream in container.streams.video if stream.codec_context is not None)
     return [stream for stream in known if not stream.disposition & still]
+
+
+def rate_is_assumed(path: Path) -> bool:
+    """Whether a stream that stands alone does not say how many frames a second it has.
+
+    Raises:
+        VideoReadError: it cannot be opened.
+    """
+    rates: set[Fraction | None] = set()
+    for assumed in (25, 24):  # what the stream says is the same, whatever is assumed
+        with open_input(path, assumed) as container:
+            if container.format.name not in RAW_STREAMS:
+                return False
+            rates.update(video.guessed_rate for video in video_streams(container))
+    return len(rates) > 1

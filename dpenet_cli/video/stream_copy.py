@@ -1,9 +1,6 @@
 """Streams that are copied and not re-encoded: which a container carries, which packets of them, and at what times."""
 
 import io
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +14,7 @@ from dpenet_cli.video.containers import MUXERS, muxer
 from dpenet_cli.video.discontinuities import Retimer
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.probe import MediaInfo
-from dpenet_cli.video.safe_open import open_input, reason
+from dpenet_cli.video.safe_open import open_input, reason, shell_line
 
 TimedPacket = tuple[Fraction, int, Any]
 """When a packet is to be written, the index of its stream in the output, and the packet."""
@@ -105,11 +102,6 @@ def _fitting(media: MediaInfo, source: Any, suffixes: Sequence[str]) -> str | No
     everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
     fitting = (suffix for suffix in suffixes if all(_fits(stream, MUXERS[suffix]) for stream in everything))
     return next(fitting, None)
-
-
-def shell_line(words: list[str]) -> str:
-    """A command as a person types it into this system's shell."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[str]:

@@ -100,6 +100,8 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     else:
         left = {stream.index for stream in media.streams} - {stream.index for stream in streams}
     window = Window(options.start, options.end)
+    if media.rate_is_assumed:
+        notices += (f"{float(streams[0].rate):g} frames a second were assumed (the stream does not say)",)
     notices += _join_notices(media) + _copy_notices(media, left, window)
     plans = []
     details = []
