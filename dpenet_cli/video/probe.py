@@ -120,10 +120,13 @@ def probe(path: Path) -> MediaInfo:
     with reading(path):
         continuity = check_continuity(path) if path.is_file() else Continuity()
     timeline = find_timeline(path, continuity)
-    scan = scan_file(path, timeline, strict=True)
+    scan = scan_file(path, timeline, strict=True, frames_at_once=True)
+    if any(stream.errors or len(stream.ticks) != stream.packets for stream in scan.streams.values()):
+        # Most packets are one frame each. Where they are not, a frame may be lost: see which, one after the other.
+        scan = scan_file(path, timeline, strict=True, frames_at_once=False)
     if any(stream.errors for stream in scan.streams.values()):
         # A strict decoder also drops frames that the real one repairs: see what really comes out.
-        strict, scan = scan, scan_file(path, timeline, strict=False)
+        strict, scan = scan, scan_file(path, timeline, strict=False, frames_at_once=False)
         for index, stream in strict.streams.items():
             if stream.errors:
                 scan.streams[index].errors = sorted({*scan.streams[index].errors, *stream.errors})

@@ -162,7 +162,8 @@ class PyavReader:
         """Every frame of the stream as PyAV has it, from the first on."""
         with open_input(media.path) as container:
             (stream,) = (stream for stream in video_streams(container) if stream.index == self._stream.index)
-            stream.thread_type = "AUTO"
+            # Several frames at a time, unless errors would be lost so, with the frames behind them.
+            stream.thread_type = "SLICE" if media.damaged else "AUTO"
             packets = container.demux(stream)
             while True:
                 try:

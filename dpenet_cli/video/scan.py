@@ -50,6 +50,7 @@ class ScannedStream:
         layers: knows what packets carry beside the picture.
         ticks: when each frame is shown, rising.
         last_duration: how long the last frame is shown, in ticks; 0 while unknown.
+        packets: how many packets there are.
         interlaced: how many frames are pairs of fields.
         first_format: (width, height, pixel format) of the first frame; None before it.
         constant_format: whether the others are the same.
@@ -66,6 +67,7 @@ class ScannedStream:
     layers: LayerFinder
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
     last_duration: int = 0
+    packets: int = 0
     interlaced: int = 0
     first_format: tuple[int, int, str] | None = None
     constant_format: bool = True
@@ -111,13 +113,14 @@ class Scan:
     end: Fraction = Fraction(0)
 
 
-def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
+def scan_file(path: Path, timeline: Timeline, *, strict: bool, frames_at_once: bool) -> Scan:
     """Read a file from its beginning to its end.
 
     Args:
         path: the file.
         timeline: how its times become those of one clock.
         strict: treat whatever the decoder could repair as an error; such frames are not counted.
+        frames_at_once: decode several frames at a time, which is fast, and may lose errors with the frames behind them.
 
     Raises:
         VideoReadError: it cannot be opened, or holds no moving picture.
@@ -129,7 +132,7 @@ def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
             why = "it holds no moving picture" + (", only sound" if container.streams.audio else "")
             raise VideoReadError(str(path), why, "Name a video.")
         for stream in videos:
-            stream.thread_type = "AUTO"
+            stream.thread_type = "AUTO" if frames_at_once else "SLICE"
             if strict:
                 stream.codec_context.options = {"err_detect": "explode"}
         with contextlib.suppress(av.EOFError):
@@ -167,6 +170,7 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
             in_tails.add((index, packet.pts))
         elif packet.is_corrupt:
             stream.errors.append(latest[index])
+        stream.packets += packet.size > 0
         stream.layers.see(packet)
         try:
             frames: Any = packet.decode()
