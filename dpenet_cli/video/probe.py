@@ -13,6 +13,7 @@ from pathlib import Path
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import ColourTags
 from dpenet_cli.video.containers import RAW_STREAMS
+from dpenet_cli.video.cut_streams import ends_within_picture
 from dpenet_cli.video.discontinuities import OWN_CLOCK, Timeline, find_timeline
 from dpenet_cli.video.hdr import HdrMetadata
 from dpenet_cli.video.mp4_gps import find_gps_boxes
@@ -92,6 +93,7 @@ class MediaInfo:
         cut_off: seconds that the header promises and that are not there; 0 where all is.
         gaps: how many places there are where packets of a transport stream are missing.
         timeline: how the file's own times became those that are told here.
+        ends_early: whether it ends in the middle of a picture, where no header tells its length.
         rate_is_assumed: whether the times are of a rate that the file does not say.
     """
 
@@ -103,12 +105,13 @@ class MediaInfo:
     cut_off: Fraction = Fraction(0)
     gaps: int = 0
     timeline: Timeline = OWN_CLOCK
+    ends_early: bool = False
     rate_is_assumed: bool = False
 
     @property
     def damaged(self) -> bool:
         """Whether something could not be decoded."""
-        return bool(self.cut_off or self.gaps) or any(stream.errors for stream in self.streams)
+        return bool(self.cut_off or self.gaps or self.ends_early) or any(stream.errors for stream in self.streams)
 
 
 def probe(path: Path) -> MediaInfo:
@@ -158,6 +161,7 @@ def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaI
         cut_off,
         gaps,
         timeline,
+        ends_within_picture(path, scan.container),
         scan.container in RAW_STREAMS and rate_is_assumed(path),
     )
 

@@ -213,6 +213,8 @@ def damage(task: VideoTask) -> VideoReadError | None:
         told.append(f"packets are missing at {media.gaps} places, or other files were joined there")
     if media.cut_off:
         told.append(f"its last {float(media.cut_off):.1f} s are missing")
+    if media.ends_early:
+        told.append("it is cut off in its last picture")
     why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {task.target}"
     return VideoReadError(str(media.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
 
