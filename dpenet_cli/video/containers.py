@@ -33,6 +33,9 @@ RAW_STREAMS = frozenset({"h264", "hevc", "mjpeg"})
 DEMUXERS = tuple(name for names in _READ for name in names)
 """The demuxers that are let in, by libavformat's names."""
 
+RAW_SUFFIXES = {suffix: names[0] for names, suffixes in _READ.items() if names[0] in RAW_STREAMS for suffix in suffixes}
+"""The demuxer of such a stream, by how its file ends: the content does not always tell."""
+
 VIDEO_SUFFIXES = frozenset(suffix for suffixes in _READ.values() for suffix in suffixes)
 """What files in a folder are taken for videos."""
 

@@ -76,10 +76,16 @@ class Encoding:
         facts = CODECS[self.codec]
         return (facts.nvenc or "nvenc") if self.hardware else facts.software
 
+    @property
+    def _rate(self) -> Fraction:
+        """Frames a second that the encoder is told."""
+        most = CODECS[self.codec].max_rate
+        return self.rate if most is None else min(self.rate, Fraction(most))
+
     def arguments(self, target: Path) -> list[str]:
         """Ffmpeg's arguments, without the program."""
         raw = "rgb48le" if self.deep or self.half_level else "rgb24"
-        rate = self.rate.limit_denominator(1_001_000)
+        rate = self._rate.limit_denominator(1_001_000)
         size = f"{self.width}x{self.height}"
         program = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
         source = ["-f", "rawvideo", "-pixel_format", raw, "-video_size", size, "-framerate", str(rate), "-i", "pipe:0"]
@@ -105,8 +111,8 @@ class Encoding:
                 chosen += [facts.parameters_option, ":".join(own)]
         if self.tag_limited and self.codec is VideoCodec.H264:  # unsaid by x264 where it is the only tag
             packets.append("h264_metadata=video_full_range_flag=0")
-        if self.rate > _CLOCK:  # the file of a segment needs the order of its frames alone, so its clock may run slow
-            slower = math.ceil(self.rate / _CLOCK)
+        if self._rate > _CLOCK:  # the file of a segment needs the order of its frames alone, so its clock may run slow
+            slower = math.ceil(self._rate / _CLOCK)
             packets.append(f"setts=pts=PTS*{slower}:dts=DTS*{slower}")
         chosen += ["-bsf:v", ",".join(packets)] if packets else []
         return chosen + (["-preset", self.preset] if self.preset else [])

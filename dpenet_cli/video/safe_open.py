@@ -19,7 +19,7 @@ import cv2
 from av.container import InputContainer
 
 from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.containers import DEMUXERS
+from dpenet_cli.video.containers import DEMUXERS, RAW_SUFFIXES
 
 _READ = "MP4, MOV, MKV, WebM, AVI, TS, MPG, WMV, FLV, OGG, MXF, NUT, DAV, and raw H.264, HEVC and motion JPEG are read"
 
@@ -40,7 +40,13 @@ def open_input(path: Path, assumed_rate: int | None = None) -> InputContainer:
         if path.stat().st_size == 0:
             raise VideoReadError(str(path), "the file is empty", "Copy it again from where it came.")
         options = _options() if assumed_rate is None else _options() | {"framerate": str(assumed_rate)}
-        return av.open(file_url(path), options=options, metadata_errors="replace")
+        try:
+            return av.open(file_url(path), options=options, metadata_errors="replace")
+        except av.InvalidDataError:
+            raw = RAW_SUFFIXES.get(path.suffix.lower())
+            if raw is None:
+                raise
+            return av.open(file_url(path), format=raw, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         why = f"it cannot be opened as a video ({reason(error)})"
         raise VideoReadError(

@@ -46,9 +46,9 @@ def test_whole_files_are_whole(name, tmp_path):
     media = media_info(late(tmp_path / name))
     assert not media.damaged
     first, last = (float(media.streams[0].time(frame)) for frame in (0, -1))
-    # A transport stream begins at 0, its first frame a little later; AVI has its first frame repeated up to there.
-    assert first == pytest.approx({"a.ts": 0.2, "a.avi": 0}.get(name, 10))
-    assert last == pytest.approx(3.1 if name == "a.ts" else 12.9)
+    # A transport stream begins at 0; AVI shows its first frame from 0 on.
+    assert first == pytest.approx({"a.ts": 0, "a.avi": 0}.get(name, 10))
+    assert last == pytest.approx(2.9 if name == "a.ts" else 12.9)
     assert damage(prepare(Job(tmp_path / name, tmp_path / "out.mkv"), VideoOptions())) is None
 
 

@@ -45,7 +45,7 @@ def timelapse(path: Path, orientation: int, count: int = 3, size: tuple[int, int
 
 def turned(path: Path, raw: Path) -> Path:
     """A raw stream in a MOV that is to be turned by 90°."""
-    ffmpeg("-framerate", 10, "-i", raw, "-c", "copy", path.with_name("straight.mov"))
+    ffmpeg("-f", raw.suffix[1:], "-framerate", 10, "-i", raw, "-c", "copy", path.with_name("straight.mov"))
     ffmpeg("-display_rotation", 90, "-i", path.with_name("straight.mov"), "-c", "copy", path)
     return path
 
@@ -71,7 +71,8 @@ def test_one_batch_of_all_that_stopped_one(tmp_path, tiny_weights):
         assert line["notices"] == ["EXIF inside the frames is not carried; keep the original"]
     assert lines[4]["notices"] == []
     out = tmp_path / "out"
-    assert [len(times(out / name)) for name in ("spatial.mkv", "turned.mov", "other.mp4")] == [3, 3, 3]
+    assert [len(times(out / name)) for name in ("spatial.mkv", "other.mp4")] == [3, 3]
+    assert times(out / "turned.mov") == times(tmp_path / "turned.mov")
     before, after = (
         media_info(path).streams[0].display_matrix for path in (tmp_path / "turned.mov", out / "turned.mov")
     )
