@@ -4,6 +4,7 @@ WebM and Matroska keep the transparency of VP8 and VP9 as a second stream of pic
 own; HEVC and H.264 have it as pictures of another layer among their NAL units. No decoder here looks at any of them.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -91,9 +92,9 @@ def _units(data: bytes | memoryview, length_size: int) -> Iterator[memoryview]:
     view = memoryview(data)
     if not length_size:
         places = [found.end() for found in _START_CODE.finditer(view)]
-        for begin, end in zip(places, [*(place - 3 for place in places[1:]), len(view)], strict=True):
-            if begin < end:
-                yield view[begin:end]
+        for begin, following in itertools.pairwise([*places, len(view) + 3]):
+            if begin < following - 3:  # where the next start code begins
+                yield view[begin : following - 3]
         return
     at = 0
     while at + length_size < len(view):
