@@ -1,7 +1,9 @@
 """Small videos made by ffmpeg, and a look at results by a tool that did not make them (Debian's ffprobe)."""
 
 import json
+import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -17,6 +19,10 @@ from dpenet_cli.video.frames import EachFrame
 from dpenet_cli.video.video_task import prepare
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25"]
+TEN_A_SECOND = "testsrc=s=64x48:r=10"
+VIEW_BIT = 186
+"""Bit of x265's first header (VPS) that makes views of layers."""
+
 SOUND = ["-f", "lavfi", "-i", "sine=r=16000"]
 H264_AAC = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"]
 
@@ -111,3 +117,61 @@ def change(before: Path, after: Path) -> np.ndarray:
     """Mean absolute change of Y, Cb, Cr, in levels of their depth."""
     pairs = list(zip(planes(before), planes(after), strict=True))
     return np.array([[np.abs(a - b).mean() for a, b in zip(x, y, strict=True)] for x, y in pairs]).mean(axis=0)
+
+
+def with_message(stream: bytes, message: bytes, before: bytes) -> bytes:
+    """A raw stream with an SEI unit before the first unit that begins so."""
+    at = stream.index(b"\0\0\1" + before)
+    return stream[:at] + b"\0\0\1" + message + stream[at:]
+
+
+def two_layers(path: Path, pixels: str = "yuva420p", parameters: str = "") -> Path:
+    """A raw HEVC stream of three frames of 64×48 at 10 a second whose second layer is transparency."""
+    told = ["-x265-params", f"log-level=error:repeat-headers=1{parameters}"]
+    try:
+        return clip(
+            path, "-pix_fmt", pixels, *told, frames=3, codec="libx265", source=f"{TEN_A_SECOND},format={pixels}"
+        )
+    except subprocess.CalledProcessError:
+        pytest.skip("this ffmpeg's x265 encodes no layers")
+
+
+def second_view(path: Path, pixels: str = "yuva420p", parameters: str = "") -> Path:
+    """The same with a second layer that its first header calls a second view: PyAV has no name for what tells it."""
+    data = two_layers(path, pixels, parameters).read_bytes()
+    begin = data.index(b"\0\0\1\x40\x01") + 3
+    header = data[begin : data.index(b"\0\0\1", begin)].rstrip(b"\0")
+    plain = header.replace(b"\0\0\3", b"\0\0")
+    # Which scalability the layers have is told by single bits; transparency is two places behind views.
+    bits = int.from_bytes(plain, "big")
+    place = 8 * len(plain) - 1 - VIEW_BIT
+    assert bits >> (place - 2) & 7 == 0b011
+    changed = (bits ^ 0b101 << (place - 2)).to_bytes(len(plain), "big")
+    escaped = re.sub(rb"\0\0(?=[\0-\x03])", b"\0\0\3", changed)
+    # The message that says which layer is transparency becomes one of a kind that nobody knows.
+    path.write_bytes(data.replace(header, escaped).replace(b"\0\0\1\x4e\x01\xa5", b"\0\0\1\x4e\x01\xc8"))
+    return path
+
+
+def dav(path: Path, units: list[bytes], sound: bytes = b"") -> Path:
+    """A recorder's file, ten frames a second from the first second of 2024 on, each with a tenth of a second of sound.
+
+    Args:
+        path: where it goes.
+        units: frames of raw H.264; every fourth is marked as a key frame.
+        sound: A-law samples, 8000 a second; none for a file without sound.
+    """
+    date = 24 << 26 | 1 << 22 | 1 << 17
+    data = b""
+    for number, unit in enumerate(units):
+        chunks = [(0xFC if number % 4 else 0xFD, bytes.fromhex("800008068100020a"), unit)]
+        if sound:
+            chunks.insert(0, (0xF0, bytes.fromhex("83010e02"), sound[800 * number : 800 * (number + 1)]))
+        for kind, more, content in chunks:
+            length = 24 + len(more) + len(content) + 8
+            data += struct.pack(
+                "<4sBBBBIIIHBB", b"DHAV", kind, 0, 0, 0, number, length, date, number * 100, len(more), 0
+            )
+            data += more + content + struct.pack("<4sI", b"dhav", length)
+    path.write_bytes(data)
+    return path

@@ -12,7 +12,10 @@ The files in reading order; each imports only from those above it:
     mpegts           the continuity counters of transport streams
     discontinuities  recordings that were joined with cat
     scenes           where scenes begin, and in which size the network sees each
+    side_data        what frames carry beside their pixels
+    layers           what packets carry beside the picture: transparency, other layers
     scan             one pass over a file: every packet read, every frame decoded
+    cut_streams      recordings that end in the middle of a picture
     mp4_gps          logs that dashcams hide outside any stream
     probe            what a file holds
     orientation      which way is up

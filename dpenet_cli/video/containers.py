@@ -1,5 +1,6 @@
 """Containers: which are read, which are written, and what each can hold. Facts alone; no codec is loaded for them."""
 
+from fractions import Fraction
 from pathlib import Path
 
 from dpenet_cli.errors import VideoRefused
@@ -17,11 +18,23 @@ _READ = {
     ("mxf",): (".mxf",),
     ("ivf",): (".ivf",),
     ("dv",): (".dv",),
+    ("nut",): (".nut",),
+    ("dhav",): (".dav",),
+    ("h264",): (".h264", ".264"),
+    ("hevc",): (".hevc", ".h265", ".265"),
+    ("mjpeg",): (".mjpeg",),
 }
-"""Containers that hold their streams themselves: libavformat's names for their demuxers, and how their files end."""
+"""Containers that hold their streams themselves, and streams that stand alone: libavformat's names for their demuxers,
+and how their files end."""
+
+RAW_STREAMS = frozenset({"h264", "hevc", "mjpeg"})
+"""Of these, streams that stand alone: no packet has a time."""
 
 DEMUXERS = tuple(name for names in _READ for name in names)
 """The demuxers that are let in, by libavformat's names."""
+
+RAW_SUFFIXES = {suffix: names[0] for names, suffixes in _READ.items() if names[0] in RAW_STREAMS for suffix in suffixes}
+"""The demuxer of such a stream, by how its file ends: the content does not always tell."""
 
 VIDEO_SUFFIXES = frozenset(suffix for suffixes in _READ.values() for suffix in suffixes)
 """What files in a folder are taken for videos."""
@@ -31,6 +44,9 @@ MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".web
 
 FALLBACK_SUFFIX = ".mkv"
 """Of the results of videos that are read and not written: Matroska holds whatever they held."""
+
+CLOCKS = {"matroska": Fraction(1, 1000), "webm": Fraction(1, 1000)}
+"""Seconds a tick of muxers that count in their own ticks; the others count in those of the source."""
 
 _CODECS = {
     "mp4": {VideoCodec.H264, VideoCodec.HEVC, VideoCodec.AV1},

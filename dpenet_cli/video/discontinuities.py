@@ -120,8 +120,8 @@ class _PacketTable(NamedTuple):
 def find_timeline(path: Path, continuity: Continuity) -> Timeline:
     """Where one recording ends and another begins, on a clock that starts at 0.
 
-    Transport and program streams have a clock that was running before, perhaps for hours, which no player shows; other
-    kinds of files keep their own, and cannot be joined so.
+    Transport and program streams have a clock that was running before, perhaps for hours, which no player shows, and
+    recorders' .dav files that of the day; other kinds of files keep their own, and cannot be joined so.
 
     Args:
         path: the file.
@@ -129,6 +129,8 @@ def find_timeline(path: Path, continuity: Continuity) -> Timeline:
             it may.
     """
     with open_input(path) as container:
+        if container.format.name == "dhav":
+            return Timeline(-_first_picture(container))
         if container.format.name not in {"mpegts", "mpeg"} or not container.streams.video:
             return OWN_CLOCK
         table = _read_packets(container)
@@ -154,6 +156,14 @@ def find_timeline(path: Path, continuity: Continuity) -> Timeline:
         pictures = table.pictures_before(last + 1)
         begin, tail = end, int(table.positions[pictures[-_TAIL_PICTURES:][0]]) if len(pictures) else 0
     return Timeline(first_offset * _TICK, tuple(discontinuities))
+
+
+def _first_picture(container: Any) -> Fraction:
+    """When the first picture of a recorder's file is shown, by its clock, which is that of the day."""
+    for packet in _until_error(container.demux(container.streams.video)):
+        if packet.pts is not None:
+            return Fraction(packet.pts * packet.time_base)
+    return Fraction(0)
 
 
 def _read_packets(container: Any) -> _PacketTable:

@@ -1,6 +1,7 @@
 """The encoder: ffmpeg as a child process that reads raw RGB from a pipe, watched from start to exit code."""
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -23,6 +24,9 @@ from dpenet_cli.options import VideoCodec
 from dpenet_cli.video.codecs import CODECS
 from dpenet_cli.video.hdr import HdrMetadata
 from dpenet_cli.video.safe_open import file_url
+
+_CLOCK = 1000
+"""Ticks a second of Matroska, in which finished frames wait: of more frames a second, two would have one time."""
 
 _STDERR_LINES = 20
 """The last lines of ffmpeg's stderr that are kept for its error."""
@@ -72,10 +76,16 @@ class Encoding:
         facts = CODECS[self.codec]
         return (facts.nvenc or "nvenc") if self.hardware else facts.software
 
+    @property
+    def _rate(self) -> Fraction:
+        """Frames a second that the encoder is told."""
+        most = CODECS[self.codec].max_rate
+        return self.rate if most is None else min(self.rate, Fraction(most))
+
     def arguments(self, target: Path) -> list[str]:
         """Ffmpeg's arguments, without the program."""
         raw = "rgb48le" if self.deep or self.half_level else "rgb24"
-        rate = self.rate.limit_denominator(1_001_000)
+        rate = self._rate.limit_denominator(1_001_000)
         size = f"{self.width}x{self.height}"
         program = ["-hide_banner", "-nostats", "-loglevel", "warning", "-y"]
         source = ["-f", "rawvideo", "-pixel_format", raw, "-video_size", size, "-framerate", str(rate), "-i", "pipe:0"]
@@ -86,6 +96,7 @@ class Encoding:
 
     def _codec_arguments(self) -> list[str]:
         facts = CODECS[self.codec]
+        packets = []  # what the muxer is given, changed on the way from the encoder
         crf = self.crf if self.crf is not None else facts.default_crf
         if self.hardware:
             chosen = ["-c:v", self.encoder, "-rc", "vbr", "-cq", str(crf), "-b:v", "0"]
@@ -99,7 +110,11 @@ class Encoding:
             if own and facts.parameters_option:
                 chosen += [facts.parameters_option, ":".join(own)]
         if self.tag_limited and self.codec is VideoCodec.H264:  # unsaid by x264 where it is the only tag
-            chosen += ["-bsf:v", "h264_metadata=video_full_range_flag=0"]
+            packets.append("h264_metadata=video_full_range_flag=0")
+        if self._rate > _CLOCK:  # the file of a segment needs the order of its frames alone, so its clock may run slow
+            slower = math.ceil(self._rate / _CLOCK)
+            packets.append(f"setts=pts=PTS*{slower}:dts=DTS*{slower}")
+        chosen += ["-bsf:v", ",".join(packets)] if packets else []
         return chosen + (["-preset", self.preset] if self.preset else [])
 
     def raw(self, image: Pixels) -> bytes:

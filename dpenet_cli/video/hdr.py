@@ -63,7 +63,7 @@ def hdr_metadata_of(side_data: dict[str, bytes]) -> HdrMetadata | None:
     """Static HDR metadata of a decoded frame; None if it carries none.
 
     Args:
-        side_data: content of the frame's side data, by PyAV's names for its types.
+        side_data: content of the frame's side data, by the names of its kinds.
     """
     primaries: tuple[Point, ...] = ()
     luminance = light_level = None

@@ -1,6 +1,7 @@
 """The final file: clean video from its segments with the source's own times, and everything else copied."""
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ def _display_ranks(path: Path) -> list[int]:
         times = [packet.pts for packet in _packets(container)]
     ranks = {time: rank for rank, time in enumerate(sorted(times))}
     if len(ranks) != len(times):
-        raise VideoWriteError(str(path), "two of its frames have one time", "Run the command again with --overwrite.")
+        raise VideoWriteError(str(path), "two of its frames have one time", "Please report it.")
     return [ranks[time] for time in times]
 
 
@@ -267,6 +268,8 @@ def verify(
         if len(got) != len(wanted):
             why = f"stream {index} holds {len(got)} frames instead of {len(wanted)}"
             raise VideoWriteError(str(target), why, step)
+        if any(here >= there for here, there in itertools.pairwise(got)):
+            raise VideoWriteError(str(target), f"stream {index} holds two frames at one time", step)
         # A container that cannot begin before 0 moves everything by the same time; players show no difference.
         moved = got[0] - wanted[0]
         worst = max(abs(here - there - moved) for here, there in zip(got, wanted, strict=True))

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import ColourTags
+from dpenet_cli.video.containers import RAW_STREAMS
+from dpenet_cli.video.cut_streams import ends_within_picture
 from dpenet_cli.video.discontinuities import OWN_CLOCK, Timeline, find_timeline
 from dpenet_cli.video.hdr import HdrMetadata
 from dpenet_cli.video.mp4_gps import find_gps_boxes
 from dpenet_cli.video.mpegts import Continuity, check_continuity
 from dpenet_cli.video.safe_open import reading
-from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, scan_file
+from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, rate_is_assumed, scan_file
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -34,7 +36,8 @@ class VideoStream:
         pixel_format: of the first frame, FFmpeg's name.
         colour: its tags.
         hdr_metadata: static HDR metadata, or None.
-        side_data: what its frames carry beside their pixels, by PyAV's names for the kinds.
+        side_data: what its frames and packets carry beside their pixels, by the names of the kinds.
+        has_alpha_layer: whether there is transparency that its frames do not show.
         sample_aspect: width of a pixel over its height; 0 where untagged.
         display_matrix: how players turn it, or None.
         time_base: seconds a tick.
@@ -55,6 +58,7 @@ class VideoStream:
     colour: ColourTags
     hdr_metadata: HdrMetadata | None
     side_data: frozenset[str]
+    has_alpha_layer: bool
     sample_aspect: Fraction
     display_matrix: DisplayMatrix | None
     time_base: Fraction
@@ -89,6 +93,8 @@ class MediaInfo:
         cut_off: seconds that the header promises and that are not there; 0 where all is.
         gaps: how many places there are where packets of a transport stream are missing.
         timeline: how the file's own times became those that are told here.
+        ends_early: whether it ends in the middle of a picture, where no header tells its length.
+        rate_is_assumed: whether the times are of a rate that the file does not say.
     """
 
     path: Path
@@ -99,11 +105,13 @@ class MediaInfo:
     cut_off: Fraction = Fraction(0)
     gaps: int = 0
     timeline: Timeline = OWN_CLOCK
+    ends_early: bool = False
+    rate_is_assumed: bool = False
 
     @property
     def damaged(self) -> bool:
         """Whether something could not be decoded."""
-        return bool(self.cut_off or self.gaps) or any(stream.errors for stream in self.streams)
+        return bool(self.cut_off or self.gaps or self.ends_early) or any(stream.errors for stream in self.streams)
 
 
 def probe(path: Path) -> MediaInfo:
@@ -115,10 +123,13 @@ def probe(path: Path) -> MediaInfo:
     with reading(path):
         continuity = check_continuity(path) if path.is_file() else Continuity()
     timeline = find_timeline(path, continuity)
-    scan = scan_file(path, timeline, strict=True)
+    scan = scan_file(path, timeline, strict=True, frames_at_once=True)
+    if any(stream.errors or len(stream.ticks) != stream.packets for stream in scan.streams.values()):
+        # Most packets are one frame each. Where they are not, a frame may be lost: see which, one after the other.
+        scan = scan_file(path, timeline, strict=True, frames_at_once=False)
     if any(stream.errors for stream in scan.streams.values()):
         # A strict decoder also drops frames that the real one repairs: see what really comes out.
-        strict, scan = scan, scan_file(path, timeline, strict=False)
+        strict, scan = scan, scan_file(path, timeline, strict=False, frames_at_once=False)
         for index, stream in strict.streams.items():
             if stream.errors:
                 scan.streams[index].errors = sorted({*scan.streams[index].errors, *stream.errors})
@@ -135,12 +146,24 @@ def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaI
         why = "none of its pictures can be decoded"
         raise VideoReadError(str(path), why, "Copy it again from where it came; it is damaged, or only begun.")
     short = scan.stated_end - scan.end
-    cut_off = short if short > max(_MISSING_TAIL, scan.stated_end / 50) else Fraction(0)
+    allowed = max(_MISSING_TAIL, (scan.stated_end - scan.stated_begin) / 50)
+    cut_off = short if short > allowed else Fraction(0)
     if timeline.discontinuities:
         cut_off = Fraction(0)  # the header knows of the first recording alone
     with reading(path):
         gps_boxes = find_gps_boxes(path)
-    return MediaInfo(path, scan.container, streams, tuple(scan.others), gps_boxes, cut_off, gaps, timeline)
+    return MediaInfo(
+        path,
+        scan.container,
+        streams,
+        tuple(scan.others),
+        gps_boxes,
+        cut_off,
+        gaps,
+        timeline,
+        ends_within_picture(path, scan.container),
+        scan.container in RAW_STREAMS and rate_is_assumed(path),
+    )
 
 
 def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
@@ -154,7 +177,8 @@ def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
         pixel_format=pixel_format,
         colour=scanned.colour,
         hdr_metadata=scanned.hdr_metadata,
-        side_data=frozenset(scanned.side_data),
+        side_data=frozenset(scanned.side_data | scanned.layers.kinds),
+        has_alpha_layer=scanned.layers.has_transparency,
         sample_aspect=scanned.sample_aspect,
         display_matrix=scanned.display_matrix,
         time_base=scanned.time_base,

@@ -28,6 +28,7 @@ from dpenet_cli.video.colour import (
     pixel_format_of,
     swscale_number,
 )
+from dpenet_cli.video.containers import RAW_STREAMS
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.orientation import Orientation
 from dpenet_cli.video.probe import MediaInfo, VideoStream
@@ -91,6 +92,7 @@ def _lost_by_opencv(media: MediaInfo, stream: VideoStream, pixels: PixelFormat, 
         "damage": media.damaged,
         "recordings joined": bool(media.timeline.discontinuities),
         "deinterlacing": deinterlace and stream.interlaced,
+        "a stream without times": media.container in RAW_STREAMS,
         "a name that is not UTF-8": not has_utf8_name(media.path),
     }
     return ", ".join(reason for reason, given in reasons.items() if given)
@@ -160,7 +162,8 @@ class PyavReader:
         """Every frame of the stream as PyAV has it, from the first on."""
         with open_input(media.path) as container:
             (stream,) = (stream for stream in video_streams(container) if stream.index == self._stream.index)
-            stream.thread_type = "AUTO"
+            # Several frames at a time, unless errors would be lost so, with the frames behind them.
+            stream.thread_type = "SLICE" if media.damaged else "AUTO"
             packets = container.demux(stream)
             while True:
                 try:

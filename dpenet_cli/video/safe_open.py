@@ -6,6 +6,9 @@ files or addresses, so only demuxers of containers that carry their streams in t
 
 import contextlib
 import os
+import shlex
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +19,19 @@ import cv2
 from av.container import InputContainer
 
 from dpenet_cli.errors import VideoReadError
-from dpenet_cli.video.containers import DEMUXERS
+from dpenet_cli.video.containers import DEMUXERS, RAW_SUFFIXES
 
-_NEXT_STEP = "Check that it is a whole video file; MP4, MOV, MKV, WebM, AVI, TS, MPG, WMV, FLV, OGG and MXF are read."
+_READ = "MP4, MOV, MKV, WebM, AVI, TS, MPG, WMV, FLV, OGG, MXF, NUT, DAV, and raw H.264, HEVC and motion JPEG are read"
 
 _environment_lock = threading.Lock()
 
 
-def open_input(path: Path) -> InputContainer:
+def open_input(path: Path, assumed_rate: int | None = None) -> InputContainer:
     """Open a local file with PyAV.
+
+    Args:
+        path: the file.
+        assumed_rate: frames a second of a raw stream that does not say it; None for libavformat's 25.
 
     Raises:
         VideoReadError: it cannot be opened, or its content is not one of the containers that are let in.
@@ -32,10 +39,33 @@ def open_input(path: Path) -> InputContainer:
     try:
         if path.stat().st_size == 0:
             raise VideoReadError(str(path), "the file is empty", "Copy it again from where it came.")
-        return av.open(file_url(path), options=_options(), metadata_errors="replace")
+        options = _options() if assumed_rate is None else _options() | {"framerate": str(assumed_rate)}
+        try:
+            return av.open(file_url(path), options=options, metadata_errors="replace")
+        except av.InvalidDataError:
+            raw = RAW_SUFFIXES.get(path.suffix.lower())
+            if raw is None:
+                raise
+            return av.open(file_url(path), format=raw, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         why = f"it cannot be opened as a video ({reason(error)})"
-        raise VideoReadError(str(path), why, _NEXT_STEP) from error
+        raise VideoReadError(
+            str(path), why, f"Check that it is a whole video file; {_READ}.{_way_out(path)}"
+        ) from error
+
+
+def _way_out(path: Path) -> str:
+    """What makes a video of a file that no demuxer here takes: ffmpeg has others."""
+    if not path.is_file():
+        return ""
+    name = f"{path.stem}-converted.mkv" if path.suffix.lower() == ".mkv" else f"{path.stem}.mkv"
+    command = shell_line(["ffmpeg", "-i", str(path), "-c", "copy", str(path.with_name(name))])
+    return f" What ffmpeg reads it may put into one of these: {command}"
+
+
+def shell_line(words: list[str]) -> str:
+    """A command as a person types it into this system's shell."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """One pass over a file: every packet read, every frame of its video decoded, and what they said."""
 
 import contextlib
+import math
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -16,10 +17,13 @@ from av.video.stream import VideoStream as AvVideoStream
 
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import ColourTags
+from dpenet_cli.video.containers import RAW_STREAMS
 from dpenet_cli.video.discontinuities import Retimer, Timeline
 from dpenet_cli.video.hdr import HdrMetadata, hdr_metadata_of
+from dpenet_cli.video.layers import LayerFinder
 from dpenet_cli.video.safe_open import open_input
 from dpenet_cli.video.scenes import CutFinder
+from dpenet_cli.video.side_data import side_data_of
 
 DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 """A display matrix as MP4 has it: a, b, u, c, d, v, x, y, w in 16.16 and 2.30 fixed point."""
@@ -27,8 +31,11 @@ DisplayMatrix = tuple[int, int, int, int, int, int, int, int, int]
 _IDENTITY = (65536, 0, 0, 0, 65536, 0)
 """The part of a display matrix that turns or mirrors, where it does neither."""
 
-_SIDE_DATA_FRAMES = 50
-"""Frames of a stream, from the first on, that are asked what they carry beside their pixels."""
+_LITTLE = Fraction(1, 1000)
+"""Seconds after which a frame is shown whose own time is no later than that of the one before it."""
+
+_COUNTED_FROM_0 = {"matroska,webm", "nut", "flv"}
+"""Containers, by libavformat's names, whose duration counts from time 0 and not from their first packet."""
 
 
 @dataclass
@@ -40,13 +47,15 @@ class ScannedStream:
         time_base: seconds a tick.
         rate: frames a second, as the header has it.
         sample_aspect: width of a pixel over its height; 0 where untagged.
+        layers: knows what packets carry beside the picture.
         ticks: when each frame is shown, rising.
         last_duration: how long the last frame is shown, in ticks; 0 while unknown.
+        packets: how many packets there are.
         interlaced: how many frames are pairs of fields.
         first_format: (width, height, pixel format) of the first frame; None before it.
         constant_format: whether the others are the same.
         display_matrix, colour, hdr_metadata: of the first frame.
-        side_data: names of what the first frames carry beside their pixels.
+        side_data: names of what frames carry beside their pixels.
         errors: times in seconds near which something could not be decoded.
         scenes: knows at which frames new scenes begin.
     """
@@ -55,8 +64,10 @@ class ScannedStream:
     time_base: Fraction
     rate: Fraction
     sample_aspect: Fraction
+    layers: LayerFinder
     ticks: "array[int]" = field(default_factory=lambda: array("q"))
     last_duration: int = 0
+    packets: int = 0
     interlaced: int = 0
     first_format: tuple[int, int, str] | None = None
     constant_format: bool = True
@@ -90,23 +101,26 @@ class Scan:
         container: libavformat's name for its kind.
         streams: the streams of moving pictures, by their index.
         others: the other streams.
-        stated_end, end: when the file ends by its header, and when its last packet does, in seconds.
+        stated_begin, stated_end: when the file begins and ends by its header, in seconds; both 0 where it doesn't say.
+        end: when its last packet ends, in seconds.
     """
 
     container: str
     streams: dict[int, ScannedStream] = field(default_factory=dict)
     others: list[OtherStream] = field(default_factory=list)
+    stated_begin: Fraction = Fraction(0)
     stated_end: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
 
 
-def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
+def scan_file(path: Path, timeline: Timeline, *, strict: bool, frames_at_once: bool) -> Scan:
     """Read a file from its beginning to its end.
 
     Args:
         path: the file.
         timeline: how its times become those of one clock.
         strict: treat whatever the decoder could repair as an error; such frames are not counted.
+        frames_at_once: decode several frames at a time, which is fast, and may lose errors with the frames behind them.
 
     Raises:
         VideoReadError: it cannot be opened, or holds no moving picture.
@@ -118,7 +132,7 @@ def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
             why = "it holds no moving picture" + (", only sound" if container.streams.audio else "")
             raise VideoReadError(str(path), why, "Name a video.")
         for stream in videos:
-            stream.thread_type = "AUTO"
+            stream.thread_type = "AUTO" if frames_at_once else "SLICE"
             if strict:
                 stream.codec_context.options = {"err_detect": "explode"}
         with contextlib.suppress(av.EOFError):
@@ -148,11 +162,7 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
             return
         retimer.retime(packet)
         index = packet.stream.index
-        when = packet.pts if packet.pts is not None else packet.dts
-        if when is not None and packet.time_base:
-            latest[index] = when * packet.time_base
-            if packet.stream.type in {"video", "audio"}:  # subtitles and data may lie anywhere, and say nothing
-                scan.end = max(scan.end, latest[index] + (packet.duration or 0) * packet.time_base)
+        _note_time(scan, packet, latest)
         if index not in scan.streams:
             continue
         stream = scan.streams[index]
@@ -160,6 +170,8 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
             in_tails.add((index, packet.pts))
         elif packet.is_corrupt:
             stream.errors.append(latest[index])
+        stream.packets += packet.size > 0
+        stream.layers.see(packet)
         try:
             frames: Any = packet.decode()
         except av.FFmpegError:
@@ -172,6 +184,18 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
                 stream.errors.append(latest[index])
 
 
+def _note_time(scan: Scan, packet: Any, latest: dict[int, Fraction]) -> None:
+    """Add a packet's time to what is known: near which an error of its stream would be, and where the file ends."""
+    index, stream = packet.stream.index, scan.streams.get(packet.stream.index)
+    when = packet.pts if packet.pts is not None else packet.dts
+    if when is not None and packet.time_base:
+        latest[index] = when * packet.time_base
+        if packet.stream.type in {"video", "audio"}:  # subtitles and data may lie anywhere, and say nothing
+            scan.end = max(scan.end, latest[index] + (packet.duration or 0) * packet.time_base)
+    elif stream is not None and stream.ticks:  # a stream that stands alone has no times but those of its frames
+        latest[index] = stream.ticks[-1] * stream.time_base
+
+
 def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeline: Timeline) -> Scan:
     scan = Scan(container.format.name)
     for stream in container.streams:
@@ -180,15 +204,22 @@ def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeli
         name = stream.codec_context.name if stream.codec_context else getattr(stream, "name", None) or "unknown"
         scan.others.append(OtherStream(stream.index, stream.type, name))
     if container.duration:
-        # In microseconds, counted from the first packet, whose own time may be later than 0.
-        beginning = container.start_time or 0
-        scan.stated_end = Fraction(container.duration + max(beginning, 0), 1_000_000) + timeline.offset
+        begin = max(Fraction(container.start_time or 0, av.time_base), Fraction(0))
+        length = Fraction(container.duration, av.time_base)
+        # Most are as long as from the first packet to the last. These are counted from 0, as far as they are written
+        # as they should be; what would end before it begins is not.
+        from_0 = scan.container in _COUNTED_FROM_0 and length >= begin
+        scan.stated_begin = begin + timeline.offset
+        scan.stated_end = (length if from_0 else begin + length) + timeline.offset
     for video in videos:
+        # What libavformat calls the average of a raw stream is its own assumption, whatever the stream says.
+        average = None if scan.container in RAW_STREAMS else video.average_rate
         scan.streams[video.index] = ScannedStream(
             codec=video.codec_context.name,
             time_base=Fraction(video.time_base or 0),
-            rate=Fraction(video.average_rate or video.guessed_rate or 25),
+            rate=Fraction(average or video.guessed_rate or 25),
             sample_aspect=Fraction(video.sample_aspect_ratio or 0),
+            layers=LayerFinder(video.codec_context.name, video.codec_context.extradata or b""),
         )
     return scan
 
@@ -199,7 +230,8 @@ def _add_frame(stream: ScannedStream, frame: Any) -> None:
     # A frame without a time follows the one before it, by as much as that did.
     tick = frame.pts if frame.pts is not None else (ticks[-1] + (stream.last_duration or 1) if ticks else 0)
     if ticks and tick <= ticks[-1]:
-        tick = ticks[-1] + 1  # two frames at one time: the second is shown a tick later
+        # Two frames at one time: the second is shown a little later, so that every container tells them apart.
+        tick = ticks[-1] + max(min(math.ceil(_LITTLE / stream.time_base), stream.last_duration // 2), 1)
     if frame.duration:
         stream.last_duration = frame.duration
     elif ticks:
@@ -207,7 +239,7 @@ def _add_frame(stream: ScannedStream, frame: Any) -> None:
     ticks.append(tick)
     stream.scenes.see(frame)
     stream.interlaced += bool(frame.interlaced_frame)
-    side_data = side_data_of(frame) if len(ticks) <= _SIDE_DATA_FRAMES else {}
+    side_data = side_data_of(frame)
     stream.side_data.update(side_data)
     shape = (frame.width, frame.height, frame.format.name)
     if stream.first_format is None:
@@ -219,11 +251,6 @@ def _add_frame(stream: ScannedStream, frame: Any) -> None:
         )
     elif shape != stream.first_format:
         stream.constant_format = False
-
-
-def side_data_of(frame: Any) -> dict[str, bytes]:
-    """What a decoded frame carries beside its pixels, by PyAV's names for the kinds."""
-    return {data.type.name: bytes(data) for data in frame.side_data.keys()}  # noqa: SIM118 - its keys are the data
 
 
 def display_matrix(side_data: dict[str, bytes]) -> DisplayMatrix | None:
@@ -239,3 +266,18 @@ def video_streams(container: InputContainer) -> list[AvVideoStream]:
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     known = (stream for stream in container.streams.video if stream.codec_context is not None)
     return [stream for stream in known if not stream.disposition & still]
+
+
+def rate_is_assumed(path: Path) -> bool:
+    """Whether a stream that stands alone does not say how many frames a second it has.
+
+    Raises:
+        VideoReadError: it cannot be opened.
+    """
+    rates: set[Fraction | None] = set()
+    for assumed in (25, 24):  # what the stream says is the same, whatever is assumed
+        with open_input(path, assumed) as container:
+            if container.format.name not in RAW_STREAMS:
+                return False
+            rates.update(video.guessed_rate for video in video_streams(container))
+    return len(rates) > 1

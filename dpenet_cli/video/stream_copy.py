@@ -1,10 +1,7 @@
 """Streams that are copied and not re-encoded: which a container carries, which packets of them, and at what times."""
 
 import io
-import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +14,7 @@ from dpenet_cli.video.containers import MUXERS, muxer
 from dpenet_cli.video.discontinuities import Retimer
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.probe import MediaInfo
-from dpenet_cli.video.safe_open import open_input, reason
+from dpenet_cli.video.safe_open import open_input, reason, shell_line
 
 TimedPacket = tuple[Fraction, int, Any]
 """When a packet is to be written, the index of its stream in the output, and the packet."""
@@ -85,10 +82,9 @@ def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Pat
     """The error, with a container that works, if there is one."""
     named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in media.others}
     why = f"a {target.suffix} file cannot carry its {' and '.join(named[index] for index in refused)}"
-    everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
-    for suffix in (".mkv", ".mp4", ".mov"):
-        if all(_fits(stream, MUXERS[suffix]) for stream in everything):
-            return VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{suffix}")
+    other = _fitting(media, source, (".mkv", ".mp4", ".mov"))
+    if other is not None:
+        return VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{other}")
     converted = media.path.with_name(f"{media.path.stem}-converted.mkv")
     command = shell_line(_conversion(media, refused, converted))
     return VideoRefused(
@@ -96,9 +92,16 @@ def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Pat
     )
 
 
-def shell_line(words: list[str]) -> str:
-    """A command as a person types it into this system's shell."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+def fitting_container(media: MediaInfo, suffixes: Sequence[str]) -> str | None:
+    """The first of these suffixes whose container carries all sound, subtitles, attachments and pictures, or None."""
+    with open_input(media.path) as source:
+        return _fitting(media, source, suffixes)
+
+
+def _fitting(media: MediaInfo, source: Any, suffixes: Sequence[str]) -> str | None:
+    everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
+    fitting = (suffix for suffix in suffixes if all(_fits(stream, MUXERS[suffix]) for stream in everything))
+    return next(fitting, None)
 
 
 def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[str]:

@@ -1,8 +1,11 @@
 """One video stream: everything that is decided about it before the work starts, and what is refused."""
 
 import dataclasses
+import itertools
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from dpenet_cli.errors import OptionError, VideoRefused
@@ -16,24 +19,15 @@ from dpenet_cli.video.colour import (
     pixel_format_of,
     rgb_to_yuv_filters,
 )
-from dpenet_cli.video.containers import codec_for, is_mp4, muxer
+from dpenet_cli.video.containers import CLOCKS, codec_for, is_mp4, muxer
 from dpenet_cli.video.encoder import Encoding, cannot_encode
 from dpenet_cli.video.orientation import Orientation, orientation_of
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.readers import ReadPlan, plan_reading
 from dpenet_cli.video.scan import DisplayMatrix
 from dpenet_cli.video.segments import segment_frames
-
-_UNCARRIED = {
-    "A53_CC": "closed captions",
-    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
-    "DOVI_RPU_BUFFER": "Dolby Vision metadata",
-    "DOVI_METADATA": "Dolby Vision metadata",
-    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
-    "SPHERICAL": "marks of a 360° video",
-    "STEREO3D": "marks of a 3D video",
-}
-"""What frames may carry that no encoder here is told, by PyAV's names for it."""
+from dpenet_cli.video.side_data import not_carried
+from dpenet_cli.video.stream_copy import fitting_container
 
 
 @dataclass(frozen=True)
@@ -103,8 +97,9 @@ def plan_stream(
         )
     notices += _format_notices(pixel_format_of(stream.pixel_format), encoding)
     notices += _metadata_notices(target, stream, encoding)
-    encoding, encoder_notices = _with_working_encoder(target, encoding, options)
     first, stop = _frames_wanted(media, stream, options)
+    _refuse_equal_times(target, media, stream, range(first, stop), options)
+    encoding, encoder_notices = _with_working_encoder(target, encoding, options)
     plan = StreamPlan(
         stream=stream,
         reading=reading,
@@ -128,7 +123,7 @@ def _refuse(media: MediaInfo, stream: VideoStream, options: VideoOptions) -> Non
     if not stream.colour.has_known_matrix:
         why = f"its colours are coded by a matrix (tag {stream.colour.matrix}) that is not known here"
         raise VideoRefused(what, why, "Convert it to BT.709 first.")
-    if pixel_format_of(stream.pixel_format).has_alpha:
+    if pixel_format_of(stream.pixel_format).has_alpha or stream.has_alpha_layer:
         raise VideoRefused(what, "it has transparency, which the result could not hold", "Remove it first.")
     if stream.interlaced and not options.deinterlace:
         step = "Give --deinterlace to make whole frames of the fields."
@@ -189,8 +184,7 @@ def _format_notices(pixels: PixelFormat, encoding: Encoding) -> list[str]:
 
 def _metadata_notices(target: Path, stream: VideoStream, encoding: Encoding) -> list[str]:
     """What the source's frames carry beside their pixels, and the result's do not."""
-    lost = dict.fromkeys(what for kind, what in _UNCARRIED.items() if kind in stream.side_data)
-    notices = [f"{what} inside the picture's stream are not carried; keep the original" for what in lost]
+    notices = not_carried(stream.side_data)
     if encoding.hdr_metadata and not encoding.hdr_metadata.encoder_parameters(encoding.codec):
         notices.append(f"{encoding.codec} holds no mastering display and light levels: they are not carried")
     aspect, in_codec = encoding.sample_aspect, encoding.codec in {VideoCodec.H264, VideoCodec.HEVC}
@@ -232,5 +226,31 @@ def _frames_wanted(media: MediaInfo, stream: VideoStream, options: VideoOptions)
     stop = len(stream.ticks) if options.end is None else bisect_left(stream.ticks, options.end / unit)
     if first >= stop:
         why = f"no frame of stream {stream.index} lies between --start and --end"
-        raise OptionError(str(media.path), why, f"It lasts until {float(stream.time(-1)):.2f} s.")
+        begin, end = float(stream.time(0)), float(stream.time(-1))
+        raise OptionError(str(media.path), why, f"It lasts from {begin:.2f} s until {end:.2f} s.")
     return first, stop
+
+
+def _refuse_equal_times(
+    target: Path, media: MediaInfo, stream: VideoStream, wanted: range, options: VideoOptions
+) -> None:
+    """Refuse a container whose clock is so slow that it would give two frames one time.
+
+    Raises:
+        VideoRefused: this one would.
+    """
+    clock = CLOCKS.get(muxer(target))
+    if clock is None or stream.time_base >= clock:
+        return
+    ticks_each = clock / stream.time_base
+    moved = round((options.start or 0) / stream.time_base)
+    # As libavformat rounds: to the nearest tick of the container, halves up.
+    times = (math.floor((stream.ticks[frame] - moved) / ticks_each + Fraction(1, 2)) for frame in wanted)
+    for frame, (before, after) in zip(wanted, itertools.pairwise(times), strict=False):
+        if before == after:
+            other = fitting_container(media, (".mp4", ".mov")) or ".mp4"
+            why = (
+                f"a {target.suffix} file counts in milliseconds, and would give two frames one time, "
+                f"at {float(stream.time(frame)):.4f} s"
+            )
+            raise VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{other}")

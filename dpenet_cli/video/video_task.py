@@ -100,6 +100,8 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     else:
         left = {stream.index for stream in media.streams} - {stream.index for stream in streams}
     window = Window(options.start, options.end)
+    if media.rate_is_assumed:
+        notices += (f"{float(streams[0].rate):g} frames a second were assumed (the stream does not say)",)
     notices += _join_notices(media) + _copy_notices(media, left, window)
     plans = []
     details = []
@@ -211,6 +213,8 @@ def damage(task: VideoTask) -> VideoReadError | None:
         told.append(f"packets are missing at {media.gaps} places, or other files were joined there")
     if media.cut_off:
         told.append(f"its last {float(media.cut_off):.1f} s are missing")
+    if media.ends_early:
+        told.append("it is cut off in its last picture")
     why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {task.target}"
     return VideoReadError(str(media.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import SOUND, ffmpeg
+from clips import SOUND, clip, dav, ffmpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import SAMPLES, camera_jpeg, chunk, photo, saved, segment, tiff, with_chunks
@@ -26,6 +26,7 @@ from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
 from dpenet_cli.options import ImageFormat, SaveOptions, VideoOptions
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.video.containers import VIDEO_SUFFIXES
 from dpenet_cli.video.video_task import VideoTask, prepare
 from dpenet_cli.video.work_folder import WorkFolder
 
@@ -389,10 +390,15 @@ def test_a_page_description_among_a_set_starts_no_program(tmp_path: Path, monkey
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("clips")
     found = {}
-    for ending, codec in ("mp4", "libx264"), ("mkv", "libx264"), ("avi", "mpeg4"), ("ts", "mpeg2video"), ("flv", "flv"):
+    with_sound = (("mp4", "libx264"), ("mkv", "libx264"), ("avi", "mpeg4"), ("ts", "mpeg2video"), ("flv", "flv"))
+    for ending, codec in (*with_sound, ("nut", "mpeg4")):
         path = folder / f"a.{ending}"
         ffmpeg(*("-f", "lavfi", "-i", "testsrc=s=64x48:r=25", *SOUND, "-t", 0.4, "-ar", 44100, "-c:v", codec, path))
         found[ending] = path.read_bytes()
+    for ending, codec in ("h264", "libx264"), ("hevc", "libx265"), ("mjpeg", "mjpeg"):
+        pixels = ["-pix_fmt", "yuvj420p" if ending == "mjpeg" else "yuv420p"]
+        found[ending] = clip(folder / f"a.{ending}", "-f", ending, *pixels, codec=codec).read_bytes()
+    found["dav"] = dav(folder / "a.dav", [found["h264"], *[found["mjpeg"]] * 3]).read_bytes()
     return found
 
 
@@ -406,7 +412,7 @@ def look(data: bytes, ending: str, folder: Path) -> VideoTask | VideoError:
         return error
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "ts", "flv"])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "ts", "flv", "nut", "h264", "hevc", "mjpeg", "dav"])
 def test_damaged_videos(clips: dict[str, bytes], ending: str, tmp_path: Path) -> None:
     rng, data = random.Random(ending), clips[ending]
     for _ in range(50):
@@ -416,6 +422,25 @@ def test_damaged_videos(clips: dict[str, bytes], ending: str, tmp_path: Path) ->
             copy[place if rng.random() < 0.6 else -1 - place] = rng.choice([0, 255, 127, 128, rng.randrange(256)])
         result = look(bytes(copy), ending, tmp_path)
         assert isinstance(result, VideoTask) or "hostile" in result.what
+
+
+@pytest.mark.parametrize("ending", sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
+def test_a_video_of_any_name_opens_no_other_file(ending: str, tmp_path: Path) -> None:
+    """Scripts that name a file are refused under every name that videos have, and what they name stays unread."""
+    named = clip(tmp_path / "named.mp4", frames=2)
+    os.utime(named, (1, 1))
+    scripts = (
+        f"ffconcat version 1.0\nfile '{named}'\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{named}\n#EXT-X-ENDLIST\n",
+        f"[playlist]\nFile1={named}\n",
+        f"<?xml version='1.0'?><MPD><BaseURL>file://{named}</BaseURL></MPD>",
+        str(named),
+    )
+    for script in scripts:
+        result = look(script.encode(), ending, tmp_path)
+        assert isinstance(result, VideoError), script
+        assert "hostile" in result.what
+    assert named.stat().st_atime == 1
 
 
 def patched(data: bytes, name: bytes, offset: int, value: bytes) -> bytes:

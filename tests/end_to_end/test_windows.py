@@ -19,7 +19,7 @@ from dpenet_cli.errors import TrainingError, VideoWriteError
 from dpenet_cli.options import VideoCodec
 from dpenet_cli.training.run_folder import RunFolder
 from dpenet_cli.video.encoder import EncoderProcess, Encoding, find_ffmpeg
-from dpenet_cli.video.stream_copy import shell_line
+from dpenet_cli.video.safe_open import shell_line
 from dpenet_cli.video.work_folder import WorkFolder
 
 LIKE_WINDOWS = """
