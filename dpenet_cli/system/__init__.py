@@ -7,6 +7,7 @@ The files in reading order; each imports only from those above it:
     urls       URLs of objects in stores
     stores     what is asked of object stores, through fsspec
     storage    one door to files on this machine and in stores
+    seals      files that say that dpenet wrote them
     line_file  a file of JSON lines that several processes may append to
     outputs    the one rule for files that a command writes, asked before it works
     user_dirs  the folders that a system sets aside for caches and data

@@ -32,7 +32,7 @@ from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.orientation import Orientation
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.safe_open import has_utf8_name, open_capture, open_input
-from dpenet_cli.video.scan import video_streams
+from dpenet_cli.video.scan import from_key_frame, video_streams
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def _lost_by_opencv(media: MediaInfo, stream: VideoStream, pixels: PixelFormat, 
         f"chroma {pixels.chroma}": pixels.chroma != "420",
         "a size or pixel format that changes": not stream.constant_format,
         "damage": media.damaged,
+        "a part that is read alone": media.part is not None,
         "recordings joined": bool(media.timeline.discontinuities),
         "deinterlacing": deinterlace and stream.interlaced,
         "a name that is not UTF-8": not has_utf8_name(media.path),
@@ -157,8 +158,13 @@ class PyavReader:
         self._deinterlace = deinterlace
 
     def decoded(self, media: MediaInfo) -> Iterator[Any]:
-        """Every frame of the stream as PyAV has it, from the first on."""
+        """Every frame of the stream as PyAV has it, from the first on that was probed."""
         with open_input(media.path) as container:
+            if media.part is not None:
+                seek = media.part.seek - media.timeline.offset
+                found = from_key_frame(container, self._stream.index, seek)
+                yield from (frame for frame in found if not isinstance(frame, av.FFmpegError))  # the probe has told
+                return
             (stream,) = (stream for stream in video_streams(container) if stream.index == self._stream.index)
             stream.thread_type = "AUTO"
             packets = container.demux(stream)
