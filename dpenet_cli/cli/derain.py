@@ -1,5 +1,6 @@
 """``dpenet derain``: pictures in, clean pictures out."""
 
+import dataclasses
 from collections.abc import Generator
 from functools import partial
 from typing import Annotated
@@ -15,6 +16,7 @@ from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
 from dpenet_cli.cli.console import end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
+from dpenet_cli.cli.preview import RegionText, one_input, preview_of_picture, refuse_without_preview
 from dpenet_cli.cli.shared_options import (
     FILES,
     RESULT,
@@ -34,6 +36,7 @@ from dpenet_cli.cli.shared_options import (
     Weights,
     choose_weights,
     parse_scale,
+    parse_strengths,
     parse_tile,
 )
 from dpenet_cli.cli.sources import (
@@ -90,7 +93,7 @@ def derain(
         typer.Option(min=1, help="Refuse larger pictures, in pixels.", metavar="N", rich_help_panel=FILES),
     ] = MAX_PIXELS,
     weights: Weights = None,
-    strength: Strength = EngineOptions.strength,
+    strength: Strength = "1",
     scale: Scale = "auto",
     skip_dry: Annotated[
         bool,
@@ -130,6 +133,15 @@ def derain(
             rich_help_panel=RESULT,
         ),
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Only look: one picture, or a part of it, before and after, as a-preview.png, within seconds.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False,
+    region: RegionText = None,
     compare: Annotated[
         bool,
         typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=RESULT),
@@ -164,11 +176,21 @@ def derain(
     Exit code: 0 all done, 1 some failed, 2 wrong usage, 75 a disk is full or gone (try again), 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
-    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend, parse_scale(scale))
+    strengths = parse_strengths(strength)
+    whole = EngineOptions(device, precision, parse_tile(tile), threads, 1.0, backend, parse_scale(scale))
+    engine = dataclasses.replace(whole, strength=strengths[0])
     options = PictureOptions(
         SaveOptions(quality, strip_metadata), image_format, max_pixels, overwrite, skip_dry=skip_dry
     )
     end_on_signals()
+    if preview:
+        given = {"--compare": compare, "--json": as_json, "--dry-run": dry_run, "--format": image_format is not None}
+        given |= {"--files-from": files_from is not None, "--retry-failed": retry_failed is not None}
+        given |= {"--shard": shard is not None, "--report": report_to is not None, "--ray": ray is not None}
+        source = one_input(inputs, pictures(None), "--preview", given)
+        what = source, output, chosen, whole, strengths, region, max_pixels
+        raise typer.Exit(preview_of_picture(*what, overwrite=overwrite, quiet=quiet))
+    refuse_without_preview("--preview", region, strengths)
     if inputs and (PIPE in inputs or output == PIPE):
         files = [files_from, retry_failed, shard, report_to, ray]
         if as_json or compare or dry_run or any(item is not None for item in files):

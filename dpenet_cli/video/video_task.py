@@ -93,7 +93,7 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     source, target = local(job.source), local(job.target)
     source_state = state_of(source)
     media = _probed(source, options)
-    streams = _streams_wanted(media, options.video_stream)
+    streams = streams_wanted(media, options.video_stream)
     copied, notices = plan_stream_copies(media, target)
     if options.preview is not None:
         options = _middle(media, options, options.preview)
@@ -155,7 +155,12 @@ def state_of(source: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _streams_wanted(media: MediaInfo, wanted: int | None) -> tuple[VideoStream, ...]:
+def streams_wanted(media: MediaInfo, wanted: int | None) -> tuple[VideoStream, ...]:
+    """The streams that are cleaned: all, or the one that is asked for.
+
+    Raises:
+        OptionError: there is no such stream.
+    """
     if wanted is None:
         return media.streams
     if not 0 <= wanted < len(media.streams):
