@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Generator
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -54,6 +54,10 @@ from dpenet_cli.cli.sources import (
 )
 from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, PictureOptions, SaveOptions
+from dpenet_cli.system.storage import on_this_machine
+
+if TYPE_CHECKING:
+    from dpenet_cli.batch.gallery import Gallery
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
@@ -146,6 +150,16 @@ def derain(
         bool,
         typer.Option("--compare", help="Also write a before/after picture beside each.", rich_help_panel=RESULT),
     ] = False,
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            "--gallery",
+            metavar="FILE.html",
+            help="Also write a page that opens offline, with a slider between before and after of each picture.",
+            show_default=False,
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
     files_from: FilesFrom = None,
     root: Root = None,
     shard: ShardText = None,
@@ -185,6 +199,7 @@ def derain(
     end_on_signals()
     if preview:
         given = {"--compare": compare, "--json": as_json, "--dry-run": dry_run, "--format": image_format is not None}
+        given |= {"--gallery": gallery is not None}
         given |= {"--files-from": files_from is not None, "--retry-failed": retry_failed is not None}
         given |= {"--shard": shard is not None, "--report": report_to is not None, "--ray": ray is not None}
         source = one_input(inputs, pictures(None), "--preview", given)
@@ -192,7 +207,7 @@ def derain(
         raise typer.Exit(preview_of_picture(*what, overwrite=overwrite, quiet=quiet))
     refuse_without_preview("--preview", region, strengths)
     if inputs and (PIPE in inputs or output == PIPE):
-        files = [files_from, retry_failed, shard, report_to, ray]
+        files = [files_from, retry_failed, shard, report_to, ray, gallery]
         if as_json or compare or dry_run or any(item is not None for item in files):
             why = "a pipe goes with neither --json nor --compare nor --dry-run, nor with what is for many files"
             raise OptionError(PIPE, why, "Leave them out.")
@@ -228,20 +243,34 @@ def derain(
         as_json=as_json,
         verbosity=int(verbose) - int(quiet),
         max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
+        gallery=None if gallery is None or dry_run else _gallery(gallery, overwrite=overwrite, max_pixels=max_pixels),
     )
     raise typer.Exit(run())
+
+
+def _gallery(text: str, *, overwrite: bool, max_pixels: int) -> "Gallery":
+    """The page that is asked for.
+
+    Raises:
+        DpenetError: it cannot be written.
+    """
+    from dpenet_cli.batch.gallery import Gallery
+
+    return Gallery(on_this_machine(text, "galleries are written"), overwrite=overwrite, max_pixels=max_pixels)
 
 
 def _here(
     work: Work, report: BatchReport, weights: str, engine: EngineOptions, options: PictureOptions, decisions: Decisions
 ) -> Cleaning:
     """Pictures through one engine in this process."""
+    report.stage("loading")
     from dpenet_cli.batch.pictures import Clean, clean_pictures, suited_to
 
     description = ""
 
     def load_network() -> tuple[Clean, PictureOptions]:
         nonlocal description
+        report.stage(f"loading the network ({weights})")
         from dpenet_cli.inference.scales import load
         from dpenet_cli.inference.select import hint
 
@@ -249,6 +278,7 @@ def _here(
         description = derainer.description
         report.detail(f"{weights} on {description}")
         report.advice(hint(engine))
+        report.stage("cleaning")
         progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
         return partial(derainer.clean, progress=progress), suited_to(derainer, options)
 

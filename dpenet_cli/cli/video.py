@@ -346,6 +346,7 @@ def _here(
     dry: bool,
 ) -> Cleaning:
     """One video after the other in this process."""
+    report.stage("loading")
     import cv2
 
     from dpenet_cli.batch.videos import VideoBatch
