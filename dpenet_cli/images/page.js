@@ -21,12 +21,18 @@ for (const figure of document.querySelectorAll("figure.pair")) {
   right.addEventListener("change", show);
 }
 // Pictures of a gallery are decoded as they come near, and forgotten when they are far: hundreds would fill the memory.
-const near = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    for (const image of entry.target.querySelectorAll("img[data-src]")) {
-      if (entry.isIntersecting) image.src = image.dataset.src;
-      else image.removeAttribute("src");
-    }
+const AHEAD = 1500; // pixels above and below the window
+const load = (figure, isNear) => {
+  for (const image of figure.querySelectorAll("img[data-src]")) {
+    if (!isNear) image.removeAttribute("src");
+    else if (!image.hasAttribute("src")) image.src = image.dataset.src;
   }
-}, { rootMargin: "1500px 0px" });
-for (const figure of document.querySelectorAll("figure.lazy")) near.observe(figure);
+};
+const observer = new IntersectionObserver((entries) => {
+  for (const entry of entries) load(entry.target, entry.isIntersecting);
+}, { rootMargin: AHEAD + "px 0px" });
+for (const figure of document.querySelectorAll("figure.lazy")) {
+  const { top } = figure.getBoundingClientRect();
+  if (top < innerHeight + AHEAD) load(figure, true); // at once: the observer reports with the first frame
+  observer.observe(figure);
+}
