@@ -95,6 +95,10 @@ class Part(NamedTuple):
     first: Fraction
     last: Fraction
 
+    def entry(self, offset: Fraction) -> Fraction | None:
+        """Where the file is entered, on its own clock, to which `offset` was added; None at its beginning."""
+        return None if self.seek == self.first else self.seek - offset
+
 
 @dataclass(frozen=True)
 class MediaInfo:
@@ -182,11 +186,11 @@ def probe_part(
         rate = Fraction(container.streams.video[0].average_rate or 25)
     start, end = wanted(first, last)
     lead = max(Fraction(1), reach / rate)
-    for tried in (lead, 8 * lead):  # frames may lie far apart
+    for tried in (lead, 8 * lead, 32 * lead):  # frames may lie far apart, and key frames
         seek = max(start - tried, first)
         scan = scan_part(path, timeline, first=first, seek=seek, end=end, behind=reach + 1)
         if scan is None:
-            return None
+            continue
         if seek == first or all(_before(stream, start) >= reach for stream in scan.streams.values()):
             media = _media_info(path, scan, 0, timeline)
             return dataclasses.replace(media, part=Part(start, end, seek, first, last))

@@ -161,8 +161,7 @@ class PyavReader:
         """Every frame of the stream as PyAV has it, from the first on that was probed."""
         with open_input(media.path) as container:
             if media.part is not None:
-                seek = media.part.seek - media.timeline.offset
-                found = from_key_frame(container, self._stream.index, seek)
+                found = from_key_frame(container, self._stream.index, media.part.entry(media.timeline.offset))
                 yield from (frame for frame in found if not isinstance(frame, av.FFmpegError))  # the probe has told
                 return
             (stream,) = (stream for stream in video_streams(container) if stream.index == self._stream.index)

@@ -156,7 +156,7 @@ def scan_part(
         left = behind
         with open_input(path) as container:
             try:
-                packets = from_key_frame(container, index, seek - timeline.offset)
+                packets = from_key_frame(container, index, None if seek == first else seek - timeline.offset)
                 for frame in packets:
                     if isinstance(frame, av.FFmpegError):
                         stream.errors.append(stream.ticks[-1] * stream.time_base if stream.ticks else seek)
@@ -174,7 +174,7 @@ def scan_part(
     return scan
 
 
-def from_key_frame(container: InputContainer, index: int, seek: Fraction) -> Iterator[Any]:
+def from_key_frame(container: InputContainer, index: int, seek: Fraction | None) -> Iterator[Any]:
     """Decode one stream from the last key frame before a time on.
 
     Pictures that are shown before it, and need others that were not read, are left out.
@@ -182,7 +182,7 @@ def from_key_frame(container: InputContainer, index: int, seek: Fraction) -> Ite
     Args:
         container: the file, opened and not read yet.
         index: the number of the stream.
-        seek: the time, in seconds of the file's own clock.
+        seek: the time, in seconds of the file's own clock; None for the beginning.
 
     Returns:
         Its frames, and in the place of what cannot be decoded the error.
@@ -192,7 +192,8 @@ def from_key_frame(container: InputContainer, index: int, seek: Fraction) -> Ite
     """
     (stream,) = (stream for stream in video_streams(container) if stream.index == index)
     stream.thread_type = "AUTO"
-    container.seek(math.floor(seek / Fraction(stream.time_base or 1)), stream=stream)
+    if seek is not None:
+        container.seek(math.floor(seek / Fraction(stream.time_base or 1)), stream=stream)
     packets = itertools.dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
     begin = None
     for packet in packets:

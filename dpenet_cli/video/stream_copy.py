@@ -165,8 +165,8 @@ def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], windo
     moving = {stream.index for stream in media.streams} & outputs.keys()
     begins = {index: first_keyframe(media, index, window) for index in moving if window.start is not None}
     latest = _NO_TIME
-    if media.part is not None:
-        source.seek(math.floor((media.part.seek - media.timeline.offset) * 1_000_000))
+    if media.part is not None and (entry := media.part.entry(media.timeline.offset)) is not None:
+        source.seek(math.floor(entry * 1_000_000))
     for packet in _read(source, [source.streams[index] for index in outputs], media):
         if packet.size == 0:  # the end of a stream
             continue
