@@ -187,13 +187,13 @@ def probe_part(
     start, end = wanted(first, last)
     lead = max(Fraction(1), reach / rate)
     for tried in (lead, 8 * lead, 32 * lead):  # frames may lie far apart, and key frames
-        seek = max(start - tried, first)
-        scan = scan_part(path, timeline, first=first, seek=seek, end=end, behind=reach + 1)
+        part = Part(start, end, max(start - tried, first), first, last)
+        entry = part.entry(timeline.offset)
+        scan = scan_part(path, timeline, entry, end, reach + 1)
         if scan is None:
             continue
-        if seek == first or all(_before(stream, start) >= reach for stream in scan.streams.values()):
-            media = _media_info(path, scan, 0, timeline)
-            return dataclasses.replace(media, part=Part(start, end, seek, first, last))
+        if entry is None or all(_before(stream, start) >= reach for stream in scan.streams.values()):
+            return dataclasses.replace(_media_info(path, scan, 0, timeline), part=part)
     return None
 
 

@@ -129,17 +129,14 @@ def scan_file(path: Path, timeline: Timeline, *, strict: bool) -> Scan:
     return scan
 
 
-def scan_part(
-    path: Path, timeline: Timeline, *, first: Fraction, seek: Fraction, end: Fraction, behind: int
-) -> Scan | None:
+def scan_part(path: Path, timeline: Timeline, entry: Fraction | None, end: Fraction, behind: int) -> Scan | None:
     """Decode a part of a file's moving pictures: from the key frame before a time on, until behind another.
 
     Args:
         path: the file.
         timeline: how its times become those of one clock; without a discontinuity.
-        first: when the file begins, in seconds of the one clock.
-        seek: when the part begins at the latest.
-        end: when it ends.
+        entry: where it is entered, in seconds of its own clock; None for its beginning.
+        end: when the part ends, in seconds of the one clock.
         behind: frames that are decoded from there on, for those before them.
 
     Returns:
@@ -156,10 +153,10 @@ def scan_part(
         left = behind
         with open_input(path) as container:
             try:
-                packets = from_key_frame(container, index, None if seek == first else seek - timeline.offset)
+                packets = from_key_frame(container, index, entry)
                 for frame in packets:
                     if isinstance(frame, av.FFmpegError):
-                        stream.errors.append(stream.ticks[-1] * stream.time_base if stream.ticks else seek)
+                        stream.errors.append((stream.ticks[-1] if stream.ticks else 0) * stream.time_base)
                         continue
                     frame.pts = None if frame.pts is None else frame.pts + moved
                     _add_frame(stream, frame)
@@ -168,8 +165,7 @@ def scan_part(
                         break
             except av.FFmpegError:
                 return None
-        is_late = stream.ticks and stream.ticks[0] * stream.time_base > seek > first
-        if not stream.ticks or is_late:
+        if not stream.ticks:
             return None
     return scan
 
