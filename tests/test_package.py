@@ -26,7 +26,7 @@ def unpacked_wheel(tmp_path_factory):
 def test_the_wheel_is_complete_and_nothing_more(unpacked_wheel):
     names = {path.relative_to(unpacked_wheel).as_posix() for path in unpacked_wheel.rglob("*") if path.is_file()}
     needed = ("py.typed", "weights/general.safetensors", "weights/general.md", "sample/rainy.jpg", "__main__.py")
-    needed += ("weights/SHA256SUMS", "sample/demo/coffee.jpg", "evaluation/page.css", "evaluation/page.js")
+    needed += ("weights/SHA256SUMS", "sample/demo/coffee.jpg", "images/page.css", "images/page.js")
     needed += ("guide/formats.md", "guide/videos.md", "guide/weights.md")
     needed += ("guide/benchmark.md", "guide/speed.md", "guide/training.md")
     assert names >= {f"dpenet_cli/{name}" for name in needed}

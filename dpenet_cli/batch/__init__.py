@@ -18,6 +18,8 @@ The files in reading order; each imports only from those above it:
     picture_files  the two ends of a picture's way
     pictures   many pictures through one engine
     videos     many videos through one engine
+    previews   one picture, or one frame, before and after, to look at before a run
+    gallery    before and after of a whole run on a page
     ray_rows        what travels between the machines of a cluster
     ray_worker      what a worker of a cluster does with its rows
     ray_connection  a cluster that is joined or started, and what its machines must have in common

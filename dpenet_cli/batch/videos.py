@@ -139,8 +139,8 @@ class VideoBatch:
         """The same with the sizes in which the network sees its scenes, where it is asked at all."""
         if self._options.method is VideoMethod.TEMPORAL or self._engine_options.strength == 0:
             return task
-        self._report.stage("looking at the size of the streaks")
         scaled = self._load()
+        self._report.stage("looking at the size of the streaks")
         task = with_scales(task, lambda frames: scaled.choose(frames).scale, self._engine_options.scale)
         for index, scenes in task.scenes.items():
             sizes = ", ".join(f"{scale:.3g}" for scale in dict.fromkeys(scenes.scales))
@@ -171,6 +171,7 @@ class VideoBatch:
 
     def _load(self) -> "ScaledDerainer":
         if self._engine is None:
+            self._report.stage(f"loading the network ({self._weights})")
             from dpenet_cli.inference.scales import load
             from dpenet_cli.inference.select import hint
 

@@ -11,6 +11,7 @@ The files in reading order; each imports only from those above it:
     cluster         the same on many machines: --ray
     tables          scores as tables
     timing          what `dpenet benchmark --speed` does
+    preview         one picture or frame to look at before a run
     pipe            one picture through a pipe
     derain          `dpenet derain`
     video           `dpenet video`

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from dpenet_cli.batch.outcomes import Outcome, Status
@@ -21,6 +21,9 @@ from dpenet_cli.batch.plans import Work
 from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_line, print_note
 from dpenet_cli.errors import DpenetError, StorageError
+
+if TYPE_CHECKING:
+    from dpenet_cli.batch.gallery import Gallery
 
 
 class _Rate(ProgressColumn):
@@ -57,6 +60,7 @@ class BatchReport:
         noun: what the inputs are, in the plural.
         rows: where a row for each input goes as well.
         max_failures: failures at which the run is to end, or None.
+        gallery: shows every input before and after, or None.
     """
 
     def __init__(
@@ -68,7 +72,9 @@ class BatchReport:
         noun: str = "pictures",
         rows: ReportFile | None = None,
         max_failures: int | None = None,
+        gallery: "Gallery | None" = None,
     ) -> None:
+        self._gallery = gallery
         self._rows = rows
         self._max_failures = max_failures
         self._roots: set[str] = set()
@@ -87,6 +93,7 @@ class BatchReport:
         self._bar: Progress | None = None
         if self._console.is_terminal and verbosity >= 0 and total:
             self._bar = Progress(
+                SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[done]}/{task.total:.0f}"),
@@ -175,6 +182,8 @@ class BatchReport:
                 self._failures.append(outcome.error)
         if self._rows is not None:
             self._rows.add(outcome)
+        if self._gallery is not None:
+            self._gallery.add(outcome)
         self.notices(outcome.notices, outcome.source)
         if self._json:
             self._print_json(_outcome_fields(outcome))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpenet_cli.batch.decisions import Decisions
 from dpenet_cli.batch.naming import Medium
@@ -11,8 +12,11 @@ from dpenet_cli.batch.outcomes import Outcome
 from dpenet_cli.batch.plans import Plan, Work
 from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.batch_report import BatchReport, tell_rest
-from dpenet_cli.cli.console import Exit
+from dpenet_cli.cli.console import Exit, print_note
 from dpenet_cli.cli.sources import Sources, planned
+
+if TYPE_CHECKING:
+    from dpenet_cli.batch.gallery import Gallery
 
 Cleaning = tuple[Generator[Outcome], Callable[[], str]]
 """The outcomes of a run, and what tells what computes them, once that is known."""
@@ -39,6 +43,7 @@ class BatchRun:
         as_json: JSON lines on stdout.
         verbosity: -1 errors alone, 0 normal, 1 everything.
         max_failures: failures at which the run ends, or None.
+        gallery: shows every input before and after, or None.
     """
 
     sources: Sources
@@ -54,6 +59,7 @@ class BatchRun:
     as_json: bool
     verbosity: int
     max_failures: int | None
+    gallery: "Gallery | None" = None
 
     def __call__(self) -> Exit:
         """Do it.
@@ -75,6 +81,9 @@ class BatchRun:
             if self.report_to is not None and not self.dry:
                 rows = ReportFile(self.report_to, self.asked)
                 closing.callback(rows.close)
+            if self.gallery is not None:
+                self.gallery.expect(total)
+                closing.callback(self._show, self.gallery)
             report = closing.enter_context(
                 BatchReport(
                     total,
@@ -83,9 +92,17 @@ class BatchRun:
                     noun=self.medium.noun,
                     rows=rows,
                     max_failures=self.max_failures,
+                    gallery=self.gallery,
                 )
             )
             return self._tell_all(work, report, self.begin(work, report, decisions))
+
+    def _show(self, gallery: "Gallery") -> None:
+        """Write the gallery, after whatever ended the run."""
+        pages = gallery.close()
+        if pages and self.verbosity >= 0:
+            more = f" and {len(pages) - 1} pages beside it" if len(pages) > 1 else ""
+            print_note(f"before and after: {pages[0]}{more}")
 
     def _tell_all(self, work: Work, report: BatchReport, cleaning: Cleaning) -> Exit:
         """Clean everything; what an interrupt, a lost disk or too many failures leave undone is told."""

@@ -1,9 +1,11 @@
 """What commands share to speak: exit codes, errors, notes, lines for programs, times for people."""
 
+import contextlib
 import math
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from types import FrameType
 
@@ -96,6 +98,20 @@ def print_line(text: str) -> None:
     except OSError as error:
         why = f"it cannot be written to ({error.strerror or error})"
         raise InputError("standard output", why, "Send it elsewhere.") from error
+
+
+@contextlib.contextmanager
+def waiting(text: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what is being waited for, while it is; nothing in a pipe, or with `quiet`.
+
+    Gives a function that says what is waited for next.
+    """
+    console = Console(stderr=True, highlight=False)
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(Text(text)) as status:
+        yield lambda following: status.update(Text(following))
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,9 @@
 """``dpenet derain``: pictures in, clean pictures out."""
 
+import dataclasses
 from collections.abc import Generator
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,7 @@ from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
 from dpenet_cli.cli.console import end_on_signals
 from dpenet_cli.cli.pipe import PIPE, derain_pipe
+from dpenet_cli.cli.preview import RegionText, one_input, preview_of_picture, refuse_without_preview
 from dpenet_cli.cli.shared_options import (
     FILES,
     RESULT,
@@ -35,6 +37,7 @@ from dpenet_cli.cli.shared_options import (
     Weights,
     choose_weights,
     parse_scale,
+    parse_strengths,
     parse_tile,
 )
 from dpenet_cli.cli.sources import (
@@ -53,6 +56,10 @@ from dpenet_cli.cli.sources import (
 )
 from dpenet_cli.errors import InputError, OptionError
 from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, PictureOptions, SaveOptions
+from dpenet_cli.system.storage import on_this_machine
+
+if TYPE_CHECKING:
+    from dpenet_cli.batch.gallery import Gallery
 
 _FORMAT_NAMES = {"jpg": ImageFormat.JPEG, "tif": ImageFormat.TIFF} | {item.value: item for item in ImageFormat}
 
@@ -93,7 +100,7 @@ def derain(
         typer.Option(min=1, help="Refuse larger pictures, in pixels.", metavar="N", rich_help_panel=FILES),
     ] = MAX_PIXELS,
     weights: Weights = None,
-    strength: Strength = EngineOptions.strength,
+    strength: Strength = "1",
     scale: Scale = "auto",
     skip_dry: Annotated[
         bool,
@@ -142,6 +149,15 @@ def derain(
             rich_help_panel=RESULT,
         ),
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Only look: one picture, or a part of it, before and after, as a-preview.png, within seconds.",
+            rich_help_panel=RESULT,
+        ),
+    ] = False,
+    region: RegionText = None,
     compare: Annotated[
         bool,
         typer.Option(
@@ -150,6 +166,16 @@ def derain(
             rich_help_panel=RESULT,
         ),
     ] = False,
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            "--gallery",
+            metavar="FILE.html",
+            help="Also write a page that opens offline, with a slider between before and after of each picture.",
+            show_default=False,
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
     files_from: FilesFrom = None,
     root: Root = None,
     shard: ShardText = None,
@@ -180,12 +206,23 @@ def derain(
     Exit code: 0 all done, 1 some failed, 2 wrong usage, 75 a disk is full or gone (try again), 130 interrupted.
     """
     chosen = choose_weights(weights, fast=fast)
-    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend, parse_scale(scale))
+    strengths = parse_strengths(strength)
+    whole = EngineOptions(device, precision, parse_tile(tile), threads, 1.0, backend, parse_scale(scale))
+    engine = dataclasses.replace(whole, strength=strengths[0])
     save = SaveOptions(quality, strip_metadata, tag_of(chosen) if tag else None)
     options = PictureOptions(save, image_format, max_pixels, overwrite, skip_dry=skip_dry)
     end_on_signals()
+    if preview:
+        given = {"--compare": compare, "--json": as_json, "--dry-run": dry_run, "--format": image_format is not None}
+        given |= {"--gallery": gallery is not None}
+        given |= {"--files-from": files_from is not None, "--retry-failed": retry_failed is not None}
+        given |= {"--shard": shard is not None, "--report": report_to is not None, "--ray": ray is not None}
+        source = one_input(inputs, pictures(None), "--preview", given)
+        what = source, output, chosen, whole, strengths, region, max_pixels
+        raise typer.Exit(preview_of_picture(*what, overwrite=overwrite, quiet=quiet))
+    refuse_without_preview("--preview", region, strengths)
     if inputs and (PIPE in inputs or output == PIPE):
-        files = [files_from, retry_failed, shard, report_to, ray, exclude]
+        files = [files_from, retry_failed, shard, report_to, ray, exclude, gallery]
         if as_json or compare or dry_run or any(item is not None for item in files):
             why = "a pipe goes with neither --json nor --compare nor --dry-run, nor with what is for many files"
             raise OptionError(PIPE, why, "Leave them out.")
@@ -223,20 +260,34 @@ def derain(
         as_json=as_json,
         verbosity=int(verbose) - int(quiet),
         max_failures=failures_allowed(max_failures, fail_fast=fail_fast),
+        gallery=None if gallery is None or dry_run else _gallery(gallery, overwrite=overwrite, max_pixels=max_pixels),
     )
     raise typer.Exit(run())
+
+
+def _gallery(text: str, *, overwrite: bool, max_pixels: int) -> "Gallery":
+    """The page that is asked for.
+
+    Raises:
+        DpenetError: it cannot be written.
+    """
+    from dpenet_cli.batch.gallery import Gallery
+
+    return Gallery(on_this_machine(text, "galleries are written"), overwrite=overwrite, max_pixels=max_pixels)
 
 
 def _here(
     work: Work, report: BatchReport, weights: str, engine: EngineOptions, options: PictureOptions, decisions: Decisions
 ) -> Cleaning:
     """Pictures through one engine in this process."""
+    report.stage("loading")
     from dpenet_cli.batch.pictures import Clean, clean_pictures, suited_to
 
     description = ""
 
     def load_network() -> tuple[Clean, PictureOptions]:
         nonlocal description
+        report.stage(f"loading the network ({weights})")
         from dpenet_cli.inference.scales import load
         from dpenet_cli.inference.select import hint
 
@@ -244,6 +295,7 @@ def _here(
         description = derainer.description
         report.detail(f"{weights} on {description}")
         report.advice(hint(engine))
+        report.stage("cleaning")
         progress = report.share if derainer.at_once == 1 else None  # the bar has room for one picture's share
         return partial(derainer.clean, progress=progress), suited_to(derainer, options)
 

@@ -5,11 +5,9 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -113,27 +111,18 @@ def _versions() -> Facts:
 
 
 def _machine() -> Facts:
-    from dpenet_cli.system.cores import usable_cores
+    from dpenet_cli.system.cores import processor, usable_cores
     from dpenet_cli.system.devices import cpu_has_bf16
 
     facts: Facts = {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": f"{usable_cores()} of {os.cpu_count()} usable",
         "bf16 in hardware": "yes" if cpu_has_bf16() else f"no (neither of {', '.join(_BF16)})",
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.1f} GB"
     return facts
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine()
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1] if match else platform.machine()
 
 
 def _device() -> Facts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dpenet_cli.batch.naming import check_name
 from dpenet_cli.batch.outcomes import unexpected, write_error
-from dpenet_cli.cli.console import Exit, print_error, print_note
+from dpenet_cli.cli.console import Exit, print_error, print_note, waiting
 from dpenet_cli.errors import DpenetError, InputError
 from dpenet_cli.options import EngineOptions, PictureOptions
 from dpenet_cli.system.atomic import write_whole
@@ -40,9 +40,10 @@ def derain_pipe(
     """
     target = None if output in (None, PIPE) else on_this_machine(str(output), "what comes through a pipe is stored")
     _check_ends(source, target, weights, options)
-    from dpenet_cli.inference.scales import load
+    with waiting(f"loading the network ({weights})", quiet=quiet):
+        from dpenet_cli.inference.scales import load
 
-    derainer = load(weights, engine)
+        derainer = load(weights, engine)
     try:
         data, notices = _cleaned(source, target, derainer, options)
         _store(data, target)

@@ -2,7 +2,12 @@
 
 import dataclasses
 import json
+import platform
+import shlex
+import sys
 from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -11,11 +16,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dpenet_cli.cli.console import Exit, one_line, print_error
+from dpenet_cli.cli.console import Exit, one_line, print_error, waiting
 from dpenet_cli.cli.tables import print_scores
 from dpenet_cli.errors import ImageWriteError
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, OnScored, ScoredImages, score_sets
-from dpenet_cli.evaluation.html_report import ShownImages, build_page
+from dpenet_cli.evaluation.html_report import Making, ShownImages, build_page
 from dpenet_cli.evaluation.methods import load_methods, load_video_methods, method_names, video_method_names
 from dpenet_cli.evaluation.pair_sets import PairSet, dry_set, folder_set, named_set, short_name
 from dpenet_cli.evaluation.reported_scores import reported_on
@@ -24,8 +29,9 @@ from dpenet_cli.evaluation.test_sets import NTU
 from dpenet_cli.evaluation.video_benchmark import VideoResult, score_videos
 from dpenet_cli.evaluation.video_report import ShownMoments, build_video_page
 from dpenet_cli.evaluation.video_sets import VideoSet, frames_set, ntu_set
-from dpenet_cli.network.weights_files import find_weights
+from dpenet_cli.network.weights_files import digest_of, find_weights
 from dpenet_cli.options import EngineOptions, Precision, Protocol, VideoMethod
+from dpenet_cli.system.cores import processor, usable_cores
 from dpenet_cli.system.outputs import Output, check_outputs
 
 
@@ -110,7 +116,8 @@ def score_and_show(
         restored = RestoredPictures(save) if save else None
         outputs = [Output(path, name) for path, name in ((csv, "--csv"), (report, "--report")) if path]
         _check_outputs(outputs, restored, sets, wanted, overwrite=overwrite)
-        methods = _load_methods(wanted)
+        with waiting("loading the network"):
+            methods = _load_methods(wanted)
         shown = None if report is None else ShownMoments() if wanted.is_video else ShownImages()
         callbacks = [callback for callback in (restored, shown) if callback is not None]
         found = _score(sets, methods, wanted.protocol, callbacks, console)
@@ -120,7 +127,7 @@ def score_and_show(
         if csv:
             write_file(csv, to_csv(found, precision.value))
         if report and shown:
-            write_file(report, _page(found, shown, description).encode())
+            write_file(report, _page(found, shown, _making(wanted, description)).encode())
     except ImageWriteError as error:
         print_error(error, console)
         return Exit.SOME_FAILED
@@ -216,11 +223,24 @@ class _ScoringProgress:
         self._bar.advance(self._task)
 
 
-def _page(results: Sequence[BenchmarkResult], shown: ShownImages | ShownMoments, description: str) -> str:
+def _making(wanted: Scoring, description: str) -> Making:
+    """How a page comes about: what a reader needs to do the same again."""
+    now = datetime.now().astimezone()
+    rows = [
+        ("date", now.strftime("%Y-%m-%d %H:%M %z")),
+        ("command", shlex.join(["dpenet", *sys.argv[1:]])),
+        ("machine", f"{processor()}, {usable_cores()} cores, {platform.platform()}; {description}"),
+        ("versions", ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy"))),
+    ]
+    rows += [(f"weights {name}", f"SHA-256 {digest_of(name)}") for name in wanted.weights_needed]
+    return Making(description, rows)
+
+
+def _page(results: Sequence[BenchmarkResult], shown: ShownImages | ShownMoments, making: Making) -> str:
     if isinstance(shown, ShownImages):
-        return build_page(results, shown.by_set_and_method, description)
+        return build_page(results, shown, making)
     videos = [result for result in results if isinstance(result, VideoResult)]
-    return build_video_page(videos, shown.by_set_method_and_clip, description)
+    return build_video_page(videos, shown.by_set_method_and_clip, making)
 
 
 def _show(results: Sequence[BenchmarkResult], description: str, precision: Precision, *, as_json: bool) -> None:

@@ -40,9 +40,12 @@ Fast = Annotated[
     ),
 ]
 Strength = Annotated[
-    float,
+    str,
     typer.Option(
-        min=0.0, max=1.0, help="How much of the cleaning: 0 is the input, 1 all of it.", rich_help_panel=RESULT
+        metavar="0..1",
+        help="How much of the cleaning: 0 is the input, 1 all of it. Several, 0.4,0.7,1, stand side by side in a "
+        "preview.",
+        rich_help_panel=RESULT,
     ),
 ]
 Scale = Annotated[
@@ -106,6 +109,22 @@ def choose_weights(weights: str | None, *, fast: bool) -> str:
         why = f"it takes the weights {FAST_WEIGHTS!r}, and --weights asks for {weights!r}"
         raise OptionError("--fast", why, "Leave out one of them.")
     return FAST_WEIGHTS if fast else weights or DEFAULT_WEIGHTS
+
+
+def parse_strengths(text: str) -> tuple[float, ...]:
+    """Read the value of ``--strength``: one number, or several with commas between.
+
+    Raises:
+        OptionError: it is none, or one of them does not lie between 0 and 1.
+    """
+    try:
+        strengths = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        strengths = ()
+    if not strengths or not all(0 <= strength <= 1 for strength in strengths):
+        why = "the strength of the cleaning lies between 0 and 1"
+        raise OptionError(f"strength {text}", why, "Give 0.8, say; for a preview 0.4,0.7,1.")
+    return strengths
 
 
 def parse_tile(text: str) -> int | None:

@@ -1,5 +1,6 @@
 """``dpenet video``: videos in, clean videos out, with their sound and everything else."""
 
+import dataclasses
 import re
 from fractions import Fraction
 from typing import Annotated
@@ -14,6 +15,7 @@ from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
 from dpenet_cli.cli.console import end_on_signals
+from dpenet_cli.cli.preview import RegionText, one_input, preview_of_frame, refuse_without_preview
 from dpenet_cli.cli.shared_options import (
     ENGINE,
     FILES,
@@ -33,6 +35,7 @@ from dpenet_cli.cli.shared_options import (
     Weights,
     choose_weights,
     parse_scale,
+    parse_strengths,
     parse_tile,
 )
 from dpenet_cli.cli.sources import (
@@ -51,6 +54,7 @@ from dpenet_cli.cli.sources import (
 )
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import FAST_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
+from dpenet_cli.system.storage import local
 from dpenet_cli.video.codecs import CODECS
 
 _PART = "Which part"
@@ -122,6 +126,17 @@ def video(
             rich_help_panel=_PART,
         ),
     ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only look: the frame that is shown then, before and after, as dashcam-preview-1m23s.png, within "
+            "seconds.",
+            show_default="the whole video",
+            rich_help_panel=_PART,
+        ),
+    ] = None,
+    region: RegionText = None,
     video_stream: Annotated[
         int | None,
         typer.Option(
@@ -143,7 +158,7 @@ def video(
         ),
     ] = VideoOptions.method,
     weights: Weights = None,
-    strength: Strength = EngineOptions.strength,
+    strength: Strength = "1",
     scale: Scale = "auto",
     codec: Annotated[
         VideoCodec | None,
@@ -250,7 +265,9 @@ def video(
         given |= {"--precision": precision is not by_default.precision, "--tile": tile != "auto"}
         given["--scale"] = scale != "auto"
         _check_temporal({"--weights": weights is not None, "--fast": fast} | given)
-    engine = EngineOptions(device, precision, parse_tile(tile), threads, strength, backend, parse_scale(scale))
+    strengths = parse_strengths(strength)
+    whole = EngineOptions(device, precision, parse_tile(tile), threads, 1.0, backend, parse_scale(scale))
+    engine = dataclasses.replace(whole, strength=strengths[0])
     options = VideoOptions(
         method=method,
         fast=fast,
@@ -271,6 +288,15 @@ def video(
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
     end_on_signals()
+    if (when := _seconds(frame, "--frame")) is not None:
+        given = {"--start": start is not None, "--end": end is not None, "--preview": preview is not None}
+        given |= {"--json": as_json, "--dry-run": dry_run, "--files-from": files_from is not None}
+        given |= {"--retry-failed": retry_failed is not None, "--shard": shard is not None}
+        given |= {"--report": report_to is not None, "--ray": ray is not None}
+        source = local(one_input(inputs, VIDEOS, "--frame", given))
+        what = source, output, when, chosen, whole, options, strengths, region
+        raise typer.Exit(preview_of_frame(*what, quiet=quiet))
+    refuse_without_preview("--frame", region, strengths)
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard, exclude)
     if preview is not None and not inputs:
         raise OptionError("--preview", "it is for videos that are named", "Name them.")
@@ -325,6 +351,7 @@ def _here(
     dry: bool,
 ) -> Cleaning:
     """One video after the other in this process."""
+    report.stage("loading")
     import cv2
 
     from dpenet_cli.batch.videos import VideoBatch

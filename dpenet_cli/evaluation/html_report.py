@@ -1,18 +1,18 @@
 """The page that shows a benchmark: one file that opens offline.
 
 For each set, from top to bottom: the summary, the files left out, the distribution of the scores, what others
-published, every picture's scores, and the worst and best pictures before and after. Styles (``page.css``), script
-(``page.js``) and pictures are inside; a content security policy forbids it to load anything else. Every name is
-escaped: names of files and folders are other people's.
+published, every picture's scores, and the worst and best pictures before and after, with the other methods' results and
+a map of the error to slide to.
 """
 
-import base64
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
+from typing import NamedTuple
 
+import cv2
+import numpy as np
 from PIL import Image
 
 from dpenet_cli import __version__
@@ -22,40 +22,66 @@ from dpenet_cli.evaluation.metrics import Score
 from dpenet_cli.evaluation.pair_sets import PairSet
 from dpenet_cli.evaluation.reported_scores import reported_on
 from dpenet_cli.evaluation.strip_plot import Row, strip_plot
+from dpenet_cli.images.offline_page import Layer, facts, page_head, page_tail, slider, webp_uri
 
 MAX_SIDE = 1600
 """Longest side of a picture on the page, in pixels; larger ones are shrunk, and the page says so."""
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 _SHOWN = 2
 """Number of worst and of best pictures on the page, for each set and method."""
 
 
+ERROR_WHITE = 32
+"""Grey levels of difference to the truth that a map of the error shows in its brightest colour."""
+
+
 class ShownImages:
-    """The worst and best pictures of each set and method, for the page; a callback of `benchmark.score_sets`."""
+    """The worst and best pictures of each set and method, for the page; a callback of `benchmark.score_sets`.
+
+    Of the pictures that a set's first method shows, the results of the others are kept too, to be slid to.
+    """
 
     def __init__(self) -> None:
         self.by_set_and_method: dict[tuple[str, str], BestAndWorst] = {}
+        self._others: dict[tuple[str, str], dict[str, Pixels8]] = {}
+        self._first: dict[str, str] = {}
 
     def __call__(self, test_set: PairSet, method: Method, images: ScoredImages) -> None:
         """Consider one picture."""
         self.by_set_and_method.setdefault((test_set.name, method.name), BestAndWorst(_SHOWN)).add(images)
+        first = self._first.setdefault(test_set.name, method.name)
+        chosen = self.by_set_and_method[test_set.name, first]
+        if first != method.name and images.score.name in {each.score.name for each in (*chosen.worst, *chosen.best)}:
+            self._others.setdefault((test_set.name, images.score.name), {})[method.name] = images.restored
+
+    def others(self, test_set: str, method: str, picture: str) -> dict[str, Pixels8]:
+        """What other methods made of a picture that a set's first method shows; nothing for other methods' pictures."""
+        return self._others.get((test_set, picture), {}) if self._first.get(test_set) == method else {}
 
 
-def build_page(
-    results: Sequence[BenchmarkResult], shown: Mapping[tuple[str, str], BestAndWorst], description: str
-) -> str:
+class Making(NamedTuple):
+    """How a page came about.
+
+    Attributes:
+        description: device and precision, for a person.
+        facts: date, command, machine, weights: names and what they are.
+    """
+
+    description: str
+    facts: Sequence[tuple[str, str]] = ()
+
+
+def build_page(results: Sequence[BenchmarkResult], shown: ShownImages, making: Making) -> str:
     """The page as HTML.
 
     Args:
         results: scores of all methods on all sets, as `benchmark.score_sets` gives them; at least one.
-        shown: pictures to show, by the names of set and method; none for those that are missing.
-        description: device and precision, for a person.
+        shown: pictures to show.
+        making: how it came about.
     """
     sets = list(dict.fromkeys(result.test_set.name for result in results))
     sections = [_set_section([r for r in results if r.test_set.name == name], shown) for name in sets]
-    return whole_page(results, sections, description)
+    return whole_page(results, sections, making)
 
 
 _SIZE = (
@@ -64,29 +90,21 @@ _SIZE = (
 )
 
 
-def whole_page(results: Sequence[BenchmarkResult], sections: Sequence[str], description: str) -> str:
+def whole_page(results: Sequence[BenchmarkResult], sections: Sequence[str], making: Making) -> str:
     """A page around sections, one a set.
 
     Args:
         results: what they show; at least one.
         sections: their HTML.
-        description: device and precision, for a person.
+        making: how it came about.
     """
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     title = f"Deraining benchmark: {', '.join(dict.fromkeys(result.test_set.name for result in results))}"
-    intro = f"Protocol {results[0].protocol} · {description} · dpenet {__version__}"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f"<h1>{escape(title)}</h1><p>{escape(intro)}</p><p>{_SIZE}</p>"
-        f"{''.join(sections)}<script>{script}</script></body></html>\n"
-    )
+    intro = f"Protocol {results[0].protocol} · {making.description} · dpenet {__version__}"
+    how = f"<details open><summary>How it was made</summary>{facts(making.facts)}</details>" if making.facts else ""
+    return f"{page_head(title)}<p>{escape(intro)}</p>{how}<p>{_SIZE}</p>{''.join(sections)}{page_tail()}"
 
 
-def _set_section(results: Sequence[BenchmarkResult], shown: Mapping[tuple[str, str], BestAndWorst]) -> str:
+def _set_section(results: Sequence[BenchmarkResult], shown: ShownImages) -> str:
     test_set = results[0].test_set
     parts = [
         f"<section><h2>{escape(test_set.name)}: {escape(test_set.coverage)}</h2>",
@@ -97,8 +115,7 @@ def _set_section(results: Sequence[BenchmarkResult], shown: Mapping[tuple[str, s
         reported_scores(test_set.name),
         every_picture(results),
     ]
-    methods = [result.method for result in results if (test_set.name, result.method) in shown]
-    parts += [_best_and_worst(method, shown[test_set.name, method]) for method in methods]
+    parts += [_best_and_worst(result, shown) for result in results]
     return "".join([*parts, "</section>"])
 
 
@@ -150,33 +167,46 @@ def every_picture(results: Sequence[BenchmarkResult], kind: str = "picture") -> 
     return f"<h3>Every {kind}, worst first</h3><p>PSNR in dB / SSIM</p>{scores}"
 
 
-def _best_and_worst(method: str, images: BestAndWorst) -> str:
+def _best_and_worst(result: BenchmarkResult, shown: ShownImages) -> str:
+    """A method's worst and best pictures of a set; nothing where none are kept."""
+    test_set, method = result.test_set.name, result.method
+    kept = shown.by_set_and_method.get((test_set, method))
+    if kept is None:
+        return ""
     parts = []
-    for title, pictures in (("Worst", images.worst), ("Best", images.best)):
-        figures = "".join(_slider(each) for each in pictures)
+    for title, pictures in (("Worst", kept.worst), ("Best", kept.best)):
+        figures = "".join(_slider(each, method, shown.others(test_set, method, each.score.name)) for each in pictures)
         parts.append(f'<h3>{title} pictures of {escape(method)}</h3><div class="pairs">{figures}</div>')
-    return "".join(parts)
+    return f"{''.join(parts)}<p>{_ERROR}</p>"
 
 
-def _slider(images: ScoredImages) -> str:
-    """One picture with a slider between the rainy (or clean) and the restored pixels."""
+_ERROR = (
+    "The error is the largest difference to the ground truth among the three channels: black is none, the brightest "
+    f"{ERROR_WHITE} grey levels or more, in every picture alike."
+)
+
+
+def _slider(images: ScoredImages, method: str, others: Mapping[str, Pixels8]) -> str:
+    """One picture with a slider between any two of: rainy, true, restored by each method, and where that differs."""
     picture = images.score
-    name = escape(picture.name, quote=True)
-    rainy, restored, clean = map(data_uri, (images.rainy, images.restored, images.clean))
-    # Results of another method have no rainy input to slide to: the ground truth takes its place.
+    restored = {method: images.restored, **others} if others else {"restored": images.restored}
+    versions = {"rainy": images.rainy} if picture.before else {}  # results have no rainy input to slide to
+    versions |= {"ground truth": images.clean} | restored
+    for name, pixels in restored.items():
+        versions[f"error of {name}" if others else "error"] = error_map(pixels, images.clean)
+    layers = [Layer(name, data_uri(pixels)) for name, pixels in versions.items()]
     before = f"{_scores(picture.before)} → " if picture.before else ""
-    left, left_uri = ("rainy", rainy) if picture.before else ("ground truth", clean)
-    switch = '<br><label><input type="checkbox"> ground truth on the left</label>' if picture.before else ""
     shrunk = f", shown at most {MAX_SIDE} wide" if max(picture.width, picture.height) > MAX_SIDE else ""
-    # The restored picture lies beneath; the script clips the other one, and swaps it for what the data-… hold.
-    return (
-        f'<figure class="pair"><div class="slider"><img src="{restored}" alt="{name}, restored">'
-        f'<img class="over" src="{left_uri}" data-rainy="{left_uri}" data-clean="{clean}" alt="{name}, {left}">'
-        f'<span class="line"></span><span class="tag left" data-rainy="{left}">{left}</span>'
-        f'<span class="tag right">restored</span>'
-        f'<input type="range" min="0" max="100" step="0.5" value="50" aria-label="{name}: before and after"></div>'
-        f"<figcaption>{name}: {before}{_scores(picture.after)}{shrunk}{switch}</figcaption></figure>"
-    )
+    caption = f"{escape(picture.name)}: {before}{_scores(picture.after)}{shrunk}"
+    right = list(versions).index(next(iter(restored)))
+    return slider(picture.name, layers, (picture.width, picture.height), caption, right=right)
+
+
+def error_map(restored: Pixels8, truth: Pixels8) -> Pixels8:
+    """Where a picture differs from the truth, H×W×3 uint8 each: from black over red and yellow to white."""
+    error = np.abs(restored.astype(np.int32) - truth).max(axis=2)  # H×W
+    scaled = np.minimum(error * 255 // ERROR_WHITE, 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(scaled, cv2.COLORMAP_HOT)[:, :, ::-1], np.uint8)
 
 
 def data_uri(picture: Pixels8) -> str:
@@ -185,7 +215,7 @@ def data_uri(picture: Pixels8) -> str:
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     data = io.BytesIO()
     image.save(data, "WEBP", lossless=True)
-    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+    return webp_uri(data.getvalue())
 
 
 def shown_psnr(psnr: float) -> str:

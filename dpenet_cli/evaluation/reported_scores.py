@@ -66,6 +66,13 @@ _Y = "Y channel"
 
 _TABLES = (
     _Table(
+        "wybchd/DPENet, the authors' checkpoints (logs/), measured by dpenet on all 100 pairs",
+        _OWN,
+        "y-uint8",
+        "rain100h rain100l",
+        "DPENet: 31.60/.9228 39.07/.9836",
+    ),
+    _Table(
         "csdwren/PReNet README",
         _OWN,
         _Y,
@@ -108,6 +115,13 @@ _TABLES = (
         "Restormer: 32.03/.924 31.48/.906 39.10/.979 34.22/.945 33.23/.927",
     ),
     _Table(
+        "c-yn/FSNet issue 19, its author",
+        "Rain13K",
+        _Y,
+        "rain800 rain100h rain100l test2800 test1200",
+        "FSNet: 31.05 31.77 38.00 33.64 33.08",
+    ),
+    _Table(
         "dronefreak/clearview README",
         "mixed domains, one model",
         "RGB",
@@ -137,6 +151,16 @@ _TABLES = (
         NOT_STATED,
         "rain200l rain200h rain1400 test1200 spa-data",
         "DFSSM: 41.81/.9905 32.99/.9403 34.53/.9608 35.66/.9671 49.55/.9939",
+    ),
+    _Table(
+        "cschenxiang/NeRD-Rain figs/table.png",
+        _OWN,
+        _Y,
+        "rain200l rain200h rain1400 test1200 spa-data",
+        """
+        NeRD-Rain: 41.71 32.40 34.45 35.53 49.58
+        HCT-FFN: 39.70 31.51 33.00 33.96 45.79
+        """,
     ),
     _Table(
         "TonyHongtaoWu/RainMamba README",

@@ -2,7 +2,7 @@
 
 For each set, from top to bottom: every clip's scores and their means, what was left out, the distribution of the
 frames' scores, what others published, every frame's scores, and of each clip and method the frames around the worst
-one: rainy, restored and true, beneath each other.
+one: rainy, restored, true, and where these two differ, beneath each other.
 """
 
 from collections import deque
@@ -16,8 +16,11 @@ from PIL import Image
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.evaluation.benchmark import Method, PictureScore, ScoredImages
 from dpenet_cli.evaluation.html_report import (
+    ERROR_WHITE,
+    Making,
     data_uri,
     distribution,
+    error_map,
     every_picture,
     left_out,
     reported_scores,
@@ -44,6 +47,7 @@ class StripFrame(NamedTuple):
     rainy: Pixels8 | None
     restored: Pixels8
     truth: Pixels8
+    error: Pixels8
 
 
 class WorstMoment:
@@ -64,7 +68,8 @@ class WorstMoment:
         """Consider the next frame."""
         score = images.score
         rainy = None if score.before is None else _shrunk(images.rainy)
-        self._last.append(StripFrame(score, rainy, _shrunk(images.restored), _shrunk(images.clean)))
+        shown = images.restored, images.clean, error_map(images.restored, images.clean)
+        self._last.append(StripFrame(score, rainy, *map(_shrunk, shown)))
         if self.worst is None or score.after < self.worst:
             self.worst, self._wanted = score.after, STRIP // 2
         elif self._wanted or len(self.frames) < STRIP:  # near the clip's beginning more of them follow than precede
@@ -87,18 +92,18 @@ class ShownMoments:
 
 
 def build_video_page(
-    results: Sequence[VideoResult], shown: Mapping[tuple[str, str, str], WorstMoment], description: str
+    results: Sequence[VideoResult], shown: Mapping[tuple[str, str, str], WorstMoment], making: Making
 ) -> str:
     """The page as HTML.
 
     Args:
         results: scores of all methods on all sets, as `video_benchmark.score_videos` gives them; at least one.
         shown: moments to show, by the names of set, method and clip; none for those that are missing.
-        description: device and precision, for a person.
+        making: how it came about.
     """
     sets = list(dict.fromkeys(result.test_set.name for result in results))
     sections = [_set_section([r for r in results if r.test_set.name == name], shown) for name in sets]
-    return whole_page(results, sections, description)
+    return whole_page(results, sections, making)
 
 
 def _set_section(results: Sequence[VideoResult], shown: Mapping[tuple[str, str, str], WorstMoment]) -> str:
@@ -124,13 +129,14 @@ def _strip(clip: str, method: str, moment: WorstMoment) -> str:
     title = f"<h3>{escape(clip)} by {escape(method)}, around its worst frame</h3>"
     columns = "".join(_column(frame, worst=frame.score.after == moment.worst) for frame in moment.frames)
     rows = "rainy, restored, truth" if moment.frames[0].rainy is not None else "restored, truth"
-    caption = f"<figcaption>From top to bottom: {rows}; at most {_SIDE} pixels wide.</figcaption>"
+    error = f"error (white from {ERROR_WHITE} grey levels on)"
+    caption = f"<figcaption>From top to bottom: {rows}, {error}; at most {_SIDE} pixels wide.</figcaption>"
     return f'{title}<figure><div class="strip">{columns}</div>{caption}</figure>'
 
 
 def _column(frame: StripFrame, *, worst: bool) -> str:
     name = escape(frame.score.name.rpartition("/")[2], quote=True)
-    pictures = {"restored": frame.restored, "truth": frame.truth}
+    pictures = {"restored": frame.restored, "truth": frame.truth, "error": frame.error}
     pictures = pictures if frame.rainy is None else {"rainy": frame.rainy} | pictures
     images = "".join(f'<img src="{data_uri(each)}" alt="{name}, {what}">' for what, each in pictures.items())
     text = f"{name}: {shown_psnr(frame.score.after.psnr)} dB"

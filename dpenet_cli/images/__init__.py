@@ -28,4 +28,6 @@ The files in reading order; each imports only from those above it:
     encoders      a picture into the bytes of each format
     writing       `encode`: a `Picture` into bytes; nothing is lost, or a notice says so
     compare       before/after pictures
+    panels        versions of a part side by side
+    offline_page  pages that open offline, with sliders
 """

@@ -32,13 +32,7 @@ def side_by_side(before: Picture, after: Picture) -> bytes:
     if before.pixels.shape != after.pixels.shape:
         why = "it does not have the size of the picture that it was made of, and no before/after picture can be made"
         raise ImageReadError("the result", why, "Leave out --compare, or clean it again with --overwrite.")
-    icc = after.metadata.icc
-    halves = [_for_screen(picture.pixels) for picture in (before, after)]
-    if icc and not icc_profiles.fits(icc, grey=False):  # a canvas is RGB
-        if after.grey:
-            with contextlib.suppress(icc_profiles.ProfileError):
-                halves = [np.repeat(icc_profiles.converted(half[..., :1], icc), 3, axis=2) for half in halves]
-        icc = None
+    halves, icc = on_rgb([_for_screen(picture.pixels) for picture in (before, after)], after)
     height, width = halves[0].shape[:2]
     canvas = np.full((height, 2 * width + _GAP, 3), 255, np.uint8)
     canvas[:, :width] = halves[0]
@@ -46,6 +40,20 @@ def side_by_side(before: Picture, after: Picture) -> bytes:
     file = io.BytesIO()
     Image.fromarray(canvas).save(file, "JPEG", quality=92, subsampling=0, icc_profile=icc)
     return file.getvalue()
+
+
+def on_rgb(parts: list[NDArray[np.uint8]], picture: Picture) -> tuple[list[NDArray[np.uint8]], bytes | None]:
+    """Versions of a picture as they can stand on an RGB canvas, H×W×3 each, and their colour profile there.
+
+    They keep the picture's own; grey ones with a profile become sRGB.
+    """
+    icc = picture.metadata.icc
+    if not icc or icc_profiles.fits(icc, grey=False):
+        return parts, icc
+    if picture.grey:
+        with contextlib.suppress(icc_profiles.ProfileError):
+            parts = [np.repeat(icc_profiles.converted(part[..., :1], icc), 3, axis=2) for part in parts]
+    return parts, None
 
 
 def _for_screen(pixels: Pixels) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 The files in reading order; each imports only from those above it:
 
+    region           the part of a picture that somebody wants to see; imports nothing heavy
     tiling           how a picture is cut into strips
     backend          what the engine asks of a backend
     row_streaming    the network on bands of rows, from top to bottom: every operation once
@@ -19,5 +20,6 @@ The files in reading order; each imports only from those above it:
     scale_evidence   what these say about the rain, in sums
     scale_rule       which size suits a picture's rain, and whether there is any
     scales           pictures of any number of megapixels, looked at in that size
+    parts            a part of a large picture, as it comes out of the whole
     export           the network as a file for other runtimes
 """

@@ -6,6 +6,7 @@ Small looks at windows of the picture in several sizes (`dpenet_cli.inference.lo
 
 import itertools
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import overload
@@ -139,6 +140,24 @@ class ScaledDerainer:
         if clean is None:
             clean = clean_at(self.engine, rainy, choice.scale, progress)
         return Cleaned(clean, choice)
+
+    def look_around(self, rainy: Pixels) -> tuple[Choice, list[Look]]:
+        """In which size one large picture is seen, and what the network removes there at full strength, here and there.
+
+        Args:
+            rainy: H×W×3 RGB, uint8 or uint16, of at least `SMALL` pixels.
+
+        Returns:
+            The choice, and the looks in the nearest size that was looked at, one for each window.
+
+        Raises:
+            DpenetError: as `Derainer` does.
+        """
+        looks = look(self.engine, rainy, plan_windows(*rainy.shape[:2]))
+        choice = self._decided(looks, rainy)
+        if self._scale is not None:
+            choice = choice._replace(scale=self._scale, gains={})
+        return choice, looks[min(looks, key=lambda scale: abs(math.log(scale / choice.scale)))]
 
     def choose(self, pictures: Iterable[Pixels]) -> Choice:
         """Decide once for several pictures of one rain, such as frames of a scene.

@@ -27,6 +27,7 @@ The files in reading order; each imports only from those above it:
     mux              the final file
     stream_plan      everything that is decided about one stream before the work
     video_task       everything that is decided about one file before the work
+    stills           one frame, cleaned among its neighbours
     deraining        one video from its file to its clean file
     estimate         what a video will take
 """

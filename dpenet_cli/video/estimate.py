@@ -48,7 +48,7 @@ def estimate(task: VideoTask, clean: FrameCleaner, engine: str) -> Estimate:
         DpenetError: reading or cleaning failed.
     """
     # The result holds what is copied too, which is not more than the source.
-    seconds, left, needed = 0.0, 0, task.source_state[0]
+    seconds, left, needed = 0.0, 0, task.source_state[0] if task.media.part is None else 0
     folder = WorkFolder(task.target, identity(task, engine))
     for plan in task.plans:
         done, held = folder.recorded(plan.stream.index)

@@ -1,14 +1,18 @@
-"""What a video file holds, found by decoding it once: headers are hints, frames are facts.
+"""What a video file holds, found by decoding it, or the part that is wanted, once: headers are hints, frames are facts.
 
 The pass costs a small part of what the network will, and settles everything before that starts: how many frames there
 are and when each is shown, whether size, pixel format or scanning change on the way, and what is damaged.
 """
 
+import dataclasses
 import itertools
 from array import array
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.colour import ColourTags
@@ -18,8 +22,8 @@ from dpenet_cli.video.discontinuities import OWN_CLOCK, Timeline, find_timeline
 from dpenet_cli.video.hdr import HdrMetadata
 from dpenet_cli.video.mp4_gps import find_gps_boxes
 from dpenet_cli.video.mpegts import Continuity, check_continuity
-from dpenet_cli.video.safe_open import reading
-from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, rate_is_assumed, scan_file
+from dpenet_cli.video.safe_open import open_input, reading
+from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, rate_is_assumed, scan_file, scan_part
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -80,6 +84,26 @@ class VideoStream:
         return self.ticks[following] - self.ticks[frame] if following < len(self.ticks) else self.last_duration
 
 
+class Part(NamedTuple):
+    """The only part of a file that was decoded, in seconds.
+
+    Attributes:
+        start, end: what was wanted of it.
+        seek: reading begins at the key frame before this.
+        first, last: when the whole file begins and ends, by its header.
+    """
+
+    start: Fraction
+    end: Fraction
+    seek: Fraction
+    first: Fraction
+    last: Fraction
+
+    def entry(self, offset: Fraction) -> Fraction | None:
+        """Where the file is entered, on its own clock, to which `offset` was added; None at its beginning."""
+        return None if self.seek == self.first else self.seek - offset
+
+
 @dataclass(frozen=True)
 class MediaInfo:
     """One file.
@@ -95,6 +119,7 @@ class MediaInfo:
         timeline: how the file's own times became those that are told here.
         ends_early: whether it ends in the middle of a picture, where no header tells its length.
         rate_is_assumed: whether the times are of a rate that the file does not say.
+        part: which part alone was decoded: frames are counted from its first on; None for the whole.
     """
 
     path: Path
@@ -107,6 +132,7 @@ class MediaInfo:
     timeline: Timeline = OWN_CLOCK
     ends_early: bool = False
     rate_is_assumed: bool = False
+    part: Part | None = None
 
     @property
     def damaged(self) -> bool:
@@ -138,6 +164,53 @@ def probe(path: Path) -> MediaInfo:
         not any(item.lies_between(gap.before, gap.at) for item in timeline.discontinuities) for gap in continuity.breaks
     )
     return _media_info(path, scan, gaps, timeline)
+
+
+def probe_part(
+    path: Path, wanted: Callable[[Fraction, Fraction], tuple[Fraction, Fraction]], reach: int
+) -> MediaInfo | None:
+    """Decode a part of a file's video streams, and describe it as if it were all.
+
+    Of transport and program streams, whose clock may start anew on the way, every packet is read first, and none
+    decoded.
+
+    Args:
+        path: the file.
+        wanted: tells the part, from when the file begins and ends by its header, all in seconds.
+        reach: frames before and after the part that are decoded too, where there are any.
+
+    Returns:
+        What the part holds; None where the file must be decoded from its beginning, because it does not tell its
+        length, is made of several recordings, or cannot be entered in the middle.
+
+    Raises:
+        VideoReadError: it cannot be opened.
+    """
+    with reading(path):
+        continuity = check_continuity(path) if path.is_file() else Continuity()
+    timeline = find_timeline(path, continuity)
+    with open_input(path) as container:
+        if timeline.discontinuities or not container.duration or not container.streams.video:
+            return None
+        first = Fraction(container.start_time or 0, 1_000_000) + timeline.offset
+        last = first + Fraction(container.duration, 1_000_000)
+        rate = Fraction(container.streams.video[0].average_rate or 25)
+    start, end = wanted(first, last)
+    lead = max(Fraction(1), reach / rate)
+    for tried in (lead, 8 * lead, 32 * lead):  # frames may lie far apart, and key frames
+        part = Part(start, end, max(start - tried, first), first, last)
+        entry = part.entry(timeline.offset)
+        scan = scan_part(path, timeline, entry, end, reach + 1)
+        if scan is None:
+            continue
+        if entry is None or all(_before(stream, start) >= reach for stream in scan.streams.values()):
+            return dataclasses.replace(_media_info(path, scan, 0, timeline), part=part)
+    return None
+
+
+def _before(stream: ScannedStream, start: Fraction) -> int:
+    """Frames before a time."""
+    return bisect_left(stream.ticks, start / stream.time_base)
 
 
 def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaInfo:

@@ -33,7 +33,7 @@ from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.orientation import Orientation
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.safe_open import has_utf8_name, open_capture, open_input
-from dpenet_cli.video.scan import video_streams
+from dpenet_cli.video.scan import from_key_frame, video_streams
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def _lost_by_opencv(media: MediaInfo, stream: VideoStream, pixels: PixelFormat, 
         f"chroma {pixels.chroma}": pixels.chroma != "420",
         "a size or pixel format that changes": not stream.constant_format,
         "damage": media.damaged,
+        "a part that is read alone": media.part is not None,
         "recordings joined": bool(media.timeline.discontinuities),
         "deinterlacing": deinterlace and stream.interlaced,
         "a stream without times": media.container in RAW_STREAMS,
@@ -159,8 +160,12 @@ class PyavReader:
         self._deinterlace = deinterlace
 
     def decoded(self, media: MediaInfo) -> Iterator[Any]:
-        """Every frame of the stream as PyAV has it, from the first on."""
+        """Every frame of the stream as PyAV has it, from the first on that was probed."""
         with open_input(media.path) as container:
+            if media.part is not None:
+                found = from_key_frame(container, self._stream.index, media.part.entry(media.timeline.offset))
+                yield from (frame for frame in found if not isinstance(frame, av.FFmpegError))  # the probe has told
+                return
             (stream,) = (stream for stream in video_streams(container) if stream.index == self._stream.index)
             # Several frames at a time, unless errors would be lost so, with the frames behind them.
             stream.thread_type = "SLICE" if media.damaged else "AUTO"

@@ -1,9 +1,11 @@
-"""One pass over a file: every packet read, every frame of its video decoded, and what they said."""
+"""One pass over a file, or a part of it: packets read, frames of its video decoded, and what they said."""
 
 import contextlib
+import itertools
 import math
 from array import array
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -138,6 +140,79 @@ def scan_file(path: Path, timeline: Timeline, *, strict: bool, frames_at_once: b
         with contextlib.suppress(av.EOFError):
             _decode_all(container, scan, timeline)
     return scan
+
+
+def scan_part(path: Path, timeline: Timeline, entry: Fraction | None, end: Fraction, behind: int) -> Scan | None:
+    """Decode a part of a file's moving pictures: from the key frame before a time on, until behind another.
+
+    Args:
+        path: the file.
+        timeline: how its times become those of one clock; without a discontinuity.
+        entry: where it is entered, in seconds of its own clock; None for its beginning.
+        end: when the part ends, in seconds of the one clock.
+        behind: frames that are decoded from there on, for those before them.
+
+    Returns:
+        What was found, the damage of this part alone; None where the file cannot be entered there.
+
+    Raises:
+        VideoReadError: it cannot be opened.
+    """
+    with open_input(path) as container:
+        scan = _read_headers(container, video_streams(container), timeline)
+    scan.end = scan.stated_end  # whether the file is whole is not looked at
+    for index, stream in scan.streams.items():
+        moved = round(timeline.offset / stream.time_base)
+        left = behind
+        with open_input(path) as container:
+            try:
+                packets = from_key_frame(container, index, entry)
+                for frame in packets:
+                    if isinstance(frame, av.FFmpegError):
+                        stream.errors.append((stream.ticks[-1] if stream.ticks else 0) * stream.time_base)
+                        continue
+                    frame.pts = None if frame.pts is None else frame.pts + moved
+                    _add_frame(stream, frame)
+                    left -= stream.ticks[-1] * stream.time_base >= end
+                    if not left:
+                        break
+            except av.FFmpegError:
+                return None
+        if not stream.ticks:
+            return None
+    return scan
+
+
+def from_key_frame(container: InputContainer, index: int, seek: Fraction | None) -> Iterator[Any]:
+    """Decode one stream from the last key frame before a time on.
+
+    Pictures that are shown before it, and need others that were not read, are left out.
+
+    Args:
+        container: the file, opened and not read yet.
+        index: the number of the stream.
+        seek: the time, in seconds of the file's own clock; None for the beginning.
+
+    Returns:
+        Its frames, and in the place of what cannot be decoded the error.
+
+    Raises:
+        FFmpegError: the file cannot be entered there, or read any more.
+    """
+    (stream,) = (stream for stream in video_streams(container) if stream.index == index)
+    stream.thread_type = "AUTO"
+    if seek is not None:
+        container.seek(math.floor(seek / Fraction(stream.time_base or 1)), stream=stream)
+    packets = itertools.dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
+    begin = None
+    for packet in packets:
+        begin = packet.pts if begin is None else begin
+        try:
+            frames: Any = packet.decode()
+        except av.FFmpegError as error:
+            yield error
+            continue
+        yield from (frame for frame in frames if frame.pts is None or begin is None or frame.pts >= begin)
 
 
 def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> None:

@@ -1,6 +1,7 @@
 """Streams that are copied and not re-encoded: which a container carries, which packets of them, and at what times."""
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +21,9 @@ TimedPacket = tuple[Fraction, int, Any]
 """When a packet is to be written, the index of its stream in the output, and the packet."""
 
 _NO_TIME = Fraction(-1)
+
+_INTERLEAVED = 10
+"""Seconds by which one stream's packets may lie behind another's of the same time, at most."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,8 @@ def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], windo
     moving = {stream.index for stream in media.streams} & outputs.keys()
     begins = {index: first_keyframe(media, index, window) for index in moving if window.start is not None}
     latest = _NO_TIME
+    if media.part is not None and (entry := media.part.entry(media.timeline.offset)) is not None:
+        source.seek(math.floor(entry * 1_000_000))
     for packet in _read(source, [source.streams[index] for index in outputs], media):
         if packet.size == 0:  # the end of a stream
             continue
@@ -172,6 +178,8 @@ def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], windo
         ticks = packet.dts if packet.dts is not None else packet.pts
         if ticks is not None:
             when = ticks * packet.time_base
+            if media.part is not None and when > media.part.end + _INTERLEAVED:
+                return
             still = is_attached_picture(packet.stream)  # which belongs to every part
             if index in begins:
                 # Pictures before the key frame need others to be decoded, which are not there. One that is

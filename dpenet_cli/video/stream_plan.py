@@ -78,7 +78,7 @@ def plan_stream(
         VideoRefused: it could not be cleaned as asked without losing something, or not be encoded here.
         OptionError: no frame is wanted.
     """
-    _refuse(media, stream, options)
+    refuse_lossy(media, stream, options)
     notices = []
     orientation = orientation_of(stream.display_matrix)
     if orientation is None:
@@ -114,8 +114,12 @@ def plan_stream(
     return plan, (*notices, *encoder_notices)
 
 
-def _refuse(media: MediaInfo, stream: VideoStream, options: VideoOptions) -> None:
-    """What cannot be cleaned without losing something of it."""
+def refuse_lossy(media: MediaInfo, stream: VideoStream, options: VideoOptions) -> None:
+    """Refuse what cannot be cleaned without losing something of it.
+
+    Raises:
+        VideoRefused: it cannot be.
+    """
     what = str(media.path)
     if stream.colour.is_hdr and not options.hdr:
         step = "Give --hdr to clean it as it is coded and keep it HDR, or convert it to standard dynamic range first."

@@ -17,9 +17,10 @@ from dpenet_cli.inference.looks import SMALL
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import local
+from dpenet_cli.temporal.window import REACH
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame
-from dpenet_cli.video.probe import MediaInfo, VideoStream, probe
+from dpenet_cli.video.probe import MediaInfo, VideoStream, probe, probe_part
 from dpenet_cli.video.readers import VideoReader
 from dpenet_cli.video.safe_open import reading
 from dpenet_cli.video.scenes import Scenes, looked_at, scenes_of
@@ -82,7 +83,7 @@ class VideoTask:
 
 
 def prepare(job: Job, options: VideoOptions) -> VideoTask:
-    """Decode the source once, decide everything, and refuse what would lose something.
+    """Decode the source once, or a preview's part of it, decide everything, and refuse what would lose something.
 
     Raises:
         VideoReadError: the source is no video, or none that decodes.
@@ -91,8 +92,8 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     """
     source, target = local(job.source), local(job.target)
     source_state = state_of(source)
-    media = probe(source)
-    streams = _streams_wanted(media, options.video_stream)
+    media = _probed(source, options)
+    streams = streams_wanted(media, options.video_stream)
     copied, notices = plan_stream_copies(media, target)
     if options.preview is not None:
         options = _middle(media, options, options.preview)
@@ -156,7 +157,12 @@ def state_of(source: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _streams_wanted(media: MediaInfo, wanted: int | None) -> tuple[VideoStream, ...]:
+def streams_wanted(media: MediaInfo, wanted: int | None) -> tuple[VideoStream, ...]:
+    """The streams that are cleaned: all, or the one that is asked for.
+
+    Raises:
+        OptionError: there is no such stream.
+    """
     if wanted is None:
         return media.streams
     if not 0 <= wanted < len(media.streams):
@@ -192,11 +198,26 @@ def _copy_notices(media: MediaInfo, left: set[int], window: Window) -> tuple[str
     return tuple(notices)
 
 
+def _probed(source: Path, options: VideoOptions) -> MediaInfo:
+    """What a source holds; for a preview, what its middle does, unless the rest must be decoded with it."""
+    seconds = options.preview
+    if seconds is None:
+        return probe(source)
+
+    def middle(first: Fraction, last: Fraction) -> tuple[Fraction, Fraction]:
+        start = max((first + last - seconds) / 2, first)
+        return start, start + seconds
+
+    return probe_part(source, middle, REACH) or probe(source)
+
+
 def _middle(media: MediaInfo, options: VideoOptions, seconds: Fraction) -> VideoOptions:
     """Options for so many seconds from the middle of the first stream, from a frame on."""
     stream = media.streams[0]
-    middle = (stream.time(0) + stream.time(-1)) / 2
-    wanted = max(middle - seconds / 2, stream.time(0))
+    if media.part is None:
+        wanted = max((stream.time(0) + stream.time(-1) - seconds) / 2, stream.time(0))
+    else:
+        wanted = media.part.start
     start = stream.time(min(bisect_left(stream.ticks, wanted / stream.time_base), len(stream.ticks) - 1))
     return dataclasses.replace(options, start=start, end=start + seconds)
 

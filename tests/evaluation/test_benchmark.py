@@ -163,6 +163,7 @@ def test_the_demo_is_the_same_every_time_and_needs_no_file():
 def test_what_others_published_is_read_as_it_stands():
     rows = {(row.method, row.source.split()[0]): row for row in reported_on("rain100l")}
     assert rows["PReNet", "csdwren/PReNet"].psnr == 37.48
+    assert (rows["DPENet", "wybchd/DPENet,"].psnr, rows["DPENet", "wybchd/DPENet,"].protocol) == (39.07, "y-uint8")
     assert (rows["Restormer", "open-mmlab/mmagic"].ssim, rows["Restormer", "open-mmlab/mmagic"].training) == (
         0.979,
         "Rain13K",

@@ -1,24 +1,19 @@
 """The page: whole, escaped, offline; and driven in a real browser where there is one."""
 
+import hashlib
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import drive, needs_a_browser
 from conftest import dpenet, make_set, textured
 
 from dpenet_cli.evaluation.benchmark import Method, score_sets
-from dpenet_cli.evaluation.html_report import ShownImages, build_page
+from dpenet_cli.evaluation.html_report import Making, ShownImages, build_page, error_map
 from dpenet_cli.evaluation.pair_sets import BenchmarkPair, PairSet
 from dpenet_cli.evaluation.strip_plot import Row, strip_plot
 from dpenet_cli.options import PROTOCOL
-
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-)
 
 
 def pairs(count):
@@ -29,12 +24,12 @@ def pairs(count):
     return tuple(BenchmarkPair(f"<b>{number}</b>", lambda number=number: load(number)) for number in range(count))
 
 
-def page(given=False, count=5):
+def page(given=False, count=5, others=()):
     test_set = PairSet("rain100l", pairs(count), 100, ("<script>bad.png: no partner",))
     method = Method("mine & yours", None if given else lambda rainy: rainy + np.uint8(1))
     shown = ShownImages()
-    results = score_sets([test_set], [method], PROTOCOL, on_scored=[shown])
-    return build_page(results, shown.by_set_and_method, "cpu, fp32")
+    results = score_sets([test_set], [method, *others], PROTOCOL, on_scored=[shown])
+    return build_page(results, shown, Making("cpu, fp32", [("command", "dpenet <benchmark>")]))
 
 
 def test_the_page_holds_everything_and_loads_nothing():
@@ -49,13 +44,33 @@ def test_the_page_holds_everything_and_loads_nothing():
     assert all(source.startswith("data:image/webp;base64,") for source in re.findall(r'(?:src|href)="([^"]*)"', html))
     assert not re.search(r"url\(|@import|fetch\(", html)
     assert html.count('<figure class="pair">') == 4
+    assert "<dt>command</dt><dd>dpenet &lt;benchmark&gt;</dd>" in html
 
 
 def test_results_given_are_shown_against_their_ground_truth():
     html = page(given=True)
     assert "∞ (1 of 5 identical)" in html
-    assert 'type="checkbox"' not in html
+    assert ">rainy</option>" not in html
     assert ">ground truth</span>" in html
+
+
+def test_the_map_of_the_error_is_black_where_there_is_none():
+    truth = np.full((2, 3, 3), 100, np.uint8)
+    restored = truth.copy()
+    restored[0, 0, 1] = 0
+    restored[1, 2, 2] += 16
+    shown = error_map(restored, truth).astype(int).sum(axis=2)
+    assert shown[0, 0] == 3 * 255
+    assert 0 < shown[1, 2] < 3 * 255
+    assert np.count_nonzero(shown) == 2
+
+
+def test_the_first_methods_pictures_can_be_slid_to_the_others():
+    html = page(others=[Method("other", lambda rainy: rainy)])
+    mine, _, other = html.partition("Worst pictures of other")
+    assert mine.count(">other</option>") == mine.count(">error of other</option>") == 2 * 4
+    assert ">mine &amp; yours</option>" not in other
+    assert other.count(">error</option>") == 2 * 4
 
 
 def test_the_plot_is_drawing_a_dot_for_each_finite_value():
@@ -69,34 +84,27 @@ def test_the_plot_is_drawing_a_dot_for_each_finite_value():
     assert ET.fromstring(strip_plot([Row("a", [30.0])])).findall("circle")
 
 
-DRIVE = """<script>
-window.addEventListener("load", () => {
-  const figure = document.querySelector("figure.pair");
-  const over = figure.querySelector(".over"), range = figure.querySelector("input[type=range]");
-  const clip = () => getComputedStyle(over).clipPath;
-  const said = [[...document.images].every((image) => image.complete && image.naturalWidth === 48), clip()];
-  range.value = 25; range.dispatchEvent(new Event("input")); said.push(clip());
-  const before = over.src;
-  figure.querySelector("input[type=checkbox]").click();
-  said.push(over.src !== before && over.src === over.dataset.clean, figure.querySelector(".left").textContent);
-  document.title = "drove: " + said.join(" | ");
-});
-</script></body>"""
+DRIVE = """
+const figure = document.querySelector("figure.pair");
+const [rainy, truth, restored, error] = figure.querySelectorAll(".slider img");
+const range = figure.querySelector("input[type=range]"), clip = () => getComputedStyle(rainy).clipPath;
+said.push([...document.images].every((image) => image.complete && image.naturalWidth === 48), clip());
+range.value = 25; range.dispatchEvent(new Event("input")); said.push(clip());
+const choose = (side, number) => {
+  const list = figure.querySelector("select." + side);
+  list.value = number; list.dispatchEvent(new Event("change"));
+  said.push([rainy, truth, restored, error].map((image) => image.className[0]).join(""));
+  said.push(figure.querySelector(".tag." + side).textContent);
+};
+choose("left", 1); choose("right", 3); choose("left", 3);
+"""
 
 
-def browse(path: Path, profile: Path, *arguments: str) -> str:
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    command += ["--disable-component-update", "--disable-sync", "--no-first-run", f"--user-data-dir={profile}"]
-    command += ["--virtual-time-budget=5000", *arguments, path.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine to open the page in")
+@needs_a_browser
 def test_the_slider_works_in_a_browser(tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text(page().replace("</body>", DRIVE), encoding="utf-8")
-    title = re.search(r"<title>(.*?)</title>", browse(path, tmp_path / "profile", "--dump-dom"), re.DOTALL)[1]
-    assert title == "drove: true | inset(0px 50% 0px 0px) | inset(0px 75% 0px 0px) | true | ground truth"
+    moved = ["true", "inset(0px 50% 0px 0px)", "inset(0px 75% 0px 0px)"]
+    chosen = ["aoua", "ground truth", "aoau", "error", "aaau", "error"]
+    assert drive(page(), DRIVE, tmp_path) == moved + chosen
 
 
 def test_the_command_writes_the_page(tiny_weights, tmp_path):
@@ -107,3 +115,5 @@ def test_the_command_writes_the_page(tiny_weights, tmp_path):
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert html.count('<figure class="pair">') == 4
     assert "Worst pictures of tiny" in html
+    assert f"--report {tmp_path}/page.html" in html
+    assert f"SHA-256 {hashlib.sha256(tiny_weights.read_bytes()).hexdigest()}" in html

@@ -16,6 +16,7 @@ from dpenet_cli.errors import DatasetError
 from dpenet_cli.evaluation import video_sets
 from dpenet_cli.evaluation.benchmark import Method
 from dpenet_cli.evaluation.flicker import FlickerMeter
+from dpenet_cli.evaluation.html_report import Making
 from dpenet_cli.evaluation.methods import load_video_methods, video_method_names
 from dpenet_cli.evaluation.metrics import mean_score, score
 from dpenet_cli.evaluation.reported_scores import reported_on
@@ -260,15 +261,15 @@ def test_the_page_shows_the_clips_and_loads_nothing(clips):
     shown = ShownMoments()
     methods = [Method("mine & yours", restoration=Darker), Method("given")]
     results = scored(clips, *methods, on_scored=[shown])
-    html = build_video_page(results, shown.by_set_method_and_clip, "cpu, fp32")
+    html = build_video_page(results, shown.by_set_method_and_clip, Making("cpu, fp32"))
     assert "ntu: 2 clips, 6 frames" in html
     assert "Less flicker than the truth is blur" in html
     assert "mine &amp; yours, around its worst frame" in html
     assert "mean over 2 clips" in html
     assert "RainMamba" in html
     assert all(source.startswith("data:image/webp;base64,") for source in re.findall(r'(?:src|href)="([^"]*)"', html))
-    # a column a frame, three pictures high; two where results have no rainy input
-    assert html.count("<img ") == (4 + 2) * 3 + (4 + 2) * 2
+    # a column a frame, four pictures high; three where results have no rainy input
+    assert html.count("<img ") == (4 + 2) * 4 + (4 + 2) * 3
     assert html.count('alt="10, rainy"') == 1
     assert html.count("<strong>") == 4
 

@@ -111,7 +111,7 @@ def test_each_scene_is_decided_on_by_its_own_frames(two_scenes):
 def test_a_part_is_decided_on_by_the_whole(two_scenes):
     """What is looked at does not depend on what is taken."""
     found = []
-    for options in ({}, {"start": Fraction(1, 4)}, {"preview": Fraction(1, 10)}):
+    for options in ({}, {"start": Fraction(1, 4)}):
         seen = []
         with_scales(task_of(two_scenes, **options), lambda frames, seen=seen: seen.append(frames) or 1.0)
         found.append(seen)

@@ -49,6 +49,11 @@ def same(frames, others):
     return all(np.array_equal(a, b) for x, y in zip(frames, others, strict=True) for a, b in zip(x, y, strict=True))
 
 
+def distance(first, second):
+    """Mean absolute difference of two planes."""
+    return np.abs(first.astype(int) - second).mean()
+
+
 def error(frames, truth):
     """Mean absolute difference of luma, in levels of its depth."""
     return np.mean([np.abs(a[0] - b[0]).mean() for a, b in zip(frames, truth, strict=True)])
@@ -87,12 +92,13 @@ def test_a_preview_shows_before_and_after(rainy, tmp_path):
     source, whole = rainy
     look = cleaned(source, tmp_path / "b.mkv", preview=Fraction(2, 5))
     before = cleaned(source, tmp_path / "c.mkv", strength=0.0)
-    (first,) = (n for n in range(32) if np.array_equal(before[n][0], look[0][0][:, :128]))
+    # It is read from the key frame before it on, through PyAV, whose colours are OpenCV's to a level or two.
+    first = min(range(32), key=lambda number: distance(before[number][0], look[0][0][:, :128]))
     assert 10 <= first <= 12
     assert len(look) == 10
     for number, frame in enumerate(look, first):
-        assert np.array_equal(frame[0][:, :128], before[number][0])
-        assert np.array_equal(frame[0][:, 128:], whole[number][0])
+        assert distance(frame[0][:, :128], before[number][0]) < 1
+        assert distance(frame[0][:, 128:], whole[number][0]) < 1
     assert error(before[first : first + 10], whole[first : first + 10]) > 0.5
 
 
