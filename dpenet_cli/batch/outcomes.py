@@ -12,6 +12,7 @@ from typing import Protocol
 
 from dpenet_cli.errors import DpenetError, ImageWriteError, StorageError, UnexpectedError
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.packages import package_error
 from dpenet_cli.system.storage import Place, is_file, state
 from dpenet_cli.system.stores import StoreError
 
@@ -132,8 +133,10 @@ def write_error(target: Place, error: OSError) -> DpenetError:
     return ImageWriteError(str(target), why, step)
 
 
-def unexpected(source: str, error: Exception) -> UnexpectedError:
+def unexpected(source: str, error: Exception) -> DpenetError:
     """The error of one input for an exception that nobody foresaw; where it happened is told to those who ask."""
+    if (about_package := package_error(error)) is not None:
+        return about_package
     log.info("%s: %s", source, "".join(traceback.format_exception(error)))
     why = f"an unexpected error ({type(error).__name__}: {error})"
     return UnexpectedError(source, why, "Please report it, with what -v says; other files are not affected.")

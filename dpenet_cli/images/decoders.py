@@ -19,6 +19,7 @@ from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.picture import DAMAGED_EXIF, Coding, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import COPY_AGAIN, decode, unmultiplied, upright
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.system.packages import pip_install
 
 
 def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
@@ -222,7 +223,7 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
         import pillow_heif
     except ImportError as error:
         raise ImageRefused(
-            what, "HEIC pictures need pillow-heif, which is not installed", 'Run `pip install "dpenet[heic]"`.'
+            what, "HEIC pictures need pillow-heif, which is not installed", f"Run: {pip_install('heic')}"
         ) from error
     file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
     main = file[file.primary_index]
