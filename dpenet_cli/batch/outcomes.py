@@ -52,6 +52,9 @@ class Outcome:
         scale: width in which the network saw the picture over its own; None where it saw none.
         looked: pixels that were looked at to decide on it, over those of the picture.
         root: the output folder that the output lies in, if there is one.
+        frames: how many a video has, once known; None for pictures.
+        encoder: what encoded a video.
+        used: ``device``, ``backend`` and ``precision`` that the network ran with, where it ran.
     """
 
     source: str
@@ -65,6 +68,9 @@ class Outcome:
     scale: float | None = None
     looked: float = 0.0
     root: str | None = None
+    frames: int | None = None
+    encoder: str | None = None
+    used: Mapping[str, str] | None = None
 
 
 class Report(Protocol):
@@ -82,8 +88,8 @@ class Report(Protocol):
     def stage(self, text: str) -> None:
         """Tell what is going on now, where nothing is counted."""
 
-    def frames(self, done: int, total: int, speed: float) -> None:
-        """Tell how far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:
+        """Tell how far a video is: frames done, frames in all, frames a second (0 while unknown)."""
 
 
 def outdated(job: Job, made_from: str = "") -> list[Place]:

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -63,6 +63,7 @@ class _Result(NamedTuple):
         seen: what told the rainy one's file from others.
         choice: how it was looked at.
         seconds: that took so long in the network.
+        used: what the network ran with.
     """
 
     picture: Picture
@@ -70,6 +71,7 @@ class _Result(NamedTuple):
     seen: State
     choice: Choice
     seconds: float
+    used: Mapping[str, str] | None
 
 
 NO_RAIN = "no rain found; --skip-dry leaves such pictures as they are"
@@ -253,7 +255,8 @@ def _advance(
         return _outcome(job, Status.FAILED, unexpected(str(job.source), error))
     seconds = time.perf_counter() - started
     before = picture if job.compare in begun.todo.outputs else None
-    result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, seen, cleaned.choice, seconds)
+    clean_picture = with_pixels(picture, cleaned.pixels)
+    result = _Result(clean_picture, begun.todo.outputs, seen, cleaned.choice, seconds, cleaned.used)
     return writers.submit(_write, job, result, before, options, decisions)
 
 
@@ -301,10 +304,9 @@ def _write(
         return _outcome(job, Status.FAILED, unexpected(str(job.source), error), notices)
     height, width = picture.pixels.shape[:2]
     status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
-    size = width, height
-    return dataclasses.replace(
-        _outcome(job, status, None, notices), size=size, seconds=result.seconds, scale=scale, looked=choice.looked
-    )
+    outcome = _outcome(job, status, None, notices)
+    outcome = dataclasses.replace(outcome, size=(width, height), seconds=result.seconds, used=result.used)
+    return dataclasses.replace(outcome, scale=scale, looked=choice.looked)
 
 
 def told(choice: Choice) -> tuple[str, ...]:

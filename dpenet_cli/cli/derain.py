@@ -195,6 +195,7 @@ def derain(
     run = BatchRun(
         sources,
         pictures(image_format),
+        chosen,
         plan,
         begin,
         asked,

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from dpenet_cli import __version__
 from dpenet_cli.cli.console import one_line, table_console
+from dpenet_cli.cli.json_lines import with_schema
 from dpenet_cli.errors import DpenetError
 from dpenet_cli.options import EngineOptions
 from dpenet_cli.system.packages import NEEDED, package_error, pip_install
@@ -78,7 +79,7 @@ def doctor(
     """
     facts = gather()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps(with_schema(facts), indent=2))
         return
     console = table_console()
     for section, rows in facts.items():

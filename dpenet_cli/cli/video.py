@@ -13,6 +13,7 @@ from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
 from dpenet_cli.cli.console import end_on_signals
+from dpenet_cli.cli.json_lines import made_with
 from dpenet_cli.cli.shared_options import (
     ENGINE,
     FILES,
@@ -47,6 +48,7 @@ from dpenet_cli.cli.sources import (
     failures_allowed,
     report_path,
 )
+from dpenet_cli.cli.video_pipe import VideoPipe, check_pipe, is_piped
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import FAST_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
 from dpenet_cli.video.codecs import CODECS
@@ -74,11 +76,12 @@ def _seconds(text: str | None, option: str) -> Fraction | None:
 
 
 def video(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[INPUTS]",
-            help="Videos, folders (searched below, hidden files left out) or patterns.",
+            help="Videos, folders (searched below, hidden files left out), patterns, or - for YUV4MPEG2 in a pipe.",
             show_default=False,
         ),
     ] = None,
@@ -88,7 +91,7 @@ def video(
             "--output",
             "-o",
             metavar="OUT",
-            help="Folder, or file name for a single video.",
+            help="Folder, or file name for a single video, or - for a pipe.",
             show_default="dashcam-derained.mp4 for dashcam.mp4; .mkv for AVI, TS, MPG and WMV",
             rich_help_panel=FILES,
         ),
@@ -267,6 +270,11 @@ def video(
     )
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
+    if is_piped(inputs, output):
+        check_pipe(context, inputs or [], output)
+        weights_told = made_with(chosen, asked_of_videos(chosen, engine, options))
+        pipe = VideoPipe(chosen, engine, options, weights_told, as_json=as_json, verbosity=int(verbose) - int(quiet))
+        raise typer.Exit(pipe())
     end_on_signals()
     sources = chosen_sources(inputs, output, files_from, root, retry_failed, shard)
     if preview is not None and not inputs:
@@ -287,6 +295,7 @@ def video(
     run = BatchRun(
         sources,
         VIDEOS,
+        chosen,
         plan,
         begin,
         asked,
