@@ -61,7 +61,7 @@ def test_openvino_that_does_not_load_is_no_reason_to_stop(monkeypatch, caplog):
         backend, fallback = select.select_backend(lively_model(TINY), EngineOptions(device="cpu"))
     assert (type(backend), fallback) == (TorchBackend, None)
     assert "PyTorch serves" in caplog.text
-    with pytest.raises(DeviceError, match="pip install \"openvino>="):
+    with pytest.raises(DeviceError, match='pip install "openvino>='):
         select.select_backend(lively_model(TINY), EngineOptions(device="cpu", backend="openvino"))
 
 
