@@ -1,11 +1,10 @@
 """The sizes of inputs that are not worked on, for rows about them."""
 
 import dataclasses
-from pathlib import PurePath
+from pathlib import Path
 
 from dpenet_cli.batch.outcomes import Outcome
-from dpenet_cli.system.storage import place
-from dpenet_cli.system.urls import StorePath
+from dpenet_cli.system.urls import is_url
 from dpenet_cli.video.containers import VIDEO_SUFFIXES
 
 
@@ -17,10 +16,10 @@ def with_size(outcome: Outcome) -> Outcome:
     Args:
         outcome: of what was not worked on.
     """
-    source = place(outcome.source)
-    if outcome.size is not None or isinstance(source, StorePath):
+    if outcome.size is not None or is_url(outcome.source):
         return outcome
-    if PurePath(outcome.source).suffix.lower() in VIDEO_SUFFIXES:
+    source = Path(outcome.source)
+    if source.suffix.lower() in VIDEO_SUFFIXES:
         from dpenet_cli.video.header_size import header_size
     else:
         from dpenet_cli.images.header_size import header_size

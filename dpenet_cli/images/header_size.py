@@ -1,6 +1,5 @@
 """How large a picture is, upright, from the head of its file alone: nothing is decoded, and little is read."""
 
-import io
 import re
 import struct
 from collections.abc import Callable
@@ -22,6 +21,9 @@ from dpenet_cli.options import ImageFormat
 _HEAD_BYTES = 2**16
 """Enough for the boxes before the pixels of AVIF and HEIC files, and for most headers of the others."""
 
+_FIRST_BYTES = 2**12
+"""Enough for JPEG and PNG files without a thumbnail."""
+
 _PLUGINS: dict[ImageFormat, Callable[[BinaryIO], ImageFile]] = {
     ImageFormat.JPEG: JpegImageFile,
     ImageFormat.PNG: PngImageFile,
@@ -30,7 +32,16 @@ _PLUGINS: dict[ImageFormat, Callable[[BinaryIO], ImageFile]] = {
 }
 
 _ISPE = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)
+_CLAP = re.compile(rb"clap(.{16})", re.DOTALL)
 _IROT = re.compile(rb"irot(.)", re.DOTALL)
+
+_BLOCK = 64
+"""Side of the largest blocks that pictures are coded in, in pixels."""
+
+_EXIF = b"Exif\0\0"
+
+_FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+"""JPEG's markers SOF0 to SOF15; three numbers among them mean something else."""
 
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 """Orientations in which width and height change places."""
@@ -43,32 +54,65 @@ def header_size(path: Path) -> tuple[int, int] | None:
         path: a file.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-            image_format = format_of(head, str(path))
-            if image_format is ImageFormat.WEBP:
-                return _webp(file)
-            if image_format in _PLUGINS:
-                return _by_pillow(file, head, image_format)
-            return _boxed(head)
+        # Without a buffer, and little at first: opening takes most of the time already.
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - twice as fast as the path's own
+            return _size(file, str(path))
     except (DpenetError, *DECODING_ERRORS):  # cleaning it would say what is wrong, and nobody asks for that now
         return None
 
 
-def _by_pillow(file: BinaryIO, head: bytes, image_format: ImageFormat) -> tuple[int, int]:
+def _size(file: BinaryIO, what: str) -> tuple[int, int] | None:
+    head = file.read(_FIRST_BYTES)
+    image_format = format_of(head, what)
+    quick = {ImageFormat.JPEG: _jpeg, ImageFormat.PNG: _png}.get(image_format)
+    if quick and (size := quick(head) or quick(head := head + file.read(_HEAD_BYTES))):
+        return size
+    if image_format is ImageFormat.WEBP:
+        return _webp(file)
+    if image_format in _PLUGINS:
+        return _by_pillow(file, image_format)
+    return _boxed(head + file.read(_HEAD_BYTES))
+
+
+def _jpeg(head: bytes) -> tuple[int, int] | None:
+    """From segment to segment: a tenth of the time that Pillow takes. None where the frame's header lies further on."""
+    orientation, at = None, 2
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        if marker == 0xE1 and orientation is None and head[at + 4 : at + 10] == _EXIF:
+            orientation = exif.orientation(head[at + 10 : at + 2 + length])
+        if marker in _FRAME_HEADERS:
+            height, width = struct.unpack_from(">HH", head, at + 5)
+            return _turned(width, height, orientation)
+        at += 2 + length
+    return None
+
+
+def _png(head: bytes) -> tuple[int, int] | None:
+    """From chunk to chunk, up to the pixels; None where they lie further on."""
+    size: tuple[int, int] | None = None
+    orientation, at = None, 8
+    while at + 8 <= len(head):
+        length, kind = struct.unpack_from(">I4s", head, at)
+        if kind == b"IHDR" and at + 16 <= len(head):
+            size = struct.unpack_from(">II", head, at + 8)
+        elif kind == b"eXIf":
+            orientation = exif.orientation(head[at + 8 : at + 8 + length])
+        elif kind == b"IDAT":
+            return _turned(*size, orientation) if size else None
+        at += 12 + length
+    return None
+
+
+def _by_pillow(file: BinaryIO, image_format: ImageFormat) -> tuple[int, int]:
     """The plugin itself is asked: `Image.open` would try others first, and refuse the largest."""
-    plugin = _PLUGINS[image_format]
-    # The head is in memory already; only a header that is longer is read from the file.
-    try:
-        image = plugin(io.BytesIO(head)) if image_format is not ImageFormat.TIFF else plugin(file)
-    except DECODING_ERRORS:
-        file.seek(0)
-        image = plugin(file)
+    file.seek(0)
+    image = _PLUGINS[image_format](file)
     width, height = image.size
     if isinstance(image, TiffImageFile):
         # Pillow turns the size of a TIFF as it opens it.
         return width, height
-    block = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    block = image.info.get("exif", b"").removeprefix(_EXIF)
     return _turned(width, height, exif.orientation(block) if block else None)
 
 
@@ -81,7 +125,7 @@ def _webp(file: BinaryIO) -> tuple[int, int] | None:
         if not length:
             break
         if kind == b"EXIF":
-            orientation = exif.orientation(file.read(min(length, _HEAD_BYTES)).removeprefix(b"Exif\0\0"))
+            orientation = exif.orientation(file.read(min(length, _HEAD_BYTES)).removeprefix(_EXIF))
         elif kind in {b"VP8X", b"VP8L", b"VP8 "} and size is None:
             body = file.read(10).ljust(10, b"\0")
             if kind == b"VP8X":
@@ -102,6 +146,10 @@ def _boxed(head: bytes) -> tuple[int, int] | None:
     if not sizes:
         return None
     width, height = max(sizes, key=lambda size: size[0] * size[1])
+    for match in _CLAP.finditer(head):  # what a coder filled up to whole blocks is cut off
+        wide, across, high, down = struct.unpack(">4I", match[1])
+        if across and down and 0 <= width - wide // across < _BLOCK and 0 <= height - high // down < _BLOCK:
+            width, height = wide // across, high // down
     turned = _IROT.search(head)
     return _turned(width, height, 6 if turned and turned[1][0] % 2 else None)
 
