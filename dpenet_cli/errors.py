@@ -11,6 +11,7 @@
     ├── StorageError     a disk or a share that is full or went away: the same command goes on when it is back
     ├── UnexpectedError  something that nobody foresaw: one input's failure, and ours
     ├── DeviceError      a device, precision or runtime that this machine lacks, or that ran out of memory
+    ├── PackageError     a package that is missing, or that does not load on this system
     ├── ImageError       one picture
     │   ├── ImageReadError    cannot be decoded
     │   ├── ImageRefused      could be decoded, but not without losing something of it
@@ -81,6 +82,10 @@ class ExportError(DpenetError):
 
 class DeviceError(DpenetError):
     """A device, precision or runtime that is not available here, or a device that ran out of memory."""
+
+
+class PackageError(DpenetError):
+    """A package that is not installed, or that does not load on this system: a library of it is missing, say."""
 
 
 class ImageError(DpenetError):

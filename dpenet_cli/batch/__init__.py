@@ -13,6 +13,7 @@ The files in reading order; each imports only from those above it:
     manifests  lists of inputs, as streams
     listed     a list's jobs, as a stream
     outcomes   what became of each input, and how it is told
+    source_sizes  sizes of inputs that are not worked on
     decisions  which outputs are still to be written, and why others are not
     reports    rows of what became of each input, in a file that outlives the run
     picture_files  the two ends of a picture's way

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from dpenet_cli.errors import DpenetError, ImageWriteError, StorageError, UnexpectedError
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.packages import package_error
 from dpenet_cli.system.storage import Place, is_file, state
 from dpenet_cli.system.stores import StoreError
 
@@ -51,6 +52,9 @@ class Outcome:
         scale: width in which the network saw the picture over its own; None where it saw none.
         looked: pixels that were looked at to decide on it, over those of the picture.
         root: the output folder that the output lies in, if there is one.
+        frames: how many a video has, once known; None for pictures.
+        encoder: what encoded a video.
+        used: ``device``, ``backend`` and ``precision`` that the network ran with, where it ran.
     """
 
     source: str
@@ -64,6 +68,9 @@ class Outcome:
     scale: float | None = None
     looked: float = 0.0
     root: str | None = None
+    frames: int | None = None
+    encoder: str | None = None
+    used: Mapping[str, str] | None = None
 
 
 class Report(Protocol):
@@ -81,8 +88,8 @@ class Report(Protocol):
     def stage(self, text: str) -> None:
         """Tell what is going on now, where nothing is counted."""
 
-    def frames(self, done: int, total: int, speed: float) -> None:
-        """Tell how far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:
+        """Tell how far a video is: frames done, frames in all, frames a second (0 while unknown)."""
 
 
 def outdated(job: Job, made_from: str = "") -> list[Place]:
@@ -138,8 +145,10 @@ def write_error(target: Place, error: OSError) -> DpenetError:
     return ImageWriteError(str(target), why, step)
 
 
-def unexpected(source: str, error: Exception) -> UnexpectedError:
+def unexpected(source: str, error: Exception) -> DpenetError:
     """The error of one input for an exception that nobody foresaw; where it happened is told to those who ask."""
+    if (about_package := package_error(error)) is not None:
+        return about_package
     log.info("%s: %s", source, "".join(traceback.format_exception(error)))
     why = f"an unexpected error ({type(error).__name__}: {error})"
     return UnexpectedError(source, why, "Please report it, with what -v says; other files are not affected.")

@@ -1,7 +1,7 @@
 """The two ends of a picture's way: from its file to pixels, and from pixels to its result, whole and dated."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from dpenet_cli.batch.decisions import Decisions
@@ -52,6 +52,7 @@ class Result(NamedTuple):
         seen: what told the rainy one's file from others.
         choice: how it was looked at.
         seconds: that took so long in the network.
+        used: what the network ran with.
     """
 
     picture: Picture
@@ -59,6 +60,7 @@ class Result(NamedTuple):
     seen: State
     choice: Choice
     seconds: float
+    used: Mapping[str, str] | None
 
 
 def read_rainy(job: Job, max_pixels: int) -> Rainy:
@@ -109,10 +111,9 @@ def write_result(
         return outcome_for(job, Status.FAILED, unexpected(str(job.source), error), notices)
     height, width = picture.pixels.shape[:2]
     status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
-    size = width, height
-    return dataclasses.replace(
-        outcome_for(job, status, None, notices), size=size, seconds=result.seconds, scale=scale, looked=choice.looked
-    )
+    done = outcome_for(job, status, None, notices)
+    done = dataclasses.replace(done, size=(width, height), seconds=result.seconds, used=result.used)
+    return dataclasses.replace(done, scale=scale, looked=choice.looked)
 
 
 def compare_again(job: Job, rainy: Rainy, max_pixels: int) -> Outcome:

@@ -229,7 +229,8 @@ def _advance(
         started = time.perf_counter()
         cleaned = clean(picture.pixels, skip_dry=options.skip_dry)
         seconds = time.perf_counter() - started
-        result = Result(with_pixels(picture, cleaned.pixels), outputs, seen, cleaned.choice, seconds)
+        clean_picture = with_pixels(picture, cleaned.pixels)
+        result = Result(clean_picture, outputs, seen, cleaned.choice, seconds, cleaned.used)
     except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
         return _failed(job, error)
     return writers.submit(write_result, job, result, picture if job.compare in outputs else None, options, decisions)

@@ -23,6 +23,7 @@ from dpenet_cli.options import ALL_CUDA, EngineOptions
 from dpenet_cli.system.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, lock
 from dpenet_cli.system.cores import usable_cores
 from dpenet_cli.system.outputs import Job
+from dpenet_cli.system.packages import pip_install
 from dpenet_cli.system.storage import whole_name
 
 LOCAL, AUTO = "local", "auto"
@@ -88,7 +89,7 @@ def connected(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        step = 'Install it on every machine: pip install "dpenet[ray]"'
+        step = f"Install it on every machine: {pip_install('ray')}"
         raise OptionError("--ray", f"Ray is not installed here ({error})", step) from error
     if ray.is_initialized():
         yield ray
@@ -214,7 +215,7 @@ def _ask_machines(ray: Any, needs: Needs, place: Place) -> None:
             version, error = ray.get(answer)
         except ray.exceptions.RayError as failure:
             why = f"dpenet does not run on the machine {machine} ({in_short(failure)})"
-            step = 'Install it on every machine of the cluster: pip install "dpenet[ray]"'
+            step = 'Install dpenet there as it is here, in a clone of it: pip install ".[ray]"'
             raise OptionError("--ray", why, step) from failure
         if version != __version__:
             why = f"the machine {machine} has dpenet {version}, and this one {__version__}"

@@ -159,7 +159,7 @@ class _Messages(logging.Handler):
         """Stop here, if that was asked for."""
         self.look()
 
-    def frames(self, done: int, total: int, speed: float) -> None:
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:  # noqa: ARG002 - the others' are told too
         """Note how far the current video is."""
         self.frames_done = done, total, speed
         self.look()

@@ -1,8 +1,9 @@
 """What became of each input, in a file that outlives the run: one JSON object a line, appended, merged, gone back to.
 
 A row has ``source``, ``output`` and ``root`` (whole paths or URLs; no output where an input never became a job),
-``status``, ``reason`` and ``next_step`` where it failed, ``width``, ``height``, ``seconds``, ``scale``, ``notices``,
-``weights`` (SHA-256), ``options`` and ``time`` (UTC). The later row of an input is the one that counts, except that a
+``status``, ``reason`` and ``next_step`` where it failed, ``width``, ``height``, ``seconds``, ``scale``, ``frames`` and
+``encoder`` of videos, ``notices``, ``weights`` (SHA-256) and ``weights_name``, ``device``, ``backend``, ``precision``,
+``options``, ``schema`` and ``time`` (UTC). The later row of an input is the one that counts, except that a
 skipped one leaves what is known of a result.
 """
 
@@ -22,7 +23,7 @@ from dpenet_cli.batch.manifests import Row
 from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.errors import InputError, StorageError
 from dpenet_cli.system.atomic import write_parts
-from dpenet_cli.system.line_file import LineFile, read_lines
+from dpenet_cli.system.line_file import SCHEMA, LineFile, read_lines
 from dpenet_cli.system.storage import whole_name
 
 
@@ -32,14 +33,16 @@ class ReportFile:
     Args:
         path: the file; rows of earlier runs stay.
         asked: what results depend on: ``weights`` and options.
+        weights: their name or path.
 
     Raises:
         InputError: it cannot be written, or holds something else.
     """
 
-    def __init__(self, path: Path, asked: Mapping[str, object]) -> None:
+    def __init__(self, path: Path, asked: Mapping[str, object], weights: str = "") -> None:
         self._path = path
         self._weights = asked.get("weights")
+        self._weights_name = (weights or None) if self._weights else None
         self._options = {name: value for name, value in asked.items() if name != "weights"}
         try:
             if path.is_file() and (first := next(read_lines(path), None)) and first[2] is None:
@@ -56,7 +59,9 @@ class ReportFile:
             StorageError: it cannot be written any more.
         """
         width, height = outcome.size or (None, None)
+        used = outcome.used or {}
         row: dict[str, Any] = {
+            "schema": SCHEMA,
             "source": whole_name(outcome.source),
             "output": outcome.target and whole_name(outcome.target),
             "root": outcome.root and whole_name(outcome.root),
@@ -67,8 +72,12 @@ class ReportFile:
             "height": height,
             "seconds": round(outcome.seconds, 3),
             "scale": outcome.scale,
+            "frames": outcome.frames,
+            "encoder": outcome.encoder,
             "notices": outcome.notices,
             "weights": self._weights,
+            "weights_name": self._weights_name,
+            **{name: used.get(name) for name in ("device", "backend", "precision")},
             "options": self._options,
             "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         }

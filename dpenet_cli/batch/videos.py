@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpenet_cli import __version__
 from dpenet_cli.batch.decisions import Decisions
@@ -104,7 +104,7 @@ class VideoBatch:
         task = prepare(job, self._options)
         self._tell(task)
         if dry:
-            return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task))
+            return Outcome(source, target, Status.PLANNED, None, task.notices, _shown_size(task), **_facts(task))
         task = self._looked_at(task)
         identity = self._identity(task)
         expected = estimate(task, self._restoration(task), identity)
@@ -115,15 +115,17 @@ class VideoBatch:
             if self._options.preview is None:
                 self._decisions.made(job, of_file(result))
 
-        notices = clean_video(task, cleaner, identity, self._frames_told(task.frames), made)
-        notices = (*task.notices, *notices, *_told(cleaner.shares, self._options.method))
+        notices = clean_video(task, cleaner, identity, self._frames_told(source, task.frames), made)
+        notices = (*task.notices, *notices, *told(cleaner.shares, self._options.method))
         # Damaged input: the result is there (DONE), yet the error makes the exit code 1, unless the user allowed it.
         error = damaged = damage(task)
         if damaged is not None and self._options.allow_damaged:
             error, notices = None, (*notices, damaged.why)
         seconds = time.perf_counter() - started
         shares = cleaner.shares.to_json() if cleaner.shares else None
-        return Outcome(source, target, Status.DONE, error, notices, _shown_size(task), seconds, shares)
+        used = self._engine.used_for(deep=any(plan.reading.deep for plan in task.plans)) if self._engine else None
+        outcome = Outcome(source, target, Status.DONE, error, notices, _shown_size(task), seconds, shares, used=used)
+        return dataclasses.replace(outcome, **_facts(task))
 
     def _tell(self, task: VideoTask) -> None:
         """What is decided, before the work starts."""
@@ -172,18 +174,14 @@ class VideoBatch:
     def _load(self) -> "ScaledDerainer":
         if self._engine is None:
             self._report.stage(f"loading the network ({self._weights})")
-            from dpenet_cli.inference.scales import load
             from dpenet_cli.inference.select import hint
 
-            options = self._engine_options
-            if self._options.method is VideoMethod.AUTO:  # which scales its own change, and time's with it
-                options = dataclasses.replace(options, strength=1.0)
-            self._engine = load(self._weights, options)
+            self._engine = load_for(self._weights, self._engine_options, self._options.method)
             self._report.detail(f"{self._weights} on {self.description}")
             self._report.advice(hint(self._engine_options))
         return self._engine
 
-    def _frames_told(self, total: int) -> Callable[[int], None]:
+    def _frames_told(self, source: str, total: int) -> Callable[[int], None]:
         """What counts the frames that are done, and tells how many a second were cleaned by this run."""
         first: tuple[float, int] | None = None
 
@@ -192,9 +190,28 @@ class VideoBatch:
             now = time.perf_counter()
             first = first or (now, done)  # frames of an earlier run are done before the first call
             began, before = first
-            self._report.frames(done, total, (done - before) / (now - began) if done > before else 0.0)
+            self._report.frames(source, done, total, (done - before) / (now - began) if done > before else 0.0)
 
         return tell
+
+
+def load_for(weights: str, engine: EngineOptions, method: VideoMethod) -> "ScaledDerainer":
+    """The network as a method asks for it.
+
+    Raises:
+        DpenetError: it cannot be loaded.
+    """
+    from dpenet_cli.inference.scales import load
+
+    if method is VideoMethod.AUTO:  # which scales its own change, and time's with it
+        engine = dataclasses.replace(engine, strength=1.0)
+    return load(weights, engine)
+
+
+def _facts(task: VideoTask) -> dict[str, Any]:
+    """What programs are told of a video: its frames, and what encodes it."""
+    encoders = dict.fromkeys(plan.encoding.encoder for plan in task.plans)
+    return {"frames": task.frames, "encoder": ", ".join(encoders)}
 
 
 def _error_of(job: Job, failure: Exception) -> DpenetError:
@@ -222,18 +239,18 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
-def _told(shares: Shares | None, method: VideoMethod) -> tuple[str, ...]:
+def told(shares: Shares | None, method: VideoMethod) -> tuple[str, ...]:
     """Where the pictures came from, at the end."""
     if shares is None or not shares.frames:
         return ()
-    told = []
+    words = []
     if method is VideoMethod.AUTO:
         percent = math.floor(100 * shares.temporal)  # 100% would leave nothing for the network
         rest = ", the network looked at the rest" if shares.network_tiles else ""
-        told.append(f"{percent}% of the picture came from neighbouring frames{rest}")
+        words.append(f"{percent}% of the picture came from neighbouring frames{rest}")
     if shares.changed / shares.frames + shares.network_tiles / shares.tiles < _NOTHING:
-        told.append("next to nothing was changed: its frames show no rain. If you see some, try --method network")
-    return tuple(told)
+        words.append("next to nothing was changed: its frames show no rain. If you see some, try --method network")
+    return tuple(words)
 
 
 def _outlook(task: VideoTask, expected: Estimate) -> str:

@@ -4,6 +4,7 @@ The files in reading order; each imports only from those above it:
 
     console         exit codes, errors, notes, lines for programs
     words           words that are no command; examples at the end of each help
+    json_lines      what each line for programs holds
     batch_report    how a batch goes: progress, notices, summary, JSON lines
     shared_options  options that several subcommands have
     sources         what a command works on: named, listed or failed before; all or a part
@@ -13,6 +14,7 @@ The files in reading order; each imports only from those above it:
     timing          what `dpenet benchmark --speed` does
     preview         one picture or frame to look at before a run
     pipe            one picture through a pipe
+    video_pipe      a video through a pipe
     derain          `dpenet derain`
     video           `dpenet video`
     scoring         what `dpenet benchmark` does with sets and methods

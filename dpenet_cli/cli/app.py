@@ -20,6 +20,7 @@ from dpenet_cli.cli.video import video
 from dpenet_cli.cli.weights import weights_app
 from dpenet_cli.cli.words import Suggesting, ending
 from dpenet_cli.errors import DpenetError, StorageError
+from dpenet_cli.system.packages import package_error
 
 app = typer.Typer(
     cls=Suggesting,
@@ -71,3 +72,8 @@ def main() -> None:
     except DpenetError as error:  # one picture's errors are told by its command; what gets here is about the command
         print_error(error)
         sys.exit(Exit.TRY_AGAIN if isinstance(error, StorageError) else Exit.USAGE)
+    except (ImportError, OSError) as error:  # packages are imported where they are needed: here is who tells
+        if (about_package := package_error(error)) is None:
+            raise
+        print_error(about_package)
+        sys.exit(Exit.USAGE)

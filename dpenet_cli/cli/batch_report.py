@@ -1,7 +1,6 @@
 """How a batch of pictures or videos goes: progress, notices, summary, JSON lines."""
 
 import contextlib
-import json
 import logging
 import os
 import time
@@ -9,7 +8,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import typer
 from rich.console import Console
@@ -19,7 +18,9 @@ from rich.text import Text
 from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.plans import Work
 from dpenet_cli.batch.reports import ReportFile
-from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_line, print_note
+from dpenet_cli.batch.source_sizes import with_size
+from dpenet_cli.cli.console import Exit, duration, one_line, print_error, print_note
+from dpenet_cli.cli.json_lines import MadeWith, Pace, outcome_fields, print_json, progress_fields
 from dpenet_cli.errors import DpenetError, StorageError
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ class BatchReport:
 
     Args:
         total: how many outcomes are to come.
-        as_json: write one JSON object a line to stdout: one for each input, then the summary.
+        as_json: write one JSON object a line to stdout: for each input, for videos meanwhile, then the summary.
         verbosity: -1 errors alone, 0 normal, 1 everything.
         noun: what the inputs are, in the plural.
         rows: where a row for each input goes as well.
         max_failures: failures at which the run is to end, or None.
         gallery: shows every input before and after, or None.
+        weights: those of the run, for JSON lines.
     """
 
     def __init__(
@@ -73,9 +75,12 @@ class BatchReport:
         rows: ReportFile | None = None,
         max_failures: int | None = None,
         gallery: "Gallery | None" = None,
+        weights: MadeWith | None = None,
     ) -> None:
         self._gallery = gallery
         self._rows = rows
+        self._weights = weights or MadeWith()
+        self._pace = Pace()
         self._max_failures = max_failures
         self._roots: set[str] = set()
         self._noun = noun
@@ -89,6 +94,7 @@ class BatchReport:
         self._gone = False
         self._notices: dict[str, _Notice] = {}
         self._told: set[str] = set()
+        self._details: set[str] = set()
         self._started = time.perf_counter()
         self._bar: Progress | None = None
         if self._console.is_terminal and verbosity >= 0 and total:
@@ -147,8 +153,10 @@ class BatchReport:
             self.note(text)
 
     def detail(self, text: str) -> None:
-        """Something for those who asked for everything."""
-        if self._verbosity > 0:
+        """Something for those who asked for everything; what was said before, for another frame say, is not again."""
+        if self._verbosity > 0 and text not in self._details:
+            if len(self._details) < _KEPT:
+                self._details.add(text)
             self._console.print(Text(one_line(text), style="dim"), soft_wrap=True)
 
     def share(self, share: float) -> None:
@@ -156,8 +164,10 @@ class BatchReport:
         if self._bar:
             self._bar.update(self._task, completed=sum(self._counts.values()) + share)
 
-    def frames(self, done: int, total: int, speed: float) -> None:
-        """How far the current video is: frames done, frames in all, frames a second (0 while unknown)."""
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:
+        """How far a video is: frames done, frames in all, frames a second (0 while unknown)."""
+        if self._json and (self._pace.is_due() or done == total):
+            print_json(progress_fields(source, done, total, speed))
         self.share(done / total)
         if done == total:
             self.stage("cleaning: finishing")
@@ -171,7 +181,9 @@ class BatchReport:
             self._bar.update(self._task, description=text)
 
     def outcome(self, outcome: Outcome, *, plainly: bool = False) -> None:
-        """One input is settled; `plainly` prints its line whatever else is shown, on stdout."""
+        """One input is settled; `plainly` prints its line on stdout, whether there is a bar or not."""
+        if outcome.status is Status.SKIPPED and (self._json or self._rows is not None):
+            outcome = with_size(outcome)
         self._counts[outcome.status] += 1
         if outcome.root is not None and len(self._roots) < _KEPT:
             self._roots.add(outcome.root)
@@ -186,7 +198,7 @@ class BatchReport:
             self._gallery.add(outcome)
         self.notices(outcome.notices, outcome.source)
         if self._json:
-            self._print_json(_outcome_fields(outcome))
+            print_json(outcome_fields(outcome, self._weights))
         if self._bar:
             done = sum(self._counts.values())
             failed = self._counts[Status.FAILED]
@@ -194,9 +206,9 @@ class BatchReport:
             self._bar.update(self._task, completed=done, done=done, description=description)
         if self._json:
             return
-        if plainly:
+        if plainly and self._verbosity >= 0:
             typer.echo(self._line(outcome))
-        elif self._verbosity > 0 or (self._verbosity == 0 and not self._bar):
+        elif not plainly and (self._verbosity > 0 or (self._verbosity == 0 and not self._bar)):
             self._console.print(Text(self._line(outcome)), soft_wrap=True)
 
     @property
@@ -220,7 +232,7 @@ class BatchReport:
             counts = {status.value: self._counts[status] for status in Status}
             interrupted = ended is Exit.INTERRUPTED
             fields = {"left": left, "interrupted": interrupted, "seconds": round(seconds, 3), "engine": description}
-            self._print_json({"summary": counts | fields})
+            print_json({"event": "summary", "summary": counts | fields})
         if self._verbosity >= 0:
             for notice, known in self._notices.items():
                 if known.news:
@@ -246,9 +258,6 @@ class BatchReport:
         time_taken = f" ({outcome.seconds:.1f} s)" if outcome.status in (Status.DONE, Status.DRY) else ""
         return f"[{number}/{self._total}] {outcome.status} {one_line(outcome.source)}{arrow}{time_taken}"
 
-    def _print_json(self, fields: dict[str, Any]) -> None:
-        print_line(json.dumps(fields))  # ASCII: survives every locale, undecodable names too
-
 
 def tell_rest(outcomes: Generator[Outcome], report: BatchReport, interrupt: KeyboardInterrupt) -> None:
     """Tell what was still being written when the end came; it is there, and the summary counts it."""
@@ -270,20 +279,3 @@ class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record: warnings as notes, the rest as details."""
         (self._report.note if record.levelno >= logging.WARNING else self._report.detail)(record.getMessage())
-
-
-def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
-    error = outcome.error
-    width, height = outcome.size or (None, None)
-    return {
-        "input": outcome.source,
-        "output": outcome.target,
-        "status": outcome.status.value,
-        "width": width,
-        "height": height,
-        "seconds": round(outcome.seconds, 3),
-        **({"shares": dict(outcome.shares)} if outcome.shares else {}),
-        **({"scale": round(outcome.scale, 4), "looked": round(outcome.looked, 4)} if outcome.scale else {}),
-        "notices": list(outcome.notices),
-        "error": error and {"what": error.what, "why": error.why, "next_step": error.next_step},
-    }

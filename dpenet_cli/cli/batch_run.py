@@ -13,6 +13,7 @@ from dpenet_cli.batch.plans import Plan, Work
 from dpenet_cli.batch.reports import ReportFile
 from dpenet_cli.cli.batch_report import BatchReport, tell_rest
 from dpenet_cli.cli.console import Exit, print_note
+from dpenet_cli.cli.json_lines import made_with
 from dpenet_cli.cli.sources import Sources, planned
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class BatchRun:
     Attributes:
         sources: what the user named.
         medium: pictures or videos.
+        weights: their name or path.
         plan: plans inputs that are named.
         begin: begins to clean, here or on a cluster, or tells what would be done.
         asked: what results depend on.
@@ -48,6 +50,7 @@ class BatchRun:
 
     sources: Sources
     medium: Medium
+    weights: str
     plan: Callable[[], Plan]
     begin: Begin
     asked: Mapping[str, object]
@@ -79,7 +82,7 @@ class BatchRun:
             closing.callback(decisions.close)
             rows = None
             if self.report_to is not None and not self.dry:
-                rows = ReportFile(self.report_to, self.asked)
+                rows = ReportFile(self.report_to, self.asked, self.weights)
                 closing.callback(rows.close)
             if self.gallery is not None:
                 self.gallery.expect(total)
@@ -93,6 +96,7 @@ class BatchRun:
                     rows=rows,
                     max_failures=self.max_failures,
                     gallery=self.gallery,
+                    weights=made_with(self.weights, self.asked),
                 )
             )
             return self._tell_all(work, report, self.begin(work, report, decisions))

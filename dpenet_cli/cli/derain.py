@@ -249,6 +249,7 @@ def derain(
     run = BatchRun(
         sources,
         pictures(image_format),
+        chosen,
         plan,
         begin,
         asked,

@@ -8,20 +8,25 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from dpenet_cli import __version__
 from dpenet_cli.cli.console import one_line, table_console
+from dpenet_cli.cli.json_lines import with_schema
 from dpenet_cli.errors import DpenetError
 from dpenet_cli.options import EngineOptions
+from dpenet_cli.system.packages import NEEDED, package_error, pip_install
 
 _PACKAGES = (
     "torch",
     "numpy",
     "opencv-python",
+    "opencv-python-headless",
     "pillow",
     "pillow-heif",
     "safetensors",
@@ -38,7 +43,7 @@ _PACKAGES = (
     "s3fs",
     "ray",
 )
-"""All that the project declares for its users, those of the extras too."""
+"""All that the project declares for its users, those of the extras too, and what can stand in for one of them."""
 
 _ENCODERS = (
     "libx264",
@@ -72,32 +77,55 @@ def doctor(
     """
     facts = gather()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps(with_schema(facts), indent=2))
         return
     console = table_console()
     for section, rows in facts.items():
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         entries = rows.items() if isinstance(rows, dict) else (("-", row) for row in rows)
         for key, value in entries:
-            table.add_row(f"  {key}", one_line(", ".join(value) if isinstance(value, list) else value))
+            told = one_line(", ".join(value) if isinstance(value, list) else value)
+            table.add_row(f"  {key}", Text(told))  # as it stands: brackets are no markup
         console.print(section, style="bold")
         console.print(table)
 
 
 def gather() -> Facts:
     """All that is told, section by section; every value is a string, a list of strings or a dictionary of them."""
-    device = _device()
-    facts = {
+    facts: Facts = {
         "versions": _versions(),
-        "machine": _machine(),
-        "engine": device,
+        "packages": _packages(),
+        "machine": _told(_machine),
+        "engine": _told(_device),
         "ffmpeg": _ffmpeg(),
-        "weights": _weights(),
-        "data": _data(),
+        "weights": _told(_weights),
+        "data": _told(_data),
         "environment": {name: os.environ[name] for name in _variables()} or {"-": "nothing is set"},
-        "to be faster": _advice(),
+        "to be faster": _told(_advice),
     }
     return {section: _without_home(rows) for section, rows in facts.items()}
+
+
+def _told(section: Callable[[], Facts | list[str]]) -> Facts | list[str]:
+    """A section, or which package keeps it from being told."""
+    try:
+        return section()
+    except (ImportError, OSError) as error:
+        if (about_package := package_error(error)) is None:
+            raise
+        return [f"not told: {about_package}"]
+
+
+def _packages() -> Facts:
+    """Which of the packages that are needed do not load here, and what to do about it."""
+    found: Facts = {}
+    for name in NEEDED:
+        try:
+            importlib.import_module(name)
+        except (ImportError, OSError) as error:
+            about_package = package_error(error, name)
+            found[name] = f"{about_package.why}. {about_package.next_step}" if about_package else str(error)
+    return found or {"-": "all load"}
 
 
 def _versions() -> Facts:
@@ -238,7 +266,7 @@ def _advice() -> list[str]:
     if os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE":
         advice.append("OMP_WAIT_POLICY is ACTIVE: threads that spin are slow where other programs run")
     if importlib.util.find_spec("pillow_heif") is None:
-        advice.append('for HEIC pictures, not for speed: pip install "dpenet[heic]"')
+        advice.append(f"for HEIC pictures, not for speed: {pip_install('heic')}")
     return advice or ["nothing that we know of; `dpenet benchmark --speed` tells how fast it is"]
 
 

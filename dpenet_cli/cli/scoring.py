@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dpenet_cli.cli.console import Exit, one_line, print_error, waiting
+from dpenet_cli.cli.json_lines import with_schema
 from dpenet_cli.cli.tables import print_scores
 from dpenet_cli.errors import ImageWriteError
 from dpenet_cli.evaluation.benchmark import BenchmarkResult, Method, OnScored, ScoredImages, score_sets
@@ -248,6 +249,6 @@ def _show(results: Sequence[BenchmarkResult], description: str, precision: Preci
         names = dict.fromkeys(result.test_set.name for result in results)
         reported = [dataclasses.asdict(score) for name in names for score in reported_on(name)]
         fields = {"how": description, "precision": precision.value, "results": [each.to_json() for each in results]}
-        typer.echo(json.dumps(fields | {"literature": reported}, allow_nan=False))
+        typer.echo(json.dumps(with_schema(fields | {"literature": reported}), allow_nan=False))
     else:
         print_scores(results, description)

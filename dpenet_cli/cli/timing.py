@@ -1,13 +1,12 @@
 """What ``dpenet benchmark --speed`` does: it times this machine, and shows tables or JSON."""
 
-import json
 from collections.abc import Sequence
 
-import typer
 from rich.console import Console
 from rich.table import Column, Table
 
 from dpenet_cli.cli.console import table_console
+from dpenet_cli.cli.json_lines import print_json
 from dpenet_cli.evaluation.end_to_end import EndToEndOptions, EndToEndTiming, time_photographs, time_video
 from dpenet_cli.evaluation.speed import SpeedOptions, Timing, describe_device, parse_size, time_methods
 from dpenet_cli.options import EngineOptions
@@ -35,7 +34,7 @@ def show_speed(weights: str, sizes: Sequence[str], engine: EngineOptions, repeat
     device = describe_device(options.device)
     if as_json:
         fields = {"device": device, "repeats": repeats, "timings": [timing.to_json() for timing in timings]}
-        typer.echo(json.dumps(fields))
+        print_json(fields)
     else:
         _print_timings(timings, device)
 
@@ -102,7 +101,7 @@ def show_end_to_end(
             timings += time_it(options)
     device = describe_device(engine.device)
     if as_json:
-        typer.echo(json.dumps({"device": device, "journeys": [timing.to_json() for timing in timings]}))
+        print_json({"device": device, "journeys": [timing.to_json() for timing in timings]})
     else:
         _print_end_to_end(timings, device)
 

@@ -1,7 +1,6 @@
 """``dpenet train``: from folders of pictures to weights, resumable."""
 
 import contextlib
-import json
 import math
 import os
 from pathlib import Path
@@ -12,12 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dpenet_cli.cli.console import Exit, duration, print_line
+from dpenet_cli.cli.console import Exit, duration
+from dpenet_cli.cli.json_lines import print_json
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import Precision
 from dpenet_cli.system.user_dirs import cache_folder
 from dpenet_cli.training import events
-from dpenet_cli.training.events import Event, to_json
+from dpenet_cli.training.events import Event, to_fields
 from dpenet_cli.training.options import GENERAL_MIX, GENERAL_PLAN, Recipe, TrainOptions
 
 _NOW = "now"
@@ -287,7 +287,7 @@ def _check_course(
 def _say_that_it_ends(output: Path, *, as_json: bool) -> None:
     """The run is at work in another process, which takes notice by itself."""
     if as_json:
-        print_line(json.dumps({"event": "asked to end", "folder": str(output)}))
+        print_json({"event": "asked to end", "folder": str(output)})
     else:
         text = f"{output}: the run at work in it will end, in a fifth of the time that it took so far"
         Console(stderr=True, highlight=False).print(escape(text), soft_wrap=True)
@@ -334,7 +334,7 @@ class _Display:
         """Show one event."""
         if self._json:
             if not self._console.quiet:
-                print_line(to_json(event))
+                print_json(to_fields(event))
         elif isinstance(event, events.Progress):
             self._show_progress(event)
         elif text := _describe(event):

@@ -15,6 +15,7 @@ from dpenet_cli.cli.batch_report import BatchReport
 from dpenet_cli.cli.batch_run import BatchRun, Cleaning
 from dpenet_cli.cli.cluster import RayAddress, chosen_cluster, on_cluster
 from dpenet_cli.cli.console import end_on_signals
+from dpenet_cli.cli.json_lines import made_with
 from dpenet_cli.cli.preview import RegionText, one_input, preview_of_frame, refuse_without_preview
 from dpenet_cli.cli.shared_options import (
     ENGINE,
@@ -52,6 +53,7 @@ from dpenet_cli.cli.sources import (
     failures_allowed,
     report_path,
 )
+from dpenet_cli.cli.video_pipe import VideoPipe, check_pipe, is_piped
 from dpenet_cli.errors import OptionError
 from dpenet_cli.options import FAST_WEIGHTS, EngineOptions, VideoCodec, VideoEncoder, VideoMethod, VideoOptions
 from dpenet_cli.system.storage import local
@@ -80,11 +82,12 @@ def _seconds(text: str | None, option: str) -> Fraction | None:
 
 
 def video(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[INPUTS]",
-            help="Videos, folders (searched below, hidden files left out) or patterns.",
+            help="Videos, folders (searched below, hidden files left out), patterns, or - for YUV4MPEG2 in a pipe.",
             show_default=False,
         ),
     ] = None,
@@ -94,7 +97,7 @@ def video(
             "--output",
             "-o",
             metavar="OUT",
-            help="Folder, or file name for a single video.",
+            help="Folder, or file name for a single video, or - for a pipe.",
             show_default="dashcam-derained.mp4 for dashcam.mp4; .mkv for AVI, TS, MPG and WMV",
             rich_help_panel=FILES,
         ),
@@ -287,6 +290,11 @@ def video(
     )
     if preview is not None and (start is not None or end is not None):
         raise OptionError(f"--preview {preview}", "it is taken from the middle", "Leave out --start and --end.")
+    if is_piped(inputs, output):
+        check_pipe(context, inputs or [], output)
+        weights_told = made_with(chosen, asked_of_videos(chosen, engine, options))
+        pipe = VideoPipe(chosen, engine, options, weights_told, as_json=as_json, verbosity=int(verbose) - int(quiet))
+        raise typer.Exit(pipe())
     end_on_signals()
     if (when := _seconds(frame, "--frame")) is not None:
         given = {"--start": start is not None, "--end": end is not None, "--preview": preview is not None}
@@ -318,6 +326,7 @@ def video(
     run = BatchRun(
         sources,
         VIDEOS,
+        chosen,
         plan,
         begin,
         asked,

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from dpenet_cli.cli.console import Exit, one_line, print_error, print_note, table_console
 from dpenet_cli.cli.fit_scales import fit_scales
+from dpenet_cli.cli.json_lines import with_schema
 from dpenet_cli.cli.words import ending
 from dpenet_cli.errors import DpenetError, OptionError, WeightsError
 from dpenet_cli.network.pretrained import FILE_BYTES, PRETRAINED, TERMS, PretrainedWeights, check, find_pretrained, pull
@@ -39,7 +40,7 @@ def list_weights(as_json: AsJson = False) -> None:
     rows = [_ours(name) for name in _shipped()] + [_theirs(each) for each in PRETRAINED.values()]
     _tell_of_no_cache()
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([with_schema(row) for row in rows], indent=2))
         return
     table = Table(Column("name", no_wrap=True), "here", "MB", Column("PSNR / SSIM, y-uint8", no_wrap=True), "terms")
     for row in rows:
@@ -69,7 +70,7 @@ def show(
     if facts["here"]:
         facts |= _network(facts["path"])
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps(with_schema(facts), indent=2))
         return
     table = Table(show_header=False, box=None)
     for key, value in facts.items():

@@ -22,6 +22,7 @@ The files in reading order; each imports only from those above it:
     pixels        decoding, turning upright, unmultiplying
     png_16_bit    the pixels of PNG files of 16 bits
     tiff_samples  TIFF files put before a decoder
+    header_size   how large a picture is, from the head of its file
     decoders      the bytes of each format into a picture
     reading       `read`: a file into a `Picture`
     tiff_writer   TIFF files written

@@ -20,6 +20,7 @@ from dpenet_cli.images.limits import DEFLATE_RATIO, check_room, check_same, chec
 from dpenet_cli.images.picture import DAMAGED_EXIF, Coding, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import COPY_AGAIN, decode, unmultiplied, upright
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.system.packages import pip_install
 
 
 def _finish(
@@ -217,7 +218,7 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
         import pillow_heif
     except ImportError as error:
         raise ImageRefused(
-            what, "HEIC pictures need pillow-heif, which is not installed", 'Run `pip install "dpenet[heic]"`.'
+            what, "HEIC pictures need pillow-heif, which is not installed", f"Run: {pip_install('heic')}"
         ) from error
     file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
     main = file[file.primary_index]

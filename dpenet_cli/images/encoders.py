@@ -14,6 +14,7 @@ from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_writer
 from dpenet_cli.images.jpeg_tables import gentle_tables
 from dpenet_cli.images.picture import Coding, Metadata, Samples
 from dpenet_cli.options import ImageFormat
+from dpenet_cli.system.packages import pip_install
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _encode_heic(request: EncodeRequest) -> bytes:
         import pillow_heif
     except ImportError as error:
         raise ImageWriteError(
-            "a HEIC picture", "pillow-heif, which writes it, is not installed", 'Run `pip install "dpenet[heic]"`.'
+            "a HEIC picture", "pillow-heif, which writes it, is not installed", f"Run: {pip_install('heic')}"
         ) from error
     image = _image(request.samples)
     file = pillow_heif.from_bytes(image.mode, image.size, image.tobytes())

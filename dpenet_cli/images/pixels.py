@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from dpenet_cli.arrays import BAND
-from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused
+from dpenet_cli.errors import ImageReadError, ImageRefused
 from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Samples
 from dpenet_cli.images.silence import Shared, silence
+from dpenet_cli.system.packages import package_error
 
 COPY_AGAIN = "Copy it again from its source, or save it anew with a picture editor."
 
@@ -169,7 +170,7 @@ def decode_16_bit(data: bytes, what: str) -> Samples:
 
     Raises:
         ImageReadError: damaged.
-        DpenetError: OpenCV cannot be loaded.
+        PackageError: OpenCV cannot be loaded.
     """
     cv2 = _opencv()
     try:
@@ -186,10 +187,5 @@ def _opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise DpenetError(
-            "OpenCV, which reads 16-bit pictures, cannot be loaded",
-            str(error).rstrip("."),
-            "Where a system library is missing, install it (on Debian and Ubuntu `apt install libgl1 libglib2.0-0`), "
-            "or use the package opencv-python-headless instead of opencv-python.",
-        ) from error
+        raise package_error(error, "cv2") or error from error
     return cv2

@@ -93,6 +93,12 @@ class Derainer:
         """Device and precision, for a person."""
         return self._backend.description
 
+    def used_for(self, dtype: type[np.generic]) -> dict[str, str]:
+        """For programs: ``device``, ``backend`` and ``precision`` that pictures of this dtype are run with."""
+        device, *runtime = self.description.split(", ")[:-1]  # its last part is the usual precision
+        precision = self._backend.precision_for(np.dtype(dtype)).value
+        return {"device": device, "backend": "openvino" if runtime else "torch", "precision": precision}
+
     @property
     def on_gpu(self) -> bool:
         """Whether the CPU's cores are free for other work while a picture is cleaned."""

@@ -27,6 +27,7 @@ from dpenet_cli.network.weights_files import find_weights
 from dpenet_cli.options import ExportFormat
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.outputs import Output, check_outputs
+from dpenet_cli.system.packages import pip_install
 
 OPSET = 17
 """ONNX operator set: the network needs nothing newer, and runtimes since 2022 have it."""
@@ -102,7 +103,7 @@ def _check_packages(file_format: ExportFormat) -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            step = 'Run: pip install "dpenet[export]"'
+            step = f"Run: {pip_install('export')}"
             raise ExportError("format onnx", f"the package {name} cannot be imported ({error})", step) from error
 
 

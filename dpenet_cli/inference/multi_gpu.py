@@ -97,6 +97,11 @@ class MultiGPUDerainer:
             finally:
                 self._give_back(engine)
 
+    def used_for(self, dtype: type[np.generic]) -> dict[str, str]:
+        """For programs: ``device`` (all of them), ``backend`` and ``precision``, as a `Derainer` tells them."""
+        used = [engine.used_for(dtype) for engine in self._engines]
+        return {**used[0], "device": ", ".join(each["device"] for each in used)}
+
     def stream(self, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         """Clean a video's frames, in order, as `Derainer.stream` does; each engine is given as many ahead.
 

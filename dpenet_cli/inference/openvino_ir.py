@@ -30,6 +30,7 @@ from dpenet_cli.inference.block_streaming import BlockSteps, StreamedBlock, radi
 from dpenet_cli.network import model as model_module
 from dpenet_cli.network.model import DPENet
 from dpenet_cli.system.atomic import remove_leftovers, write_whole
+from dpenet_cli.system.packages import pip_install
 from dpenet_cli.system.user_dirs import cache_folder
 
 _TRACE_SIDE = 8
@@ -55,7 +56,8 @@ def import_openvino() -> Any:
             return importlib.import_module("openvino")
     except (ImportError, OSError) as error:
         why = f"it cannot be imported ({error})"
-        raise DeviceError("OpenVINO", why, 'Run: pip install "dpenet[openvino]", or use --backend torch.') from error
+        step = f"Run: {pip_install('openvino')}, or use --backend torch."
+        raise DeviceError("OpenVINO", why, step) from error
 
 
 @functools.cache

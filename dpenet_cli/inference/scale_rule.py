@@ -66,10 +66,11 @@ class Choice(NamedTuple):
 
 
 class Cleaned(NamedTuple):
-    """A clean picture, and how it was looked at."""
+    """A clean picture, how it was looked at, and what the network ran with, as `Derainer.used_for` tells it."""
 
     pixels: Pixels
     choice: Choice
+    used: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -130,16 +130,23 @@ class ScaledDerainer:
         looks_tell = min(rainy.shape[:2]) >= MIN_SIDE and self._strength > 0
         if not looks_tell or (self._scale is not None and not skip_dry):
             scale = self._scale or 1.0
-            return Cleaned(clean_at(self.engine, rainy, scale, progress), Choice(scale))
+            return Cleaned(clean_at(self.engine, rainy, scale, progress), Choice(scale), self._used(rainy))
         choice, clean = self._choose(rainy, progress)
         log.info("%s (telling took %.1f%% of the work that its own size would take)", choice, 100 * choice.looked)
         if skip_dry and choice.dry:
-            return Cleaned(rainy, choice)
+            return Cleaned(rainy, choice, self._used(rainy))
         if self._scale is not None and self._scale != choice.scale:
             choice, clean = choice._replace(scale=self._scale, gains={}), None
         if clean is None:
             clean = clean_at(self.engine, rainy, choice.scale, progress)
-        return Cleaned(clean, choice)
+        return Cleaned(clean, choice, self._used(rainy))
+
+    def used_for(self, *, deep: bool) -> dict[str, str]:
+        """What pictures of 8 bits, or of more, are run with, as `Derainer.used_for` tells it."""
+        return self.engine.used_for(np.uint16 if deep else np.uint8)
+
+    def _used(self, rainy: Pixels) -> dict[str, str]:
+        return self.used_for(deep=rainy.dtype == np.uint16)
 
     def look_around(self, rainy: Pixels) -> tuple[Choice, list[Look]]:
         """In which size one large picture is seen, and what the network removes there at full strength, here and there.

@@ -20,6 +20,7 @@ from dpenet_cli.inference.torch import TorchBackend
 from dpenet_cli.network.model import DPENet
 from dpenet_cli.options import ALL_CUDA, EngineOptions, Precision, Runtime
 from dpenet_cli.system.devices import cpu_has_bf16, resolve_device, resolve_devices
+from dpenet_cli.system.packages import pip_install
 
 _MEASURED = frozenset({"x86_64", "amd64"})
 
@@ -70,4 +71,4 @@ def hint(options: EngineOptions) -> str:
         return f"{count} CUDA devices are here, and one of them is used: --device {ALL_CUDA} uses all"
     if options.backend is not Runtime.AUTO or is_installed() or not openvino_is_faster(options):
         return ""
-    return 'OpenVINO would be twice as fast: pip install "dpenet[openvino]"'
+    return f"OpenVINO would be twice as fast: {pip_install('openvino')}"

@@ -171,6 +171,6 @@ class _Report:
     def stage(self, text: str) -> None:
         log.debug("%s", text)
 
-    def frames(self, done: int, total: int, speed: float) -> None:  # noqa: ARG002 - a `Report` is told it
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:  # noqa: ARG002 - a `Report` is told
         if self._progress is not None:
             self._progress(done, total)

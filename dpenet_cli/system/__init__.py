@@ -3,6 +3,7 @@
 The files in reading order; each imports only from those above it:
 
     folders    folders that systems keep for themselves
+    packages   the line that installs a package, and what it means when one does not load
     atomic     files that appear whole or not at all, and leftovers of runs that were killed
     locks      locks that keep a second run out of a folder
     urls       URLs of objects in stores

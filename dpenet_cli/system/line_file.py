@@ -17,6 +17,9 @@ from typing import Any, Protocol
 from dpenet_cli.system.storage import Place, opened, write_whole
 from dpenet_cli.system.urls import StorePath
 
+SCHEMA = 1
+"""Version of the fields in JSON lines for programs: `dpenet guide json` says what makes it rise."""
+
 _FLUSHED = 1.0
 """Seconds after which what was appended is flushed to the disk: the most that a power cut takes."""
 

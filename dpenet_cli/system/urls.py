@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple, NoReturn
 
 from dpenet_cli.errors import OptionError
+from dpenet_cli.system.packages import pip_install
 
 S3 = frozenset({"s3", "s3a"})
 """Protocols that are spoken by the package of the extra ``cloud``."""
@@ -127,7 +128,7 @@ def _check_installed(protocol: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        step = 'Run `pip install "dpenet[cloud]"`.' if protocol in S3 else f"{error}."
+        step = f"Run: {pip_install('cloud')}" if protocol in S3 else f"{error}."
         raise OptionError(f"{protocol}://", "a package that reaches such stores is not installed", step) from error
     except ValueError as error:
         raise OptionError(f"{protocol}://", "there is no such kind of store", "Name one as s3://bucket/.") from error

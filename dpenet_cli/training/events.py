@@ -100,8 +100,13 @@ Event: TypeAlias = Preparing | Prepared | Progress | Skipped | WentBack | Ending
 Report: TypeAlias = Callable[[Event], None]
 
 
-def to_json(event: Event) -> str:
-    """An event as one line; numbers that JSON cannot hold are null."""
+def to_fields(event: Event) -> dict[str, object]:
+    """An event as the fields of a JSON object; numbers that it cannot hold are None."""
     fields: dict[str, object] = {"event": type(event).__name__.lower(), **event._asdict()}
     holes = {name for name, value in fields.items() if isinstance(value, float) and not math.isfinite(value)}
-    return json.dumps(fields | dict.fromkeys(holes))
+    return fields | dict.fromkeys(holes)
+
+
+def to_json(event: Event) -> str:
+    """An event as one line of a run's log."""
+    return json.dumps(to_fields(event))

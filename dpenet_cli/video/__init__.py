@@ -19,10 +19,13 @@ The files in reading order; each imports only from those above it:
     mp4_gps          logs that dashcams hide outside any stream
     probe            what a file holds
     orientation      which way is up
+    header_size      how large a video's picture is
     readers          frames through OpenCV or PyAV
     encoder          ffmpeg as a child process
     work_folder      work that survives a crash
     segments         frames encoded into it, a file each few seconds
+    y4m              raw video in pipes: YUV4MPEG2
+    y4m_cleaning     a stream of it, cleaned
     stream_copy      streams that are copied and not re-encoded
     mux              the final file
     stream_plan      everything that is decided about one stream before the work

@@ -120,11 +120,17 @@ class Encoding:
     def raw(self, image: Pixels) -> bytes:
         """One frame, H×W×3, as ffmpeg reads it: rows of RGB, of 8 bits or of 16 little-endian ones."""
         if self.half_level:
-            # Times 257 takes 8 bits to 16; half a level is then 128, and must not push white over the peak.
-            image = np.minimum(image.astype(np.uint32) * 257 + 128, 65535).astype("<u2")
+            image = with_half_level(image).astype("<u2", copy=False)
         elif self.deep:
             image = image.astype("<u2", copy=False)
         return image.tobytes()
+
+
+def with_half_level(image: Pixels) -> Pixels:
+    """Half a level more, as uint16, of uint8 frames that OpenCV's conversion rounded down."""
+    # Times 257 takes 8 bits to 16; half a level is then 128, and must not push white over the peak.
+    lifted: Pixels = np.minimum(image.astype(np.uint32) * 257 + 128, 65535).astype(np.uint16)
+    return lifted
 
 
 def find_ffmpeg() -> str:

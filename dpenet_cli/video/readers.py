@@ -43,7 +43,7 @@ _COMPARED_FRAMES = 60
 _MAX_DISTANCE, _MIN_MARGIN = 0.4, 0.15
 """Mean levels: how near OpenCV's picture is to ours under the right matrix, and how much nearer than under the next."""
 
-_AS_OPENCV, _ACCURATE = 4, 4 | 0x2000 | 0x4000 | 0x40000
+AS_OPENCV, ACCURATE = 4, 4 | 0x2000 | 0x4000 | 0x40000
 """swscale flags: bicubic, as OpenCV has it; and with full chroma interpolation and accurate rounding."""
 
 
@@ -112,7 +112,7 @@ def _opencv_coefficients(media: MediaInfo, stream: VideoStream, colour: ColourTa
                 return None
             distances = {}
             for name in candidates:
-                converted = _to_rgb(frame, name, "rgb24", full_range=full_range, flags=_AS_OPENCV)
+                converted = to_rgb(frame, name, "rgb24", full_range=full_range, flags=AS_OPENCV)
                 distances[name] = _distance(theirs, converted)
             best, *rest = sorted(distances, key=distances.__getitem__)
             if distances[best] > _MAX_DISTANCE:
@@ -130,7 +130,7 @@ def _distance(bgr: Pixels, rgb: Pixels) -> float:
     return float(np.abs(bgr[:, :, ::-1].astype(np.int16) - rgb).mean())
 
 
-def _to_rgb(frame: Any, coefficients: str, pixel_format: str, *, full_range: bool, flags: int) -> Pixels:
+def to_rgb(frame: Any, coefficients: str, pixel_format: str, *, full_range: bool, flags: int) -> Pixels:
     """A decoded frame as H×W×3 RGB, uint8 for rgb24 and uint16 for rgb48le."""
     number = swscale_number(coefficients)
     converted = frame.reformat(
@@ -185,7 +185,7 @@ class PyavReader:
         stream, plan = self._stream, self._plan
         frames = self.decoded(media)
         if self._deinterlace:
-            frames = _deinterlaced(frames)
+            frames = deinterlaced(frames)
         for number, frame in enumerate(frames):
             # Decoding from the first frame on, not from a key frame: frame numbers are then those of the scan.
             if number < first or (some is not None and number not in some):
@@ -193,11 +193,11 @@ class PyavReader:
             if (frame.width, frame.height) != (stream.width, stream.height):
                 frame = frame.reformat(stream.width, stream.height, frame.format.name)  # noqa: PLW2901
             pixel_format = "rgb48le" if plan.deep else "rgb24"
-            yield _to_rgb(frame, plan.coefficients, pixel_format, full_range=plan.full_range, flags=_ACCURATE)
+            yield to_rgb(frame, plan.coefficients, pixel_format, full_range=plan.full_range, flags=ACCURATE)
 
 
-def _deinterlaced(frames: Iterator[Any]) -> Iterator[Any]:
-    """One frame a pair of fields, through ffmpeg's bwdif."""
+def deinterlaced(frames: Iterator[Any], parity: str = "auto") -> Iterator[Any]:
+    """One frame a pair of fields, through ffmpeg's bwdif; `parity` is ``tff`` or ``bff`` where the frames don't say."""
     graph: Any = None
     for count, frame in enumerate(frames):
         if graph is None:
@@ -205,7 +205,7 @@ def _deinterlaced(frames: Iterator[Any]) -> Iterator[Any]:
             source = graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1, 1000)
             )
-            bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=all")
+            bwdif = graph.add("bwdif", f"mode=send_frame:parity={parity}:deint=all")
             sink = graph.add("buffersink")
             source.link_to(bwdif)
             bwdif.link_to(sink)

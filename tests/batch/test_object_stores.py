@@ -437,7 +437,7 @@ def test_what_is_missing_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     _check_installed.cache_clear()
-    with pytest.raises(OptionError, match=re.escape('pip install "dpenet[cloud]"')):
+    with pytest.raises(OptionError, match='pip install "fsspec.*" "s3fs.*"'):
         place("s3://bucket/a.jpg")
     _check_installed.cache_clear()
 

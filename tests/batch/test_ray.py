@@ -64,7 +64,7 @@ class Told:
 
     detail = stage = advice
 
-    def frames(self, done: int, total: int, speed: float) -> None:
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:
         pass
 
 

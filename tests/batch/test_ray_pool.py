@@ -25,7 +25,7 @@ class Silent:
 
     detail = advice = stage = note
 
-    def frames(self, done: int, total: int, speed: float) -> None:
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:
         pass
 
 

@@ -29,13 +29,16 @@ def rows(path):
 
 def test_a_row_says_everything(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    report = ReportFile(Path("r.jsonl"), ASKED)
-    report.add(Outcome("a.jpg", "out/a.jpg", Status.DONE, size=(4, 3), seconds=1.23456, scale=0.5, root="out"))
+    report = ReportFile(Path("r.jsonl"), ASKED, "general")
+    used = {"device": "cpu", "backend": "torch", "precision": "fp32"}
+    done = Outcome("a.jpg", "out/a.jpg", Status.DONE, size=(4, 3), seconds=1.23456, scale=0.5, root="out", used=used)
+    report.add(done)
     report.add(Outcome("b.jpg", None, Status.FAILED, ImageReadError("b.jpg", "it is cut off", "Copy it again.")))
     report.close()
     done, failed = rows(Path("r.jsonl"))
     assert done.pop("time")
     assert done == {
+        "schema": 1,
         "source": str(tmp_path / "a.jpg"),
         "output": str(tmp_path / "out/a.jpg"),
         "root": str(tmp_path / "out"),
@@ -46,8 +49,14 @@ def test_a_row_says_everything(tmp_path, monkeypatch):
         "height": 3,
         "seconds": 1.235,
         "scale": 0.5,
+        "frames": None,
+        "encoder": None,
         "notices": [],
         "weights": "abc",
+        "weights_name": "general",
+        "device": "cpu",
+        "backend": "torch",
+        "precision": "fp32",
         "options": {"strength": 1.0},
     }
     assert (failed["output"], failed["reason"], failed["next_step"]) == (None, "it is cut off", "Copy it again.")

@@ -127,7 +127,7 @@ def test_a_folder_with_bad_files(dashcam, tiny_weights):
     result = dpenet("video", folder, "-o", folder / "clean", "--weights", tiny_weights, "--strength", 0, "--json")
     assert result.returncode == 1
     *told, last = [json.loads(line) for line in result.stdout.splitlines()]
-    by_name = {Path(line["input"]).name: line for line in told}
+    by_name = {Path(line["input"]).name: line for line in told if line["event"] == "result"}
     assert by_name["dashcam.mp4"]["status"] == "done"
     assert (by_name["dashcam.mp4"]["width"], by_name["dashcam.mp4"]["height"]) == (64, 48)
     assert "empty" in by_name["empty.mp4"]["error"]["why"]
@@ -285,6 +285,11 @@ def test_the_same_command_goes_on_after_a_crash(tmp_path, tiny_weights, how):
             assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def result_of(run):
+    (line,) = (line for line in map(json.loads, run.stdout.splitlines()) if line["event"] == "result")
+    return line
+
+
 def shown(path):
     return np.stack([frame[0] for frame in planes(path)])
 
@@ -298,7 +303,7 @@ def test_time_comes_first_and_what_it_did_is_told(tmp_path, tiny_weights):
     for name, more in {"default": [], "auto": ["--method", "auto"], "network": ["--method", "network"]}.items():
         result = dpenet(*run, tmp_path / f"{name}.mkv", *more, *(["--json"] if name != "auto" else []))
         assert result.returncode == 0, result.stderr
-        told[name] = json.loads(result.stdout.splitlines()[0]) if name != "auto" else " ".join(result.stderr.split())
+        told[name] = result_of(result) if name != "auto" else " ".join(result.stderr.split())
     shares = told["default"]["shares"]
     assert (shares["temporal"], shares["network"]) == (0.75, 0.25)
     assert 0 < shares["changed_by_time"] < 0.1
@@ -328,7 +333,7 @@ def test_time_goes_on_after_a_kill_and_another_method_starts_over(tmp_path, tiny
     over_time = [*run, "--method", "temporal", "-o"]
     result = dpenet(*over_time, tmp_path / "whole.mkv", "--json")
     assert result.returncode == 0, result.stderr
-    line = json.loads(result.stdout.splitlines()[0])
+    line = result_of(result)
     assert line["shares"]["temporal"] == 1
     assert not any("neighbouring" in notice for notice in line["notices"])
 

@@ -14,6 +14,7 @@ def test_there_are_pages():
         "benchmark",
         "contributing",
         "formats",
+        "json",
         "machines",
         "questions",
         "size",
@@ -40,7 +41,7 @@ def test_an_unknown_name_is_told_with_what_there_is():
     assert str(raised.value) == (
         "Vidoes: the guide has no page of that name. "
         "Did you mean videos? "
-        "There are benchmark, contributing, formats, machines, questions, size, speed, training, videos, weights."
+        "There are benchmark, contributing, formats, json, machines, questions, size, speed, training, videos, weights."
     )
 
 
