@@ -8,6 +8,8 @@ The files in reading order; each imports only from those above it:
     losses        the published loss, and the general recipe's
     events        what a run reports
     pack          decoded pictures in one file
+    sources       the files of folders, decoded; bad ones
+    reading       all that a run reads before its first step
     data          which pictures there are to learn from and to validate on
     init          the network of the first step
     pixels        crops gathered from one row of bytes

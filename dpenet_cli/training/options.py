@@ -75,6 +75,7 @@ class TrainOptions:
         layers: folder of rendered streak layers that some of the drawn rain comes from, or None.
         structure: share of the crops with drawn rain that get structure before it rains.
         structure_dry: the same of the dry ones.
+        skip_bad: leave out files that cannot be read, instead of not beginning.
         pack: file that keeps the decoded pictures, or None; it is made if it is not there.
         plan: parts of the run as ``side:batch:share``, separated by commas; None makes it one, of `crop` and `batch`.
         steps: optimiser steps in all; 0 follows from `epochs`.
@@ -113,6 +114,7 @@ class TrainOptions:
     layers: str | None = None
     structure: float = 0.33
     structure_dry: float = 0.6
+    skip_bad: bool = False
     pack: str | None = None
     plan: str | None = None
     steps: int = 60_000

@@ -140,7 +140,9 @@ class RunFolder:
 
     def write_selection(self, selection: DataSelection) -> None:
         """Store what was left out."""
-        write_whole(self._selection, (json.dumps(dataclasses.asdict(selection), indent=1) + "\n").encode())
+        own = ("bad", "partners")  # most runs have none, and earlier versions knew of none
+        content = {name: value for name, value in dataclasses.asdict(selection).items() if value or name not in own}
+        write_whole(self._selection, (json.dumps(content, indent=1) + "\n").encode())
 
     def append(self, event: Event) -> None:
         """Log an event."""
