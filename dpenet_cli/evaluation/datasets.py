@@ -141,8 +141,8 @@ def open_dataset(
         some = ", ".join(path.name for path in list(_subfolders(folder).values())[:_NAMED]) or "nothing"
         why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
         raise DatasetError(str(folder), why, "Give each set's own folder.")
-    # Names tell no more: whether each picture holds a pair is seen in its pixels. What is left out keeps its place among
-    # those that are looked at, so that the answer is the same once it is mended.
+    # Names tell no more: whether each picture holds a pair is seen in its pixels. What is left out keeps its place
+    # among those that are looked at: the answer is the same once it is mended.
     side = clean_side or find_clean_side(pictures_in(folder), leave_out, lenient=lenient)
     if side is None:
         return Dataset(folder, Layout.CLEAN, clean=tuple(pictures))

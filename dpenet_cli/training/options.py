@@ -103,6 +103,7 @@ class TrainOptions:
         dry_weight: weight of the PSNR of dry pictures, and again of structured ones, in the blend that chooses the best
             weights; that of rainy ones has the rest.
         evaluate_every: steps between evaluations; 0 makes 20 in a run.
+        csv: keep the log as a table too.
         checkpoint_seconds: seconds between checkpoints, which is what a ``kill -9`` costs at most.
     """
 
@@ -141,6 +142,7 @@ class TrainOptions:
     dry_weight: float = 0.1
     evaluate_every: int = 0
     checkpoint_seconds: float = 60.0
+    csv: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -15,9 +15,7 @@ from dpenet_cli.errors import BadFilesError, DatasetError, DpenetError
 from dpenet_cli.evaluation.datasets import Layout, Pair, open_dataset
 from dpenet_cli.evaluation.set_pictures import read_picture
 from dpenet_cli.evaluation.side_by_side import Side
-
-NAMED = 20
-"""Bad files that are named before it is said how many more there are."""
+from dpenet_cli.training.events import MOST_NAMED, bad_files
 
 _IN_SHORT = {
     "file is empty": "it is empty",
@@ -138,29 +136,15 @@ def refuse(bad: BadFiles, folders: Sequence[str], *, resumed: bool = False) -> B
         folders: that they lie in.
         resumed: whether they could be read when the run began.
     """
-    names = described(bad.files, bad.partners)
-    more = f"; and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    names = bad_files(bad.files, bad.partners)
+    more = f"; and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     count = f"{len(names)} files" if len(names) > 1 else "a file"
-    why = f"{count} cannot be learnt from: {'; '.join(names[:NAMED])}{more}"
+    why = f"{count} cannot be learnt from: {'; '.join(names[:MOST_NAMED])}{more}"
     step = "Mend or remove them, or leave them out with --skip-bad."
     if resumed:
         why = why.replace("cannot be learnt from", "that the run began with cannot be learnt from any more", 1)
         step = "Bring them back to what they were, or start a new run."
     return BadFilesError(", ".join(folders), why, step, bad.files)
-
-
-def described(files: Mapping[str, str], partners: Mapping[str, str]) -> list[str]:
-    """Each file with its reason and whom it takes along: ``input/3.png (it is cut off; with it goes target/3.png)``."""
-    along: dict[str, list[str]] = {}
-    for partner, file in partners.items():
-        along.setdefault(file, []).append(partner)
-    texts = []
-    for file, why in files.items():
-        others = along.get(file, [])
-        text = f"; with it goes {_short(others[0])}" if len(others) == 1 else ""
-        text = f"; with it go {len(others)} partners, such as {_short(others[0])}" if len(others) > 1 else text
-        texts.append(f"{_short(file)} ({why}{text})")
-    return texts
 
 
 def one_per_background(pictures: Sequence[TrainingPicture]) -> list[TrainingPicture]:
@@ -172,11 +156,6 @@ def in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any
     """Decoding and feature search release Python's lock, so threads are enough."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(function, items))
-
-
-def _short(path: str) -> str:
-    """A file's name and that of its folder, which tells the halves of a pair apart."""
-    return "/".join(Path(path).parts[-2:])
 
 
 def _read(source: Source) -> _Reading:

@@ -11,8 +11,8 @@ import typer
 from conftest import dpenet, store
 from typer.testing import CliRunner
 
-from dpenet_cli.cli.train import _Display
 from dpenet_cli.cli.train import train as train_command
+from dpenet_cli.cli.train_display import Display
 from dpenet_cli.errors import DatasetError, OptionError
 from dpenet_cli.training import events
 from dpenet_cli.training.options import GENERAL_MIX, TrainOptions
@@ -200,7 +200,7 @@ def test_every_option_of_the_command_has_help_and_a_panel(app):
     ],
 )
 def test_every_event_is_said_in_words(capsys, event, said):
-    with _Display(as_json=False) as display:
+    with Display(as_json=False) as display:
         display.show(event)
     printed = capsys.readouterr().err
     assert said in printed

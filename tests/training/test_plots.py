@@ -17,7 +17,7 @@ def blue_rows(png: bytes) -> np.ndarray:
 
 
 def test_the_curve_falls_from_left_to_right() -> None:
-    rows = blue_rows(draw_curve([(step, 2.0 - step / 100) for step in range(101)], [(50, 30.0)]))
+    rows = blue_rows(draw_curve([(step, 2.0 - step / 100) for step in range(101)], {"rain": [(50, 30.0)]}))
     drawn = np.nonzero(~np.isnan(rows))[0]
     assert (drawn[0], drawn[-1]) == pytest.approx((30, 870), abs=6)
     assert rows[200] < rows[400] < rows[800]
@@ -25,7 +25,7 @@ def test_the_curve_falls_from_left_to_right() -> None:
 
 @pytest.mark.parametrize("points", [[], [(0, 1.0)], [(6, 1.0)], [(2, 0.5), (4, 0.5)]])
 def test_curves_of_few_or_equal_points_are_drawn(points: list[tuple[float, float]]) -> None:
-    assert decoded(draw_curve(points, points)).shape == (600, 900, 3)
+    assert decoded(draw_curve(points, {"rain": points})).shape == (600, 900, 3)
 
 
 def test_the_grid_shows_each_picture_in_its_own_colours() -> None:
