@@ -118,7 +118,7 @@ def _outlook(event: events.Outlook) -> list[str]:
         )
     elif math.isfinite(event.seconds):
         lines.append(f"{event.steps} steps take about {_long(event.seconds)} on this machine")
-    if event.backgrounds < _FEW:
+    if event.backgrounds < _FEW and not event.step:
         count = "1 picture is" if event.backgrounds == 1 else f"{event.backgrounds} pictures are"
         text = f"note: {count} few: the network learns them by heart. Give 50 or more, and go on from shipped weights: "
         lines.append(f"{text}--init general --learning-rate 0.0001 --steps 300 (dpenet guide fine-tuning).")
