@@ -30,7 +30,7 @@ app = typer.Typer(
 app.command(cls=WithRay, epilog="More: dpenet guide formats")(derain)
 app.command(cls=WithRay, epilog="More: dpenet guide videos")(video)
 app.command(epilog="More: dpenet guide benchmark")(benchmark)
-app.command(epilog="More: dpenet guide training")(train)
+app.command(epilog="More: dpenet guide training, dpenet guide fine-tuning")(train)
 app.command(epilog="More: dpenet guide weights")(export)
 app.command()(doctor)
 app.add_typer(weights_app, name="weights", epilog="More: dpenet guide weights")

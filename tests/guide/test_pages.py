@@ -10,6 +10,7 @@ def test_there_are_pages():
     assert page_names() == [
         "benchmark",
         "contributing",
+        "fine-tuning",
         "formats",
         "machines",
         "questions",
@@ -37,7 +38,8 @@ def test_an_unknown_name_is_told_with_what_there_is():
     assert str(raised.value) == (
         "Vidoes: the guide has no page of that name. "
         "Did you mean videos? "
-        "There are benchmark, contributing, formats, machines, questions, size, speed, training, videos, weights."
+        "There are benchmark, contributing, fine-tuning, formats, machines, questions, size, speed, training, videos, "
+        "weights."
     )
 
 
