@@ -1,17 +1,60 @@
-"""How long a run will take on this machine, before it starts: one crop is timed, and the plan multiplied by it."""
+"""What a run says before it starts: its data, and how long it will take on this machine.
+
+For the time, one crop is timed, and the plan multiplied by it.
+"""
 
 import math
 import time
 
 import torch
 
-from dpenet_cli.training.loader import Batch
+from dpenet_cli.training.data import DataSelection
+from dpenet_cli.training.events import Prepared
+from dpenet_cli.training.loader import Batch, BatchLoader
 from dpenet_cli.training.options import CropStage, TrainOptions
 from dpenet_cli.training.parallel import Processes
 from dpenet_cli.training.step import Step
 
 _QUICK = 2_000 * 128 * 128
 """Pixels of crops that take an hour at most on any machine: nothing is timed for them."""
+
+
+def prepared(
+    loader: BatchLoader,
+    selection: DataSelection,
+    step: int,
+    steps: int,
+    *,
+    validation: int,
+    machine: str,
+    seconds: float,
+) -> Prepared:
+    """What the data are.
+
+    Args:
+        loader: of the run.
+        selection: what was left out.
+        step: that it begins at, or goes on from.
+        steps: of the whole run; 0 where it is planned by the clock.
+        validation: pictures to validate on.
+        machine: what it computes with, for a person.
+        seconds: that reading took.
+    """
+    return Prepared(
+        step=step,
+        steps=steps,
+        pairs=loader.pairs,
+        backgrounds=loader.backgrounds,
+        validation=validation,
+        excluded=selection.excluded,
+        twins=selection.twins,
+        too_small=selection.too_small,
+        megapixels=round(loader.store.pixels / 1e6, 1),
+        hardware=machine,
+        seconds=round(seconds, 1),
+        bad=selection.bad,
+        partners=selection.partners,
+    )
 
 
 def pixels_to_learn(stages: tuple[CropStage, ...], steps: int, done: int) -> float:

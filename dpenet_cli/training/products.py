@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,12 @@ from dpenet_cli.options import PROTOCOL
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.training.checkpoint import RunPosition
 from dpenet_cli.training.data import ValidationSet
+from dpenet_cli.training.events import Evaluated
 from dpenet_cli.training.options import TrainOptions
 from dpenet_cli.training.plots import draw_curve
 from dpenet_cli.training.run_folder import RunFolder
 from dpenet_cli.training.table import as_csv
-from dpenet_cli.training.validation import ValidationResult, validate
+from dpenet_cli.training.validation import validate
 
 
 class Products:
@@ -52,7 +54,7 @@ class Products:
         """
         save_model(self._weights(), self._folder.last, self._card(position, steps, {}))
 
-    def evaluate(self, position: RunPosition, steps: int, device: torch.device) -> tuple[ValidationResult | None, bool]:
+    def evaluate(self, position: RunPosition, steps: int, device: torch.device) -> Evaluated | None:
         """Score the weights as a user would run them, and write them out, with the grid.
 
         Args:
@@ -61,8 +63,9 @@ class Products:
             device: to score on.
 
         Returns:
-            The scores, None without validation pictures, and whether the weights are the best so far.
+            The scores, and whether these weights are the best so far; None without validation pictures.
         """
+        started = time.monotonic()
         model, folder = self._weights(), self._folder
         result = validate(model, self._validation, device, self._options.dry_weight)
         best = result is None or result.blend > position.best_psnr
@@ -71,9 +74,12 @@ class Products:
         save_model(model, folder.last, card)
         if best:
             save_model(model, folder.best, card)
-        if result:
-            write_whole(folder.grid, result.grid)
-        return result, best
+        if result is None:
+            return None
+        write_whole(folder.grid, result.grid)
+        seconds = round(time.monotonic() - started, 1)
+        kept = (result.dry_psnr, result.structure_psnr, result.blend)
+        return Evaluated(position.step, result.psnr, result.ssim, result.input_psnr, best, seconds, *kept)
 
     def write_record(self) -> None:
         """The curve, and the table if it is wanted, of all that the log knows."""

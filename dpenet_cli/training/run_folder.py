@@ -161,10 +161,10 @@ class RunFolder:
         """Whether a run got its data together here."""
         return self._selection.exists()
 
-    def written(self) -> list[str]:
-        """The names of the files that lie there for a user, the weights to use first."""
+    def written(self) -> tuple[str, list[str]]:
+        """The folder, and the names of the files that lie there for a user, the weights to use first."""
         files = (self.best, self.last, self.checkpoint, self.grid, self.curve, self.log, self.table)
-        return [path.name for path in files if path.exists()]
+        return str(self.folder), [path.name for path in files if path.exists()]
 
     def options(self) -> TrainOptions:
         """The options that the run was started with."""

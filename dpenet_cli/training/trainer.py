@@ -18,11 +18,9 @@ from dpenet_cli.training.checkpoint import MovingAverage, RunPosition, load_chec
 from dpenet_cli.training.data import DataSelection, fingerprint
 from dpenet_cli.training.events import (
     Ending,
-    Evaluated,
     Event,
     Finished,
     Outlook,
-    Prepared,
     Preparing,
     Report,
     Saved,
@@ -33,23 +31,17 @@ from dpenet_cli.training.events import (
 from dpenet_cli.training.init import initial_network
 from dpenet_cli.training.loader import Batch, BatchLoader
 from dpenet_cli.training.options import TrainOptions
-from dpenet_cli.training.outlook import seconds_needed
+from dpenet_cli.training.outlook import prepared, seconds_needed
 from dpenet_cli.training.parallel import Processes
 from dpenet_cli.training.prefetch import Prefetch
 from dpenet_cli.training.products import Products
-from dpenet_cli.training.recovery import EXPLODED, MOST_FAILURES, GradientWatch, LastGood
+from dpenet_cli.training.recovery import GradientWatch, LastGood
 from dpenet_cli.training.run_folder import RunFolder
-from dpenet_cli.training.schedule import Schedule
+from dpenet_cli.training.schedule import Evaluations, Schedule
 from dpenet_cli.training.setup import hardware, new_optimizer, new_step
 from dpenet_cli.training.shared_data import load_for_all
 from dpenet_cli.training.stopping import StopSignal
 from dpenet_cli.training.throughput import Throughput
-
-_EVALUATIONS = 20
-"""Evaluations in a run, unless told otherwise."""
-
-_REST = 9.0
-"""In a run by the clock, training between two evaluations takes at least so many times as long as the last one took."""
 
 _KEEP_EVERY = 50
 """Steps after which weights that do well are kept, to go back to."""
@@ -79,7 +71,7 @@ class Trainer:
 
         # The data. A resumed run leaves out what it left out before, without searching again.
         earlier = folder.selection() if resume else None
-        data = load_for_all(options, earlier, processes, folder.shared_pixels, self._preparing)
+        data = load_for_all(options, earlier, processes, folder.shared_pixels, self._report_doing)
         self._data = fingerprint(data.pictures, data.layers)
         self._loader = BatchLoader(
             data.pictures,
@@ -108,7 +100,7 @@ class Trainer:
         self._step_by = new_step(self.model, self.optimizer, self.average, options, processes)
         machine = hardware(options, processes)
         self._products = Products(folder, options, validation, machine, self._snapshot)
-        self._evaluated_at, self._evaluation_seconds = self.position.clock, 0.0
+        self._evaluations = Evaluations(options, self._schedule, self.position.clock)
         self._watch = GradientWatch()
         self._good = LastGood(self.model, self.optimizer, self.average, self.position.step)
 
@@ -119,8 +111,16 @@ class Trainer:
             folder.drop_events_after(self.position.step)
         self._began = started - self.position.clock  # as if it had never stopped
         self._tell_time()
-        self._report(self._prepared(selection, len(validation.rainy), machine, time.monotonic() - started))
-        self._look_ahead(len(validation.rainy))
+        self._look_ahead(selection, len(validation.rainy), machine, time.monotonic() - started)
+
+    def _look_ahead(self, selection: DataSelection, validation: int, machine: str, seconds: float) -> None:
+        """Say what the run is made of, and how long it will take."""
+        step = self.position.step
+        steps = 0 if self._options.plan_minutes is not None else self._schedule.steps(self.position)
+        found = prepared(self._loader, selection, step, steps, validation=validation, machine=machine, seconds=seconds)
+        self._report(found)
+        needed = seconds_needed(self._options, self._step_by, self._processes, steps, step)
+        self._report(Outlook(step, max(steps - step, 0), needed, self._loader.backgrounds, validation))
 
     def run(self, stop: StopSignal) -> str:
         """Take steps until the end, or until something says stop; then store everything.
@@ -145,7 +145,7 @@ class Trainer:
             last = schedule.finished(position)
             if throughput.due() or last:
                 self._report_progress(throughput, prefetch.waited())
-            if self._evaluation_due(done) and not last:
+            if self._evaluations.due(position, done) and not last:
                 self._evaluate()
                 throughput.restart(position.step)
                 prefetch.waited()  # neither its time nor what was waited before it counts
@@ -163,8 +163,7 @@ class Trainer:
             self._save()
         if self._processes.first:
             self._products.write_record()
-            folder = self._folder
-            self._report(Finished(position.step, reason, position.seconds, str(folder.folder), folder.written()))
+            self._report(Finished(position.step, reason, position.seconds, *self._folder.written()))
         self._processes.barrier()
         return reason
 
@@ -176,7 +175,7 @@ class Trainer:
         self._products.write_last(position, self._schedule.steps(position))
         if position.evaluated >= 0:
             return
-        self._preparing("not evaluated yet: scoring the weights, for best.safetensors; Ctrl-C again leaves that out")
+        self._report_doing("not evaluated yet: scoring the weights, for best.safetensors; Ctrl-C again leaves that out")
         before = position.best_psnr, position.evaluated
         with contextlib.suppress(KeyboardInterrupt):
             self._evaluate()
@@ -216,12 +215,7 @@ class Trainer:
     def _stay_well(self, batch: Batch) -> None:
         """Keep weights that do well, and go back to them from those that do not; the third time is an error."""
         position = self.position
-        why = ""
-        if position.failures >= MOST_FAILURES:
-            names = ", ".join(dict.fromkeys(batch.names[:3]))
-            why = f"{MOST_FAILURES} losses in a row were not numbers, the last on {names} and others"
-        elif self._watch.median > EXPLODED:
-            why = f"the gradient explodes: its norm is {self._watch.median:.3g}, and a healthy one is about 3"
+        why = self._watch.trouble(position.failures, batch.names)
         if not why:
             if position.step % _KEEP_EVERY == 0 and position.failures == 0 and self._watch.calm:
                 self._good.keep(position.step + 1)
@@ -255,15 +249,6 @@ class Trainer:
                 self._folder.note_ending()
             self._report(Ending(position.step, self._schedule.steps(position)))
 
-    def _evaluation_due(self, done_before: float) -> bool:
-        """Whether the step that was just taken is followed by one."""
-        every, position = self._options.evaluate_every, self.position
-        if every or self._options.plan_minutes is None:
-            every = every or max(self._schedule.steps(position) // _EVALUATIONS, 1)
-            return position.step % every == 0
-        rested = position.clock - self._evaluated_at >= _REST * self._evaluation_seconds
-        return rested and int(self._schedule.done(position) * _EVALUATIONS) > int(done_before * _EVALUATIONS)
-
     def _report_progress(self, throughput: Throughput, waited: float) -> None:
         position, schedule = self.position, self._schedule
         before = dataclasses.replace(position, step=position.step - 1)
@@ -287,14 +272,11 @@ class Trainer:
             return
         started = time.monotonic()
         with self._processes.all_threads():
-            result, best = self._products.evaluate(position, self._schedule.steps(position), self._device)
-        if result:
-            position.best_psnr = max(position.best_psnr, result.blend)
-            ended = time.monotonic()
-            self._evaluated_at, self._evaluation_seconds = ended - self._began, ended - started
-            seconds = round(ended - started, 1)
-            kept = (result.dry_psnr, result.structure_psnr, result.blend)
-            self._report(Evaluated(position.step, result.psnr, result.ssim, result.input_psnr, best, seconds, *kept))
+            scored = self._products.evaluate(position, self._schedule.steps(position), self._device)
+        if scored:
+            position.best_psnr = max(position.best_psnr, scored.blend)
+            self._evaluations.took(time.monotonic() - started, time.monotonic() - self._began)
+            self._report(scored)
         self._products.write_record()
 
     def _snapshot(self) -> DPENet:
@@ -309,33 +291,8 @@ class Trainer:
             save_checkpoint(path, self.position, self.model, self.average, optimizer=self.optimizer, data=self._data)
             self._report(Saved(self.position.step))
 
-    def _preparing(self, doing: str) -> None:
-        self._report(Preparing(self.position.step, doing))
-
-    def _prepared(self, selection: DataSelection, validation: int, machine: str, seconds: float) -> Prepared:
-        return Prepared(
-            step=self.position.step,
-            steps=self._schedule.steps(self.position) if self._options.plan_minutes is None else 0,
-            pairs=self._loader.pairs,
-            backgrounds=self._loader.backgrounds,
-            validation=validation,
-            excluded=selection.excluded,
-            twins=selection.twins,
-            too_small=selection.too_small,
-            megapixels=round(self._loader.store.pixels / 1e6, 1),
-            hardware=machine,
-            seconds=round(seconds, 1),
-            bad=selection.bad,
-            partners=selection.partners,
-        )
-
-    def _look_ahead(self, validation: int) -> None:
-        position, schedule = self.position, self._schedule
-        steps = 0 if self._options.plan_minutes is not None else schedule.steps(position)
-        seconds = seconds_needed(self._options, self._step_by, self._processes, steps, position.step)
-        self._report(
-            Outlook(position.step, max(steps - position.step, 0), seconds, self._loader.backgrounds, validation)
-        )
+    def _report_doing(self, what: str) -> None:
+        self._report(Preparing(self.position.step, what))
 
     def _report(self, event: Event) -> None:
         if self._processes.first:
