@@ -168,7 +168,8 @@ def test_the_pixels_of_a_plan() -> None:
 
 
 def test_the_table_has_a_row_a_step(tmp_path: Path, photos: str) -> None:
-    train(tmp_path / "run", small(photos, steps=3, evaluate_every=2, validation=1, csv=True), ignore)
+    options = small(photos, steps=3, evaluate_every=2, validation=1, csv=True)
+    assert train(tmp_path / "run", options, ignore) == "done"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run/log.csv").read_text())))
     assert [row["step"] for row in rows][-2:] == ["2", "3"]
     assert float(rows[-1]["loss"]) > 0
