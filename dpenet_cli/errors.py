@@ -4,6 +4,7 @@
     ├── OptionError      a value that cannot be honoured (a tile of 0, a strength of 2)
     ├── InputError       the inputs as a whole: nothing found, two inputs for one output
     ├── DatasetError     a folder of pairs or pictures to learn from: no known layout, no partner, wrong sizes
+    │   └── BadFilesError     files of it that cannot be learnt from, all of them at once
     ├── TrainingError    a training run that cannot start or go on
     ├── WeightsError     a weights file that is missing, foreign, damaged or hostile
     ├── DownloadError    published weights that could not be fetched, or are not what was published
@@ -23,6 +24,8 @@
 
 The library raises these and prints nothing; the command line prints them and turns them into exit codes.
 """
+
+from collections.abc import Mapping
 
 
 class DpenetError(Exception):
@@ -54,6 +57,21 @@ class InputError(DpenetError):
 
 class DatasetError(DpenetError):
     """A folder of pairs or of clean pictures that has no known layout, lacks partners, or holds unequal sizes."""
+
+
+class BadFilesError(DatasetError):
+    """Files that cannot be learnt from.
+
+    Args:
+        what: as for all errors, as are the next two.
+        why: see there.
+        next_step: see there.
+        files: why each file will not do, by its path.
+    """
+
+    def __init__(self, what: str, why: str, next_step: str, files: Mapping[str, str]) -> None:
+        super().__init__(what, why, next_step)
+        self.files = dict(files)
 
 
 class TrainingError(DpenetError):

@@ -28,7 +28,7 @@ def test_the_wheel_is_complete_and_nothing_more(unpacked_wheel):
     needed = ("py.typed", "weights/general.safetensors", "weights/general.md", "sample/rainy.jpg", "__main__.py")
     needed += ("weights/SHA256SUMS", "sample/demo/coffee.jpg", "images/page.css", "images/page.js")
     needed += ("guide/formats.md", "guide/videos.md", "guide/weights.md")
-    needed += ("guide/benchmark.md", "guide/speed.md", "guide/training.md")
+    needed += ("guide/benchmark.md", "guide/speed.md", "guide/training.md", "guide/fine-tuning.md")
     assert names >= {f"dpenet_cli/{name}" for name in needed}
     assert {name for name in names if name.startswith("dpenet/")} == {"dpenet/__init__.py", "dpenet/py.typed"}
     assert {name.split("/")[0] for name in names} == {"dpenet", "dpenet_cli", "dpenet-0.1.0.dist-info"}

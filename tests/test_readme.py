@@ -147,7 +147,7 @@ def test_linked_files_exist(path):
 
 
 def test_readme_leads_to_every_page():
-    assert set(re.findall(r"\(dpenet_cli/guide/(\w+)\.md\)", README)) == set(page_names())
+    assert set(re.findall(r"\(dpenet_cli/guide/([\w-]+)\.md\)", README)) == set(page_names())
 
 
 def test_readme_is_short():

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from conftest import scene
 
-from dpenet_cli.training.data import TrainingPicture
 from dpenet_cli.training.events import Event
 from dpenet_cli.training.options import Recipe, TrainOptions
+from dpenet_cli.training.sources import TrainingPicture
 
 CPU = torch.device("cpu")
 

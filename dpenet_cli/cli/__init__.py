@@ -19,6 +19,8 @@ The files in reading order; each imports only from those above it:
     video           `dpenet video`
     scoring         what `dpenet benchmark` does with sets and methods
     benchmark       `dpenet benchmark`
+    train_usage     what the options of `dpenet train` may be together
+    train_display   a training run in words
     train           `dpenet train`
     export          `dpenet export`
     fit_scales      `dpenet weights fit-scales`

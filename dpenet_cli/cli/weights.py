@@ -42,7 +42,9 @@ def list_weights(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([with_schema(row) for row in rows], indent=2))
         return
-    table = Table(Column("name", no_wrap=True), "here", "MB", Column("PSNR / SSIM, y-uint8", no_wrap=True), "terms")
+    table = Table(
+        Column("name", no_wrap=True), "here", "MB", Column("PSNR / SSIM, y-uint8 (pictures)", no_wrap=True), "terms"
+    )
     for row in rows:
         here = "yes" if row["here"] else "no"
         terms = re.split(r"[.:]", row["terms"])[0]
@@ -258,11 +260,11 @@ def _network(path: str) -> dict[str, Any]:
 
 
 def _score_text(scores: dict[str, Any]) -> str:
-    parts = [
-        f"{name} {value['psnr']:.2f} / {value['ssim']:.4f}"
-        for name, value in scores.items()
-        if isinstance(value, dict) and {"psnr", "ssim"} <= value.keys()
-    ]
+    parts = []
+    for name, value in scores.items():
+        if isinstance(value, dict) and {"psnr", "ssim"} <= value.keys():
+            pictures = f" ({value['pictures']})" if value.get("pictures") else ""
+            parts.append(f"{name} {value['psnr']:.2f} / {value['ssim']:.4f}{pictures}")
     return "\n".join(parts) or "not measured"
 
 

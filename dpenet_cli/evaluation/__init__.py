@@ -3,6 +3,8 @@
 The files in reading order; each imports only from those above it:
 
     metrics          PSNR and SSIM under named protocols
+    set_pictures     the pictures of sets, read
+    side_by_side     pictures that hold a pair
     datasets         paired sets and their layouts
     test_sets        the test sets of the field: facts alone
     set_folders      where they lie on this machine

@@ -11,23 +11,20 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import NamedTuple
 
 from dpenet_cli.arrays import Pixels8
-from dpenet_cli.errors import DatasetError, ImageError
+from dpenet_cli.errors import DatasetError
+from dpenet_cli.evaluation.set_pictures import read_picture
+from dpenet_cli.evaluation.side_by_side import Side, find_clean_side, halves
 from dpenet_cli.images.formats import PICTURE_SUFFIXES
-from dpenet_cli.images.reading import read
 
 SUFFIXES = PICTURE_SUFFIXES | {".ppm"}
-"""Files that count as pictures, in lower case. PPM is not read: such a file is named rather than passed over."""
+"""Files that count as pictures, in lower case."""
 
 RAINY_FOLDERS = ("input", "rainy", "rain", "rainy_image", "lq", "rainy_images")
 CLEAN_FOLDERS = ("target", "clean", "norain", "ground_truth", "gt", "groundtruth", "ground_truths")
@@ -35,9 +32,6 @@ CLEAN_FOLDERS = ("target", "clean", "norain", "ground_truth", "gt", "groundtruth
 
 _NAMED = 5
 """Number of files that an error names before it says how many more there are."""
-
-_SAMPLE = 12
-"""Number of pictures of a folder that decide whether it holds side-by-side ones."""
 
 
 class Layout(StrEnum):
@@ -47,13 +41,6 @@ class Layout(StrEnum):
     NORAIN = "norain"
     SIDE_BY_SIDE = "side by side"
     CLEAN = "clean"
-
-
-class Side(StrEnum):
-    """The half of a side-by-side picture that is clean."""
-
-    LEFT = "left"
-    RIGHT = "right"
 
 
 class Pair(NamedTuple):
@@ -85,7 +72,7 @@ class Pair(NamedTuple):
         if self.clean_side is None:
             rainy, clean = read_picture(self.rainy), read_picture(self.clean)
         else:
-            left, right = _halves(read_picture(self.clean))
+            left, right = halves(read_picture(self.clean))
             rainy, clean = (right, left) if self.clean_side is Side.LEFT else (left, right)
         if rainy.shape != clean.shape:
             sizes = f"{rainy.shape[1]}×{rainy.shape[0]} against {clean.shape[1]}×{clean.shape[0]}"
@@ -112,7 +99,14 @@ class Dataset:
     unpaired: tuple[Path, ...] = ()
 
 
-def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool = False) -> Dataset:
+def open_dataset(
+    folder: Path,
+    clean_side: Side | None = None,
+    *,
+    partial: bool = False,
+    leave_out: Container[str] = (),
+    lenient: bool = False,
+) -> Dataset:
     """Find out how a set lies in its folder, and pair it.
 
     Args:
@@ -120,28 +114,36 @@ def open_dataset(folder: Path, clean_side: Side | None = None, *, partial: bool 
         clean_side: clean half of side-by-side pictures. Given, the folder is taken to hold such pictures; None has
             both found out from the pictures.
         partial: whether pictures without a partner are left out and listed, instead of being an error.
+        leave_out: paths of files that are passed over, as if they were not there.
+        lenient: whether a folder of which no picture can be read is one of clean pictures, for whoever reads them to
+            find out, instead of being an error.
 
     Raises:
         DatasetError: no folder, no pictures, pictures without a partner, or names that pair in two ways.
     """
     if not folder.is_dir():
         raise DatasetError(str(folder), "there is no such folder", "Give the folder of a set.")
+
+    def wanted(place: Path) -> list[Path]:
+        return [path for path in pictures_in(place) if str(path) not in leave_out]
+
     rainy, clean = two_folders(folder)
-    pictures = pictures_in(folder)
+    pictures = wanted(folder)
     # Two folders decide, whatever else lies beside them.
     if rainy and clean:
-        return _pair_by_name(folder, Layout.FOLDERS, pictures_in(rainy), pictures_in(clean), partial=partial)
+        return _pair_by_name(folder, Layout.FOLDERS, wanted(rainy), wanted(clean), partial=partial)
     # Rain100L as PReNet has it: ground truths named norain-… in the set's folder, their partners there or in rainy/.
     norain = [path for path in pictures if path.stem.lower().startswith("norain")]
     if norain:
-        rain = pictures_in(rainy) if rainy else [path for path in pictures if path not in set(norain)]
+        rain = wanted(rainy) if rainy else [path for path in pictures if path not in set(norain)]
         return _pair_by_name(folder, Layout.NORAIN, rain, norain, partial=partial)
     if not pictures:
         some = ", ".join(path.name for path in list(_subfolders(folder).values())[:_NAMED]) or "nothing"
         why = f"no pictures lie in it, nor two folders such as input and target; it holds {some}"
         raise DatasetError(str(folder), why, "Give each set's own folder.")
-    # Names tell no more: whether each picture holds a pair is seen in its pixels.
-    side = clean_side or _find_clean_side(pictures)
+    # Names tell no more: whether each picture holds a pair is seen in its pixels. What is left out keeps its place
+    # among those that are looked at: the answer is the same once it is mended.
+    side = clean_side or find_clean_side(pictures_in(folder), leave_out, lenient=lenient)
     if side is None:
         return Dataset(folder, Layout.CLEAN, clean=tuple(pictures))
     return Dataset(folder, Layout.SIDE_BY_SIDE, tuple(Pair(path.stem, path, path, side) for path in pictures))
@@ -214,24 +216,6 @@ def _common_folder(first: Path, second: Path) -> Path:
         return first
 
 
-def read_picture(path: Path) -> Pixels8:
-    """Read a picture as H×W×3 uint8 RGB, upright, in the formats that are cleaned; its values are not converted.
-
-    Raises:
-        DatasetError: the file cannot be read, or has more than 8 bits a channel.
-        DpenetError: something that is needed for it is not installed.
-    """
-    try:
-        picture = read(path)
-    except ImageError as error:
-        step = "Replace the file or leave it out."
-        raise DatasetError(str(path), f"it cannot be read: {error.why}", step) from error
-    if (bits := picture.coding.source_bits or picture.bits) > 8:
-        why = f"it has {bits} bits a channel, and sets are read as pictures of 8 bits"
-        raise DatasetError(str(path), why, "Convert it yourself, or leave it out.")
-    return picture.pixels.astype(np.uint8, copy=False)
-
-
 def split_backgrounds(backgrounds: Iterable[str], count: int, seed: int) -> frozenset[str]:
     """Choose `count` backgrounds for validation, or all if there are fewer.
 
@@ -300,45 +284,3 @@ def _pairing_key(path: Path) -> str:
     """
     stem = re.sub(r"(?<=\d)gt$", "", path.stem.lower())
     return re.sub(r"^(no)?rainy?[-_ ]?(?=.)", "", stem)
-
-
-def _halves(picture: Pixels8) -> tuple[Pixels8, Pixels8]:
-    half = picture.shape[1] // 2
-    return picture[:, :half], picture[:, -half:]
-
-
-def _find_clean_side(paths: Sequence[Path]) -> Side | None:
-    """Tell side-by-side pictures from others, and which half is clean; None for ordinary pictures.
-
-    The halves of one scene agree where the two halves of a photograph do not; and rain adds horizontal differences.
-    """
-    step = max(len(paths) // _SAMPLE, 1)
-    agreements, activity_ratios = [], []
-    for path in paths[::step][:_SAMPLE]:
-        picture = read_picture(path)
-        if picture.shape[1] < 2:
-            return None
-        left, right = (half.mean(axis=2) for half in _halves(picture))  # H×(W/2) each
-        agreements.append(_agreement(left, right))
-        # As a logarithm, for the sign to tell the side; 0.1 grey levels keep flat pictures finite.
-        activity_ratios.append(np.log((_horizontal_activity(right) + 0.1) / (_horizontal_activity(left) + 0.1)))
-    # The median: a photograph that happens to be symmetric, or one pair in heavy rain, must not decide.
-    if np.median(agreements) < 0.5:
-        return None
-    return Side.LEFT if np.mean(activity_ratios) > 0 else Side.RIGHT
-
-
-def _agreement(left: NDArray[Any], right: NDArray[Any]) -> float:
-    """Correlation of two pictures without what all pictures share: bright above, dark below."""
-    # At 24×24, streaks are gone and the scene's layout is left.
-    a, b = (
-        np.asarray(Image.fromarray(x.astype(np.float32)).resize((24, 24), Image.Resampling.BOX)) for x in (left, right)
-    )
-    # Less the means of columns and rows, or two halves of one landscape would agree by their sky.
-    a, b = (x - x.mean(axis=0) - x.mean(axis=1, keepdims=True) + x.mean() for x in (a, b))
-    return float((a * b).sum() / (np.sqrt((a * a).sum() * (b * b).sum()) + 1e-6))
-
-
-def _horizontal_activity(picture: NDArray[Any]) -> float:
-    """Mean absolute difference of horizontal neighbours, which upright streaks add to."""
-    return float(np.abs(np.diff(picture, axis=1)).mean())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dpenet_cli.arrays import Pixels8
-from dpenet_cli.evaluation.datasets import read_picture
+from dpenet_cli.evaluation.set_pictures import read_picture
 
 RAINS = ("thin", "noise")
 """The kinds of rain drawn on each photograph: one like Rain100L's, one like Rain800's."""

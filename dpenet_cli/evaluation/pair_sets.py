@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.evaluation.datasets import Dataset, Layout, Pair, below, pair_folders, pictures_in, read_picture
+from dpenet_cli.evaluation.datasets import Dataset, Layout, Pair, below, pair_folders, pictures_in
 from dpenet_cli.evaluation.demo import demo_names, demo_pair
 from dpenet_cli.evaluation.metrics import MIN_SIDE
 from dpenet_cli.evaluation.set_folders import open_test_set
+from dpenet_cli.evaluation.set_pictures import read_picture
 from dpenet_cli.evaluation.test_sets import DEMO, find_test_set
 from dpenet_cli.synthesis.structures import structured_picture
 

@@ -37,6 +37,10 @@ DECODING_ERRORS = (
 """What Pillow, its plugins and pillow-heif raise on damaged files; libraries that fail oddly fail one picture only."""
 
 
+class NoProfileError(ImageRefused):
+    """CMYK whose colours nothing tells; who needs no true colours may read it plainly."""
+
+
 def _open_pillow() -> Callable[[], None]:
     """Pillow's own pixel limit, its warnings and its libraries' off; returns what puts them back.
 
@@ -92,7 +96,8 @@ def decode(image: Image.Image, icc: bytes | None, what: str) -> tuple[Samples, l
     """Samples of any of Pillow's 8-bit modes, and notices; CMYK comes out as sRGB. Empties the image.
 
     Raises:
-        ImageRefused: CMYK without a profile, or a mode of another kind.
+        NoProfileError: CMYK without a profile.
+        ImageRefused: a mode of another kind.
     """
     try:
         return _any_mode(image, icc, what)
@@ -122,7 +127,7 @@ def _from_cmyk(image: Image.Image, icc: bytes | None, what: str) -> tuple[Sample
         transform = icc_profiles.to_srgb(icc or b"", "CMYK")
     except icc_profiles.ProfileError as error:
         reason = "a usable profile" if icc else "a colour profile"
-        raise ImageRefused(
+        raise NoProfileError(
             what, f"it is CMYK without {reason}, so its colours are unknown", "Convert it to RGB in a picture editor."
         ) from error
     return _samples(image, "RGB", transform.apply), ["CMYK became sRGB, through its colour profile"]

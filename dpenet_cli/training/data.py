@@ -2,32 +2,23 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dpenet_cli.arrays import Pixels8
 from dpenet_cli.errors import DatasetError
-from dpenet_cli.evaluation.datasets import (
-    Layout,
-    Pair,
-    Side,
-    open_dataset,
-    pictures_in,
-    read_picture,
-    split_backgrounds,
-)
+from dpenet_cli.evaluation.datasets import split_backgrounds
 from dpenet_cli.evaluation.leakage import BackgroundIndex
 from dpenet_cli.synthesis.parameters import Rain, draw_parameters
 from dpenet_cli.synthesis.rain import draw_rain
 from dpenet_cli.synthesis.structures import structured_picture
 from dpenet_cli.training.options import PAIRS, TrainOptions
-from dpenet_cli.training.pack import Pack, PackedPicture, open_pack, sources_key, write_pack
+from dpenet_cli.training.reading import read_all
+from dpenet_cli.training.sources import BadFiles, TrainingPicture, in_threads, one_per_background
 
 _VALIDATION_SIDE = 384
 """Longest side in pixels of a validation picture; larger ones are cut to their centre."""
@@ -35,18 +26,6 @@ _VALIDATION_SIDE = 384
 
 _DRY = 8
 """Validation pictures that are scored dry, and with structure: these scores vary less, and each picture takes time."""
-
-
-class TrainingPicture(NamedTuple):
-    """One picture to learn from: H×W×3 uint8, RGB; `rainy` is None where rain is to be drawn.
-
-    `background` names the clean picture, which several rainy ones may share.
-    """
-
-    name: str
-    background: str
-    clean: Pixels8
-    rainy: Pixels8 | None
 
 
 class ValidationPair(NamedTuple):
@@ -59,11 +38,21 @@ class ValidationPair(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSelection:
-    """Names of what was left out, and why; stored with the run so that resuming finds the same data."""
+    """Names of what was left out, and why; stored with the run so that resuming finds the same data.
+
+    Attributes:
+        excluded: pictures that share a background with a test folder.
+        twins: pictures that share a background with a validation picture.
+        too_small: pictures that are smaller than a crop.
+        bad: files that will not do, and why.
+        partners: what goes with one of them, and with which.
+    """
 
     excluded: list[str] = field(default_factory=list)
     twins: list[str] = field(default_factory=list)
     too_small: list[str] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)
+    partners: dict[str, str] = field(default_factory=dict)
 
 
 class ValidationSet(NamedTuple):
@@ -113,13 +102,13 @@ def load_data(
         pack: file that keeps the decoded pictures; it is made if it is not there. None takes the options' own.
 
     Raises:
-        DatasetError: a folder that does not pair, a file that cannot be read, or nothing left to learn from.
+        BadFilesError: files that cannot be read, unless the options leave them out.
+        DatasetError: a folder that does not pair, or nothing left to learn from.
     """
     report("reading pictures")
-    layers = read_layers(Path(options.layers)) if options.layers else None  # first: a wrong folder is known at once
-    if pack is None and options.pack is not None:
-        pack = Path(options.pack)
-    pictures, packed = _read_packed(options, pack) if pack else (_read(options.data, options.clean_side), None)
+    pack = pack or (Path(options.pack) if options.pack is not None else None)
+    known = BadFiles(earlier.bad, earlier.partners) if earlier is not None else None
+    pictures, packed, layers, tests, bad = read_all(options, known, pack)
     smallest = min(stage.side for stage in options.stages)
     too_small = [p.name for p in pictures if min(p.clean.shape[:2]) < smallest]
     pictures = _without(pictures, too_small)
@@ -128,7 +117,7 @@ def load_data(
     excluded = earlier.excluded if earlier is not None else []
     if earlier is None and options.exclude:
         report("searching for backgrounds of the test sets")
-        excluded = _sharing_background(pictures, _read(options.exclude, options.clean_side))
+        excluded = _sharing_background(pictures, tests)
     pictures = _without(pictures, excluded)
 
     # Validation takes whole backgrounds. The same one can also lie there under another name, so it is searched for.
@@ -138,13 +127,14 @@ def load_data(
     twins = earlier.twins if earlier is not None else []
     if earlier is None and validation:
         report("searching for backgrounds of the validation pictures")
-        twins = _sharing_background(pictures, validation)
+        twins = _sharing_background(pictures, [other.clean for other in one_per_background(validation)])
     pictures = _without(pictures, twins)
 
     if not pictures:
         why = f"nothing is left: {len(too_small)} too small for a crop, {len(excluded)} excluded"
+        why += f", {len(bad.files)} that cannot be learnt from" if bad.files else ""
         raise DatasetError(", ".join(options.data), why, "Add data, or choose a smaller --crop or --validation.")
-    selection = DataSelection(excluded, twins, too_small)
+    selection = DataSelection(excluded, twins, too_small, dict(bad.files), dict(bad.partners))
     return TrainingData(pictures, _validation_set(validation, options), selection, packed, layers)
 
 
@@ -164,81 +154,18 @@ def fingerprint(pictures: Sequence[TrainingPicture], layers: Tensor | None = Non
     return digest.hexdigest()
 
 
-def read_layers(folder: Path) -> Tensor:
-    """Read rendered streak layers: L×h×w uint8, grey, cut to the size that all of them have.
-
-    Raises:
-        DatasetError: the folder is not there, holds no pictures, or one cannot be read.
-    """
-    if not folder.is_dir():
-        raise DatasetError(str(folder), "there is no such folder", "Give the folder of rendered streak layers.")
-    files = pictures_in(folder)
-    if not files:
-        raise DatasetError(str(folder), "it holds no pictures", "Give the folder of rendered streak layers.")
-    layers = [picture.mean(axis=2).round().astype(np.uint8) for picture in _in_threads(read_picture, files)]
-    height, width = (min(layer.shape[axis] for layer in layers) for axis in (0, 1))
-    return torch.from_numpy(np.stack([layer[:height, :width] for layer in layers]))
-
-
-def _sources(folders: Sequence[str], clean_side: str | None) -> list[Pair | Path]:
-    sources: list[Pair | Path] = []
-    for folder in folders:
-        dataset = open_dataset(Path(folder))
-        if clean_side and dataset.layout is Layout.SIDE_BY_SIDE:
-            dataset = open_dataset(Path(folder), Side(clean_side))
-        sources += [*dataset.pairs, *dataset.clean]
-    return sources
-
-
-def _read(folders: Sequence[str], clean_side: str | None) -> list[TrainingPicture]:
-    return _in_threads(_read_one, _sources(folders, clean_side))
-
-
-def _read_packed(options: TrainOptions, path: Path) -> tuple[list[TrainingPicture], Tensor]:
-    """The pictures as views of a pack, which is made if it is not there."""
-    sources = _sources(options.data, options.clean_side)
-    files = [file for source in sources for file in ([source] if isinstance(source, Path) else source[1:3])]
-    key = sources_key(files, f"clean side {options.clean_side}")
-    if not path.exists():
-        pictures = _in_threads(_read_one, sources)
-        clean = [PackedPicture(f"clean {p.background}", p.clean) for p in _one_per_background(pictures)]
-        rainy = [PackedPicture(f"rainy {p.name}", p.rainy) for p in pictures if p.rainy is not None]
-        write_pack(path, [*clean, *rainy], key)
-        del pictures, clean, rainy  # from here on they are those in the file
-    pack = open_pack(path, key)
-    return [_find_in_pack(source, pack) for source in sources], pack.row
-
-
-def _find_in_pack(source: Pair | Path, pack: Pack) -> TrainingPicture:
-    if isinstance(source, Path):
-        return TrainingPicture(str(source), str(source), pack.pictures[f"clean {source}"], None)
-    clean, rainy = pack.pictures[f"clean {source.background}"], pack.pictures[f"rainy {source.rainy}"]
-    return TrainingPicture(str(source.rainy), source.background, clean, rainy)
-
-
-def _read_one(source: Pair | Path) -> TrainingPicture:
-    if isinstance(source, Pair):
-        rainy, clean = source.load()
-        return TrainingPicture(str(source.rainy), source.background, clean, rainy)
-    return TrainingPicture(str(source), str(source), read_picture(source), None)
-
-
 def _without(pictures: list[TrainingPicture], names: Sequence[str]) -> list[TrainingPicture]:
     left_out = set(names)
     return [picture for picture in pictures if picture.name not in left_out]
 
 
-def _sharing_background(pictures: list[TrainingPicture], others: Sequence[TrainingPicture]) -> list[str]:
-    """Names of the pictures whose background is one of the others'."""
-    index = BackgroundIndex([other.clean for other in _one_per_background(others)])
-    backgrounds = _one_per_background(pictures)
-    found = _in_threads(lambda picture: index.find(picture.clean), backgrounds)
+def _sharing_background(pictures: list[TrainingPicture], others: Sequence[Pixels8]) -> list[str]:
+    """Names of the pictures whose background is one of the others', H×W×3 each."""
+    index = BackgroundIndex(list(others))
+    backgrounds = one_per_background(pictures)
+    found = in_threads(lambda picture: index.find(picture.clean), backgrounds)
     shared = {picture.background for picture, match in zip(backgrounds, found, strict=True) if match}
     return [picture.name for picture in pictures if picture.background in shared]
-
-
-def _one_per_background(pictures: Sequence[TrainingPicture]) -> list[TrainingPicture]:
-    return list({picture.background: picture for picture in pictures}.values())
 
 
 def _validation_backgrounds(pictures: Sequence[TrainingPicture], options: TrainOptions) -> frozenset[str]:
@@ -264,7 +191,7 @@ def _validation_pairs(pictures: Sequence[TrainingPicture], options: TrainOptions
     """One pair a background; rain is drawn where there is none, each wanted kind in turn, the same in every run."""
     kinds = [Rain(name) for name, weight in options.mix.items() if weight > 0 and name not in (PAIRS, Rain.DRY)]
     pairs = []
-    for number, picture in enumerate(_one_per_background(pictures)):
+    for number, picture in enumerate(one_per_background(pictures)):
         clean = _centre(picture.clean)
         if picture.rainy is not None:
             rainy = _centre(picture.rainy)
@@ -285,9 +212,3 @@ def _with_rain(clean: Pixels8, kind: Rain, seed: int) -> Pixels8:
     picture = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255.0  # 1×3×H×W
     rainy = draw_rain(picture, draw_parameters([kind], generator), generator)
     return (rainy[0].permute(1, 2, 0) * 255.0).round().to(torch.uint8).numpy()
-
-
-def _in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """Decoding and feature search release Python's lock, so threads are enough."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(function, items))

@@ -2,8 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
+
+MOST_NAMED = 20
+"""Names of a list that are said before it is said how many more there are."""
 
 
 class Preparing(NamedTuple):
@@ -27,6 +31,24 @@ class Prepared(NamedTuple):
     megapixels: float
     hardware: str
     seconds: float
+    bad: Mapping[str, str] | None = None  # file that cannot be learnt from: why
+    partners: Mapping[str, str] | None = None  # file that goes with one of those: which
+
+
+class Outlook(NamedTuple):
+    """What lies before a run: how long its `steps` take on this machine, NaN if nobody can say, and of how little."""
+
+    step: int
+    steps: int  # that are left
+    seconds: float
+    backgrounds: int  # to learn from, of pairs and clean pictures
+    validation: int
+
+
+class Stopping(NamedTuple):
+    """A signal came: the run stops after the step that it is at."""
+
+    step: int
 
 
 class Progress(NamedTuple):
@@ -89,14 +111,21 @@ class Saved(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The run ended: ``done``, ``interrupted`` or ``out of time``; the latter two go on with --resume."""
+    """The run ended: ``done``, ``interrupted`` or ``out of time``; the latter two go on with --resume.
+
+    `written` are the files that lie in `folder` now, the weights to use first.
+    """
 
     step: int
     reason: str
     seconds: float
+    folder: str = ""
+    written: Sequence[str] = ()
 
 
-Event: TypeAlias = Preparing | Prepared | Progress | Skipped | WentBack | Ending | Evaluated | Saved | Finished
+Event: TypeAlias = (
+    Preparing | Prepared | Outlook | Progress | Skipped | WentBack | Ending | Evaluated | Saved | Stopping | Finished
+)
 Report: TypeAlias = Callable[[Event], None]
 
 
@@ -110,3 +139,22 @@ def to_fields(event: Event) -> dict[str, object]:
 def to_json(event: Event) -> str:
     """An event as one line of a run's log."""
     return json.dumps(to_fields(event))
+
+
+def bad_files(files: Mapping[str, str], partners: Mapping[str, str]) -> list[str]:
+    """Each file with its reason and whom it takes along: ``input/3.png (it is cut off; with it goes target/3.png)``."""
+    along: dict[str, list[str]] = {}
+    for partner, file in partners.items():
+        along.setdefault(file, []).append(partner)
+    texts = []
+    for file, why in files.items():
+        others = along.get(file, [])
+        text = f"; with it goes {_short(others[0])}" if len(others) == 1 else ""
+        text = f"; with it go {len(others)} partners, such as {_short(others[0])}" if len(others) > 1 else text
+        texts.append(f"{_short(file)} ({why}{text})")
+    return texts
+
+
+def _short(path: str) -> str:
+    """A file's name and that of its folder, which tells the halves of a pair apart."""
+    return "/".join(Path(path).parts[-2:])

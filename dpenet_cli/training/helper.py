@@ -42,7 +42,12 @@ def main() -> int:
     try:
         with joined(meeting_point, rank, world_size) as processes:
             work(processes)
-    except (DpenetError, RuntimeError):  # gloo's own: the first process is gone. Either way that one says why
+    except (
+        DpenetError,
+        RuntimeError,
+        KeyboardInterrupt,
+    ):  # gloo's own: the first process is gone, or it ends this one.
+        # Either way that one says why.
         return 1
     return 0
 

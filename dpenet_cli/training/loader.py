@@ -17,9 +17,9 @@ from dpenet_cli.synthesis.layers import StreakLayers
 from dpenet_cli.synthesis.parameters import Rain, draw_parameters
 from dpenet_cli.synthesis.rain import draw_rain
 from dpenet_cli.synthesis.structures import draw_structures
-from dpenet_cli.training.data import TrainingPicture
 from dpenet_cli.training.options import PAIRS, CropStage, Recipe, TrainOptions
 from dpenet_cli.training.pixels import PixelStore
+from dpenet_cli.training.sources import TrainingPicture
 
 _LAYERS_SHARE = 0.15
 """Share of the drawn rain that comes from rendered layers, where there are such."""

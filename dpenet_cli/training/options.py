@@ -75,6 +75,7 @@ class TrainOptions:
         layers: folder of rendered streak layers that some of the drawn rain comes from, or None.
         structure: share of the crops with drawn rain that get structure before it rains.
         structure_dry: the same of the dry ones.
+        skip_bad: leave out files that cannot be read, instead of not beginning.
         pack: file that keeps the decoded pictures, or None; it is made if it is not there.
         plan: parts of the run as ``side:batch:share``, separated by commas; None makes it one, of `crop` and `batch`.
         steps: optimiser steps in all; 0 follows from `epochs`.
@@ -102,6 +103,7 @@ class TrainOptions:
         dry_weight: weight of the PSNR of dry pictures, and again of structured ones, in the blend that chooses the best
             weights; that of rainy ones has the rest.
         evaluate_every: steps between evaluations; 0 makes 20 in a run.
+        csv: keep the log as a table too.
         checkpoint_seconds: seconds between checkpoints, which is what a ``kill -9`` costs at most.
     """
 
@@ -113,6 +115,7 @@ class TrainOptions:
     layers: str | None = None
     structure: float = 0.33
     structure_dry: float = 0.6
+    skip_bad: bool = False
     pack: str | None = None
     plan: str | None = None
     steps: int = 60_000
@@ -139,6 +142,7 @@ class TrainOptions:
     dry_weight: float = 0.1
     evaluate_every: int = 0
     checkpoint_seconds: float = 60.0
+    csv: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -1,6 +1,7 @@
 """What saves a run whose gradient explodes: the last good weights, and when to go back to them."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,20 @@ class GradientWatch:
     def calm(self) -> bool:
         """Whether none of the last norms is that of an explosion."""
         return max(self._norms, default=0.0) <= EXPLODED
+
+    def trouble(self, failures: int, names: Sequence[str]) -> str:
+        """Why the weights are held to be bad, or nothing.
+
+        Args:
+            failures: losses or gradients in a row that were no numbers.
+            names: of the pictures of the last step.
+        """
+        if failures >= MOST_FAILURES:
+            some = ", ".join(dict.fromkeys(names[:3]))
+            return f"{MOST_FAILURES} losses in a row were not numbers, the last on {some} and others"
+        if self.median > EXPLODED:
+            return f"the gradient explodes: its norm is {self.median:.3g}, and a healthy one is about 3"
+        return ""
 
     def forget(self) -> None:
         """Begin anew."""

@@ -1,7 +1,7 @@
 """A run from its start or its last checkpoint to its end, in a folder that no other run enters meanwhile.
 
-It survives Ctrl-C, SIGTERM and a time limit (a checkpoint is written, then it ends), and ``kill -9`` (the last
-checkpoint is whole).
+It survives Ctrl-C, SIGTERM and a time limit (a checkpoint is written, then it ends; before the first step there is
+nothing to write), and ``kill -9`` (the last checkpoint is whole).
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import torch
 from dpenet_cli.errors import OptionError, TrainingError
 from dpenet_cli.system.devices import resolve_device
 from dpenet_cli.training.events import Report
+from dpenet_cli.training.init import initial_network
 from dpenet_cli.training.options import TrainOptions
 from dpenet_cli.training.parallel import Processes, cpu_processes, process_group, with_helpers
 from dpenet_cli.training.run_folder import RunFolder
@@ -25,7 +26,7 @@ from dpenet_cli.training.stopping import StopSignal
 from dpenet_cli.training.trainer import Trainer
 
 _FREE_TO_CHANGE = frozenset(
-    {"steps", "plan_minutes", "device", "threads", "compile", "pack", "evaluate_every", "checkpoint_seconds"}
+    {"steps", "plan_minutes", "device", "threads", "compile", "pack", "evaluate_every", "checkpoint_seconds", "csv"}
 )
 """Options that a resumed run may change. The first two change what is computed; with another number of threads on a CPU
 the crops are others too."""
@@ -44,11 +45,14 @@ def train(folder: Path, options: TrainOptions, report: Report, *, max_minutes: f
         Why it ended: ``done``, ``interrupted`` or ``out of time``.
 
     Raises:
-        DatasetError: the data do not pair, cannot be read, or are too few.
+        DatasetError: the data do not pair, or too few are left.
+        BadFilesError: files among them that cannot be read, unless the options leave them out.
         TrainingError: the folder holds a run, cannot be written to, or the loss is no longer a number.
         DeviceError: the device or precision is not available.
         WeightsError: the weights to start from are not usable.
     """
+    if options.init is not None:
+        initial_network(options)  # wrong weights are known before thousands of pictures are read
     return _run(RunFolder(folder), options, report, max_minutes, resume=False)
 
 
@@ -70,7 +74,8 @@ def resume(folder: Path, changes: dict[str, Any], report: Report, *, max_minutes
     """
     run = RunFolder(folder)
     options = run.options()
-    if foreign := sorted(set(changes) - _FREE_TO_CHANGE):
+    changed = {name for name, value in changes.items() if value != getattr(options, name)}
+    if foreign := sorted(changed - _FREE_TO_CHANGE):
         why = "a run goes on with the options that it was started with"
         raise OptionError(foreign[0].replace("_", "-"), why, "Leave it out, or start a new run.")
     if "plan_minutes" in changes and options.plan_minutes is None:
@@ -82,6 +87,11 @@ def resume(folder: Path, changes: dict[str, Any], report: Report, *, max_minutes
     if options.plan_minutes is not None and max_minutes is not None:
         raise OptionError("max-minutes", "the run is planned by the clock, and ends by itself", "Leave it out.")
     return _run(run, options, report, max_minutes, resume=True)
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether a folder holds a run that got its data together, for `resume` to take up."""
+    return RunFolder(folder).begun()
 
 
 def end(folder: Path) -> bool:

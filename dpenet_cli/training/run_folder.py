@@ -11,13 +11,15 @@ best.safetensors   the weights at the best evaluation
 .end               asks the run to end: its rate falls from then on (`--decay-from now`)
 grid.png           validation pictures at the last evaluation: rainy, restored, clean
 curve.png          loss and PSNR over the steps
+log.csv            the log as a table, if it is wanted
 """
 
 import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,33 +42,61 @@ class RunFolder:
         self.grid = folder / "grid.png"
         self.curve = folder / "curve.png"
         self.log = folder / "log.jsonl"
+        self.table = folder / "log.csv"
         self._options = folder / "options.json"
         self._selection = folder / "data.json"
         self._ending = folder / ".end"
         self.shared_pixels = folder / ".pixels"
+        self._started = False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Make the folder if need be, keep other runs out of it, and remove what killed ones left.
 
+        A new run that is refused before it got its data together leaves nothing behind.
+
         Raises:
             TrainingError: another run is at work in it, or it cannot be made.
         """
+        made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
+        path = self.folder / ".lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error, "Choose another folder.") from error
+        was_there = path.exists()
         try:
-            lock = hold(self.folder / ".lock")
+            lock = hold(path)
         except BlockedError as error:
             next_step = "Wait for it, or choose another folder."
             raise TrainingError(str(self.folder), "another run is at work in it", next_step) from error
         try:
             remove_leftovers(self.folder)
             yield
+        except BaseException:
+            self._forget([] if was_there else [path], made)
+            raise
         finally:
             if lock is not None:
                 lock.release()
+            if sys.platform == "win32":  # removes no file that is open
+                self._remove_empty(made)
+
+    def _forget(self, locks: Sequence[Path], made: Sequence[Path]) -> None:
+        """Remove what a run wrote that never got its data together, but not what lay there before."""
+        if self.begun():
+            return
+        own = [self._options, self.log] if self._started else []
+        with contextlib.suppress(OSError):  # then it stays: a new run takes no notice of it
+            for path in (*own, *locks):
+                path.unlink(missing_ok=True)
+        self._remove_empty(made)
+
+    @staticmethod
+    def _remove_empty(folders: Sequence[Path]) -> None:
+        with contextlib.suppress(OSError):  # not empty, or gone
+            for folder in folders:
+                folder.rmdir()
 
     def is_locked(self) -> bool:
         """Whether another process is at work in it now."""
@@ -103,15 +133,16 @@ class RunFolder:
         Raises:
             TrainingError: the folder holds a run or other files of a run's names already, or cannot be written to.
         """
-        if self._selection.exists():
+        if self.begun():
             raise TrainingError(str(self.folder), "it holds a run", "Go on with --resume, or choose another folder.")
         # A run that got its data together wrote all of these after data.json, and its log after its options.
-        products = [self.checkpoint, self.best, self.last, self.grid, self.curve]
+        products = [self.checkpoint, self.best, self.last, self.grid, self.curve, self.table]
         for path in products if self._options.exists() else [*products, self.log]:
             if os.path.lexists(path):
                 why = "it exists already, of no run in this folder, and the new run would replace it"
                 raise TrainingError(str(path), why, "Choose another folder.")
         try:
+            self._started = True
             if self.log.exists():
                 write_whole(self.log, b"")  # its permissions stay
             self.write_options(options)
@@ -120,6 +151,20 @@ class RunFolder:
 
     def _unwritable(self, error: OSError, next_step: str) -> TrainingError:
         return TrainingError(str(self.folder), f"cannot be written to: {error.strerror or error}", next_step)
+
+    @property
+    def name(self) -> str:
+        """What the run is called: the name of its folder."""
+        return self.folder.absolute().name
+
+    def begun(self) -> bool:
+        """Whether a run got its data together here."""
+        return self._selection.exists()
+
+    def written(self) -> tuple[str, list[str]]:
+        """The folder, and the names of the files that lie there for a user, the weights to use first."""
+        files = (self.best, self.last, self.checkpoint, self.grid, self.curve, self.log, self.table)
+        return str(self.folder), [path.name for path in files if path.exists()]
 
     def options(self) -> TrainOptions:
         """The options that the run was started with."""
@@ -140,7 +185,9 @@ class RunFolder:
 
     def write_selection(self, selection: DataSelection) -> None:
         """Store what was left out."""
-        write_whole(self._selection, (json.dumps(dataclasses.asdict(selection), indent=1) + "\n").encode())
+        own = ("bad", "partners")  # most runs have none, and earlier versions knew of none
+        content = {name: value for name, value in dataclasses.asdict(selection).items() if value or name not in own}
+        write_whole(self._selection, (json.dumps(content, indent=1) + "\n").encode())
 
     def append(self, event: Event) -> None:
         """Log an event."""

@@ -21,6 +21,12 @@ _FLOOR = 0.01
 _WARMUP_SHARE = 20
 """A warm-up takes one part in so many of the run at most."""
 
+_EVALUATIONS = 20
+"""Evaluations in a run, unless told otherwise."""
+
+_REST = 9.0
+"""In a run by the clock, training between two evaluations takes at least so many times as long as the last one took."""
+
 
 class Schedule:
     """The plan of one run.
@@ -105,6 +111,38 @@ class Schedule:
             rising = min(1.0, (step + 1) / (min(options.warmup, int(self._whole) // _WARMUP_SHARE) + 1))
         falling = _fall((done - options.decay_from) / (1.0 - options.decay_from))
         return options.learning_rate * rising * falling
+
+
+class Evaluations:
+    """When the weights of a run are scored.
+
+    Args:
+        options: of the run.
+        schedule: its plan.
+        clock: seconds that the run has taken.
+    """
+
+    def __init__(self, options: TrainOptions, schedule: Schedule, clock: float) -> None:
+        self._options, self._schedule = options, schedule
+        self._last_at, self._last_took = clock, 0.0
+
+    def took(self, seconds: float, clock: float) -> None:
+        """Note how long the last one took, and when it ended."""
+        self._last_at, self._last_took = clock, seconds
+
+    def due(self, position: RunPosition, done_before: float) -> bool:
+        """Whether the step that was just taken is followed by one.
+
+        Args:
+            position: after it.
+            done_before: how much of the run was done before it.
+        """
+        every = self._options.evaluate_every
+        if every or self._options.plan_minutes is None:
+            every = every or max(self._schedule.steps(position) // _EVALUATIONS, 1)
+            return position.step % every == 0
+        rested = position.clock - self._last_at >= _REST * self._last_took
+        return rested and int(self._schedule.done(position) * _EVALUATIONS) > int(done_before * _EVALUATIONS)
 
 
 def _fall(done: float) -> float:

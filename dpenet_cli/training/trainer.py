@@ -8,52 +8,40 @@ is planned by steps, interrupted and resumed, ends with the same bits as one tha
 import contextlib
 import dataclasses
 import math
-import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from dpenet_cli import __version__
 from dpenet_cli.errors import TrainingError
-from dpenet_cli.network.checkpoints import WeightsCard, save_model
 from dpenet_cli.network.model import DPENet
-from dpenet_cli.options import PROTOCOL
-from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.training.checkpoint import MovingAverage, RunPosition, load_checkpoint, save_checkpoint
-from dpenet_cli.training.data import TrainingData, fingerprint, load_data
+from dpenet_cli.training.data import DataSelection, fingerprint
 from dpenet_cli.training.events import (
     Ending,
-    Evaluated,
     Event,
     Finished,
-    Prepared,
+    Outlook,
     Preparing,
     Report,
     Saved,
     Skipped,
+    Stopping,
     WentBack,
 )
 from dpenet_cli.training.init import initial_network
 from dpenet_cli.training.loader import Batch, BatchLoader
 from dpenet_cli.training.options import TrainOptions
+from dpenet_cli.training.outlook import prepared, seconds_needed
 from dpenet_cli.training.parallel import Processes
-from dpenet_cli.training.plots import draw_curve
 from dpenet_cli.training.prefetch import Prefetch
-from dpenet_cli.training.recovery import EXPLODED, MOST_FAILURES, GradientWatch, LastGood
+from dpenet_cli.training.products import Products
+from dpenet_cli.training.recovery import GradientWatch, LastGood
 from dpenet_cli.training.run_folder import RunFolder
-from dpenet_cli.training.schedule import Schedule
+from dpenet_cli.training.schedule import Evaluations, Schedule
 from dpenet_cli.training.setup import hardware, new_optimizer, new_step
+from dpenet_cli.training.shared_data import load_for_all
 from dpenet_cli.training.stopping import StopSignal
 from dpenet_cli.training.throughput import Throughput
-from dpenet_cli.training.validation import validate
-
-_EVALUATIONS = 20
-"""Evaluations in a run, unless told otherwise."""
-
-_REST = 9.0
-"""In a run by the clock, training between two evaluations takes at least so many times as long as the last one took."""
 
 _KEEP_EVERY = 50
 """Steps after which weights that do well are kept, to go back to."""
@@ -79,10 +67,11 @@ class Trainer:
         started = time.monotonic()
         self._folder, self._options, self._processes, self._report_to = folder, options, processes, report
         self._device = processes.device
+        self.position = RunPosition()
 
         # The data. A resumed run leaves out what it left out before, without searching again.
-        data = self._load_data(folder.selection() if resume else None)
-        self._validation, self._selection = data.validation, data.selection
+        earlier = folder.selection() if resume else None
+        data = load_for_all(options, earlier, processes, folder.shared_pixels, self._report_doing)
         self._data = fingerprint(data.pictures, data.layers)
         self._loader = BatchLoader(
             data.pictures,
@@ -94,6 +83,7 @@ class Trainer:
             packed=data.packed,
             layers=data.layers,
         )
+        validation, selection = data.validation, data.selection
         del data  # the loader has pixels of its own, or the pack's
         steps = options.steps or options.epochs * self._loader.steps_per_epoch
         self._schedule = Schedule(options, steps)
@@ -103,25 +93,34 @@ class Trainer:
         self.model = initial_network(options).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = new_optimizer(self.model, options, processes)
         self.average = MovingAverage(self.model, options.ema) if options.ema else None
-        self.position = RunPosition()
         if resume and folder.checkpoint.exists():
             self.position = load_checkpoint(
                 folder.checkpoint, self.model, self.average, optimizer=self.optimizer, data=self._data
             )
         self._step_by = new_step(self.model, self.optimizer, self.average, options, processes)
-        self._hardware = hardware(options, processes)
-        self._evaluated_at, self._evaluation_seconds = self.position.clock, 0.0
+        machine = hardware(options, processes)
+        self._products = Products(folder, options, validation, machine, self._snapshot)
+        self._evaluations = Evaluations(options, self._schedule, self.position.clock)
         self._watch = GradientWatch()
         self._good = LastGood(self.model, self.optimizer, self.average, self.position.step)
 
         # All is well: only now is anything of an earlier run replaced.
         if processes.first:
-            folder.write_selection(self._selection)
+            folder.write_selection(selection)
             folder.write_options(options)
             folder.drop_events_after(self.position.step)
         self._began = started - self.position.clock  # as if it had never stopped
         self._tell_time()
-        self._report(self._prepared(time.monotonic() - started))
+        self._look_ahead(selection, len(validation.rainy), machine, time.monotonic() - started)
+
+    def _look_ahead(self, selection: DataSelection, validation: int, machine: str, seconds: float) -> None:
+        """Say what the run is made of, and how long it will take."""
+        step = self.position.step
+        steps = 0 if self._options.plan_minutes is not None else self._schedule.steps(self.position)
+        found = prepared(self._loader, selection, step, steps, validation=validation, machine=machine, seconds=seconds)
+        self._report(found)
+        needed = seconds_needed(self._options, self._step_by, self._processes, steps, step)
+        self._report(Outlook(step, max(steps - step, 0), needed, self._loader.backgrounds, validation))
 
     def run(self, stop: StopSignal) -> str:
         """Take steps until the end, or until something says stop; then store everything.
@@ -133,6 +132,9 @@ class Trainer:
             Why it ended: ``done``, ``interrupted`` or ``out of time``.
         """
         position, schedule = self.position, self._schedule
+        stop.wait_for_steps(lambda: self._report(Stopping(position.step)))
+        if self._options.init is not None and not position.step:
+            self._evaluate()  # what it begins with, so that the best weights are never worse
         prefetch = Prefetch(self._loader, self._device, position.step, schedule.stage(position))
         throughput = Throughput(position.step)
         saved = time.monotonic()
@@ -143,7 +145,7 @@ class Trainer:
             last = schedule.finished(position)
             if throughput.due() or last:
                 self._report_progress(throughput, prefetch.waited())
-            if self._evaluation_due(done) and not last:
+            if self._evaluations.due(position, done) and not last:
                 self._evaluate()
                 throughput.restart(position.step)
                 prefetch.waited()  # neither its time nor what was waited before it counts
@@ -154,40 +156,31 @@ class Trainer:
                 reason = asked
                 break
         self._save()  # before the last evaluation, which can take long
-        if reason == "done" and position.evaluated != position.step:
+        if reason != "done":
+            self._leave_usable()
+        elif position.evaluated != position.step:
             self._evaluate()
             self._save()
-        if reason != "done" and self._processes.first:  # there was no last evaluation that wrote them
-            save_model(self._snapshot(), self._folder.last, self._card())
-        self._report(Finished(position.step, reason, position.seconds))
         if self._processes.first:
-            self._draw_curve()
+            self._products.write_record()
+            self._report(Finished(position.step, reason, position.seconds, *self._folder.written()))
         self._processes.barrier()
         return reason
 
-    def _load_data(self, earlier: Any) -> TrainingData:
-        """Read the pictures. The first process does what takes long; those beside it find its results."""
-        options, processes = self._options, self._processes
-        own_pack: Path | None = None
-        if processes.shared and options.pack is None:
-            # Processes of one machine look at one copy of the pixels: a file that is gone when they are.
-            own_pack = self._folder.shared_pixels
-        data: TrainingData | None = None
-        try:
-            if processes.first:
-                if own_pack is not None:
-                    own_pack.unlink(missing_ok=True)  # of a run that was killed
-                data = load_data(options, earlier, self._preparing, own_pack)
-                earlier = data.selection
-            earlier = processes.object_from_first(earlier)
-            if data is None:
-                data = load_data(options, earlier, pack=own_pack)
-            processes.barrier()
-        finally:  # also of data that will not do, and of a second Ctrl-C
-            if own_pack is not None and processes.first:
-                with contextlib.suppress(OSError):  # Windows removes no file that is mapped; the next run does
-                    own_pack.unlink(missing_ok=True)
-        return data
+    def _leave_usable(self) -> None:
+        """Write the weights of a run that stops; also best ones, if it has not come to an evaluation."""
+        position = self.position
+        if not self._processes.first:
+            return
+        self._products.write_last(position, self._schedule.steps(position))
+        if position.evaluated >= 0:
+            return
+        self._report_doing("not evaluated yet: scoring the weights, for best.safetensors; Ctrl-C again leaves that out")
+        before = position.best_psnr, position.evaluated
+        with contextlib.suppress(KeyboardInterrupt):
+            self._evaluate()
+        # The run itself knows nothing of it: it goes on as if it had never stopped.
+        position.best_psnr, position.evaluated = before
 
     def _step(self, prefetch: Prefetch) -> tuple[float, int]:
         """One step; gives the loss, the mean over all processes, or NaN if the step was skipped, and how many crops."""
@@ -222,12 +215,7 @@ class Trainer:
     def _stay_well(self, batch: Batch) -> None:
         """Keep weights that do well, and go back to them from those that do not; the third time is an error."""
         position = self.position
-        why = ""
-        if position.failures >= MOST_FAILURES:
-            names = ", ".join(dict.fromkeys(batch.names[:3]))
-            why = f"{MOST_FAILURES} losses in a row were not numbers, the last on {names} and others"
-        elif self._watch.median > EXPLODED:
-            why = f"the gradient explodes: its norm is {self._watch.median:.3g}, and a healthy one is about 3"
+        why = self._watch.trouble(position.failures, batch.names)
         if not why:
             if position.step % _KEEP_EVERY == 0 and position.failures == 0 and self._watch.calm:
                 self._good.keep(position.step + 1)
@@ -241,7 +229,7 @@ class Trainer:
             why += f", also after the run went back to earlier weights {_MOST_RETURNS} times"
             step = "Look at these pictures, or start anew from its last good weights with a lower --learning-rate."
             if self._processes.first:
-                save_model(self._snapshot(), self._folder.last, self._card())
+                self._products.write_last(position, self._schedule.steps(position))
             raise TrainingError(f"step {position.step}", why, step)
         rate = position.rate_factor * self._options.learning_rate
         self._report(WentBack(position.step, self._good.step, why, rate))
@@ -261,15 +249,6 @@ class Trainer:
                 self._folder.note_ending()
             self._report(Ending(position.step, self._schedule.steps(position)))
 
-    def _evaluation_due(self, done_before: float) -> bool:
-        """Whether the step that was just taken is followed by one."""
-        every, position = self._options.evaluate_every, self.position
-        if every or self._options.plan_minutes is None:
-            every = every or max(self._schedule.steps(position) // _EVALUATIONS, 1)
-            return position.step % every == 0
-        rested = position.clock - self._evaluated_at >= _REST * self._evaluation_seconds
-        return rested and int(self._schedule.done(position) * _EVALUATIONS) > int(done_before * _EVALUATIONS)
-
     def _report_progress(self, throughput: Throughput, waited: float) -> None:
         position, schedule = self.position, self._schedule
         before = dataclasses.replace(position, step=position.step - 1)
@@ -287,28 +266,18 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Score the weights as a user would run them, and write them out."""
-        position, folder = self.position, self._folder
+        position = self.position
         position.evaluated = position.step
         if not self._processes.first:
             return
         started = time.monotonic()
-        model = self._snapshot()
         with self._processes.all_threads():
-            result = validate(model, self._validation, self._device, self._options.dry_weight)
-        best = result is None or result.blend > position.best_psnr
-        scores = {"validation": {"protocol": PROTOCOL, **result.scores()}} if result else {}
-        card = dataclasses.replace(self._card(), scores=scores)
-        save_model(model, folder.last, card)
-        if best:
-            save_model(model, folder.best, card)
-        if result:
-            position.best_psnr = max(position.best_psnr, result.blend)
-            write_whole(folder.grid, result.grid)
-            ended = time.monotonic()
-            self._evaluated_at, self._evaluation_seconds = ended - self._began, ended - started
-            seconds = round(ended - started, 1)
-            kept = (result.dry_psnr, result.structure_psnr, result.blend)
-            self._report(Evaluated(position.step, result.psnr, result.ssim, result.input_psnr, best, seconds, *kept))
+            scored = self._products.evaluate(position, self._schedule.steps(position), self._device)
+        if scored:
+            position.best_psnr = max(position.best_psnr, scored.blend)
+            self._evaluations.took(time.monotonic() - started, time.monotonic() - self._began)
+            self._report(scored)
+        self._products.write_record()
 
     def _snapshot(self) -> DPENet:
         """The weights that are validated and written out, the averaged ones if there are such, on the CPU."""
@@ -322,43 +291,8 @@ class Trainer:
             save_checkpoint(path, self.position, self.model, self.average, optimizer=self.optimizer, data=self._data)
             self._report(Saved(self.position.step))
 
-    def _draw_curve(self) -> None:
-        events = self._folder.events()
-        loss = [(e["step"], e["loss"]) for e in events if e.get("event") == "progress" and e.get("loss") is not None]
-        psnr = [(e["step"], e["psnr"]) for e in events if e.get("event") == "evaluated"]
-        write_whole(self._folder.curve, draw_curve(loss, psnr))
-
-    def _preparing(self, doing: str) -> None:
-        self._report(Preparing(0, doing))
-
-    def _prepared(self, seconds: float) -> Prepared:
-        return Prepared(
-            step=self.position.step,
-            steps=self._schedule.steps(self.position) if self._options.plan_minutes is None else 0,
-            pairs=self._loader.pairs,
-            backgrounds=self._loader.backgrounds,
-            validation=len(self._validation.rainy),
-            excluded=self._selection.excluded,
-            twins=self._selection.twins,
-            too_small=self._selection.too_small,
-            megapixels=round(self._loader.store.pixels / 1e6, 1),
-            hardware=self._hardware,
-            seconds=round(seconds, 1),
-        )
-
-    def _card(self) -> WeightsCard:
-        """What weights written now say of themselves."""
-        provenance = {
-            "command": " ".join(["dpenet", *sys.argv[1:]]),
-            "options": dataclasses.asdict(self._options),
-            "step": self.position.step,
-            "steps": self._schedule.steps(self.position),
-            "training_seconds": round(self.position.seconds, 1),
-            "hardware": self._hardware,
-            "dpenet": __version__,
-            "torch": torch.__version__,
-        }
-        return WeightsCard(name=self._options.recipe.value, provenance=provenance)
+    def _report_doing(self, what: str) -> None:
+        self._report(Preparing(self.position.step, what))
 
     def _report(self, event: Event) -> None:
         if self._processes.first:

@@ -49,6 +49,6 @@ def test_an_unknown_name_is_an_error_that_lists_the_pages():
 
 def test_help_texts_name_pages_that_exist():
     commands = typer.main.get_command(app).commands
-    named = [name for each in commands.values() for name in re.findall(r"dpenet guide (\w+)", each.epilog or "")]
+    named = [name for each in commands.values() for name in re.findall(r"dpenet guide ([\w-]+)", each.epilog or "")]
     assert len(named) >= 6
     assert set(named) <= set(page_names())

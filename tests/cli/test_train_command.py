@@ -1,6 +1,8 @@
 """``dpenet train`` as a user runs it: the installed command, clean pictures in, weights that ``derain`` takes out."""
 
 import json
+import math
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from conftest import dpenet, store
+from conftest import command, dpenet, store
 from typer.testing import CliRunner
 
-from dpenet_cli.cli.train import _Display
 from dpenet_cli.cli.train import train as train_command
+from dpenet_cli.cli.train_display import Display
 from dpenet_cli.errors import DatasetError, OptionError
+from dpenet_cli.network.checkpoints import read_card
 from dpenet_cli.training import events
 from dpenet_cli.training.options import GENERAL_MIX, TrainOptions
 from dpenet_cli.training.run_folder import RunFolder
@@ -54,7 +57,7 @@ def test_a_new_run_replaces_no_files_of_others(tmp_path, photos, name):
     assert result.returncode == 2
     assert name in result.stderr
     assert "exists already" in result.stderr
-    assert [(path.name, path.read_bytes()) for path in run.iterdir() if path.name != ".lock"] == [(name, b"mine")]
+    assert [(path.name, path.read_bytes()) for path in run.iterdir()] == [(name, b"mine")]
 
 
 def test_a_run_goes_on_and_wrong_usage_exits_with_two(tmp_path, photos, app):
@@ -196,15 +199,106 @@ def test_every_option_of_the_command_has_help_and_a_panel(app):
         (events.Ending(10, 12), "step 10: asked to end; the rate falls from here, to about step 12"),
         (events.Skipped(4, ["a", "b", "c", "d"]), "step 4 skipped: its loss is not a number (a, b, c …)"),
         (events.Finished(5, "done", 2.0), "done at step 5, 2"),
+        (
+            events.Finished(5, "interrupted", 2.0, "my runs/a", ["best.safetensors", "checkpoint.pt"]),
+            "in my runs/a: best.safetensors, checkpoint.pt\nto go on: dpenet train --resume -o 'my runs/a'\n"
+            "to use it: dpenet derain photos/ --weights 'my runs/a/best.safetensors'",
+        ),
+        (events.Stopping(5), "stopping after this step; Ctrl-C again ends at once"),
+        (
+            events.Outlook(0, 60_000, 53 * 86400.0, 99, 24),
+            "60000 steps take about 53 days on this machine. A night is ",
+        ),
+        (events.Outlook(0, 60_000, 53 * 86400.0, 99, 24), "--plan-minutes 600, or about --steps 470; "),
+        (events.Outlook(0, 900, 7200.0, 99, 24), "900 steps take about 2 h 0 min on this machine"),
+        (events.Outlook(0, 900, math.nan, 99, 24), ""),
+        (events.Outlook(0, 900, math.nan, 3, 0), "3 pictures are few: the network learns them by heart. Give 50 or"),
+        (
+            events.Outlook(0, 900, math.nan, 3, 0),
+            "--init general --learning-rate 0.0001 --steps 300 (dpenet guide fine",
+        ),
+        (events.Outlook(0, 900, math.nan, 3, 0), "none is left to validate on, so best.safetensors is simply the last"),
+        (events.Outlook(9, 900, math.nan, 3, 0), ""),  # it was told when the run began
+        (
+            events.Prepared(0, 9, 1, 2, 3, [], [], ["t"] * 30, 4.0, "cpu", 1.0),
+            f"30 left out, as they are smaller than a crop: {'t, ' * 20}and 10 more",
+        ),
+        (
+            events.Prepared(
+                0,
+                9,
+                1,
+                2,
+                3,
+                [],
+                [],
+                [],
+                4.0,
+                "cpu",
+                1.0,
+                {f"a/input/{n}.png": "it is empty" for n in range(3000)},
+                {"a/target/1.png": "a/input/1.png"},
+            ),
+            "3000 left out, as they cannot be learnt from: input/0.png (it is empty); "
+            "input/1.png (it is empty; with it goes target/1.png); input/2",
+        ),
         (events.Saved(5), ""),
     ],
 )
 def test_every_event_is_said_in_words(capsys, event, said):
-    with _Display(as_json=False) as display:
+    with Display(as_json=False) as display:
         display.show(event)
     printed = capsys.readouterr().err
     assert said in printed
     assert said or not printed
+
+
+def test_bad_files_are_told_to_people_and_programs(tmp_path, photos, app):
+    for name in ("bad.png", "worse.jpg"):
+        (Path(photos) / name).write_bytes(b"")
+    arguments = ["train", "--data", photos, "-o", tmp_path / "run", "--light", *SMALL, "--steps", "1", "--json"]
+    refused = dpenet(*arguments)
+    assert refused.returncode == 2
+    lines = [line for line in refused.stderr.splitlines() if line.startswith("error")]
+    assert len(lines) == 1
+    assert "photos/bad.png (it is empty); photos/worse.jpg (it is empty). Mend or remove them" in lines[0]
+    bad = {str(Path(photos) / name): "it is empty" for name in ("bad.png", "worse.jpg")}
+    assert json.loads(refused.stdout.splitlines()[-1]) == {"event": "refused", "bad": bad}
+    assert not (tmp_path / "run").exists()
+    done = CliRunner().invoke(app, [*map(str, arguments[1:]), "--skip-bad"])
+    assert done.exit_code == 0, done.output
+    (prepared,) = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "prepared"]
+    assert prepared["bad"] == json.loads((tmp_path / "run/data.json").read_text())["bad"] == bad
+
+
+def test_ctrl_c_stops_after_the_step_with_weights_to_use(tmp_path, photos):
+    run = tmp_path / "run"
+    arguments = ["--light", *SMALL, "--steps", "1000000", "--evaluate-every", "1000000"]
+    with subprocess.Popen(
+        [command(), "train", "--data", photos, "-o", str(run), *arguments], stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("step"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "stopping after this step" in said
+    assert f"in {run}: best.safetensors, last.safetensors, checkpoint.pt" in said
+    assert f"to go on: dpenet train --resume -o {run}" in said
+    assert "Traceback" not in said
+    assert read_card(run / "best.safetensors").name == "run"
+
+
+def test_ctrl_c_while_pictures_are_read_leaves_nothing(tmp_path, photos, app, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dpenet_cli.training.shared_data.load_data", interrupted)
+    result = CliRunner().invoke(app, ["--data", photos, "-o", str(tmp_path / "run"), "--light", *SMALL])
+    assert result.exit_code == 130
+    assert "interrupted before its first step: nothing was written" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_help_does_without_torch():

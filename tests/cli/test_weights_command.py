@@ -204,6 +204,8 @@ def test_the_list_names_ours_and_theirs(monkeypatch, tmp_path):
     assert "no licence" in rows["published-rain100h"]["terms"]
     text = run("list").stdout
     assert "published-rain1400" in text
+    assert "rain100l 36.97 / 0.9764 (20)" in text  # how many pictures stand behind it
+    assert "rain1400 32.13 / 0.9203 (28)" in text
     assert "dpenet weights pull NAME" in text
 
 

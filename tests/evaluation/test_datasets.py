@@ -14,12 +14,12 @@ from dpenet_cli.evaluation.datasets import (
     CLEAN_FOLDERS,
     RAINY_FOLDERS,
     Layout,
-    Side,
     holds_set,
     open_dataset,
-    read_picture,
     split_backgrounds,
 )
+from dpenet_cli.evaluation.set_pictures import read_picture
+from dpenet_cli.evaluation.side_by_side import Side
 
 DATA = os.environ.get("DPENET_TEST_DATA")
 
@@ -157,10 +157,51 @@ def test_pictures_are_turned_upright_and_their_colours_left_alone(tmp_path: Path
     assert np.array_equal(read_picture(tmp_path / "a.tif"), np.rot90(photo(), -1))
 
 
-def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
-    store_blank(tmp_path / "a.png")
-    store_blank(tmp_path / "b.ppm")
-    with pytest.raises(DatasetError, match=r"b\.ppm: it cannot be read: its content is not a picture in a format"):
+@pytest.mark.parametrize("head", [b"P6 4 3 255 ", b"P6\n# by hand\n4 3\n# deep\n255\n"])
+def test_portable_maps_are_read(tmp_path: Path, head: bytes) -> None:
+    pixels = photo(3, 4)
+    (tmp_path / "a.ppm").write_bytes(head + pixels.tobytes())
+    assert np.array_equal(read_picture(tmp_path / "a.ppm"), pixels)
+    (tmp_path / "a.ppm").write_bytes(b"P5 4 3 255 " + pixels[..., 0].tobytes())
+    assert np.array_equal(read_picture(tmp_path / "a.ppm"), np.repeat(pixels[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"P6 4 3 65535 " + bytes(72), "16 bits a channel"),
+        (b"P6 4 3 1023 " + bytes(72), "10 bits a channel"),
+        (b"P6 4 3 255 " + bytes(20), "cannot be decoded"),
+        (b"P6 400000 300000 255 " + bytes(20), "400000×300000"),
+        (b"no picture", "its content is not a picture in a format"),
+    ],
+)
+def test_portable_maps_that_cannot_be_read_are_named(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "b.ppm").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"b\.ppm: it .*{why}"):
+        read_picture(tmp_path / "b.ppm")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+def test_cmyk_without_a_profile_is_read_plainly(tmp_path: Path, name: str) -> None:
+    Image.fromarray(photo()).convert("CMYK").save(tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        expected = np.array(image.convert("RGB"))
+    assert np.array_equal(read_picture(tmp_path / name), expected)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-2000])
+    with pytest.raises(DatasetError, match="it cannot be read"):
+        read_picture(tmp_path / name)
+
+
+def test_a_bad_picture_does_not_hide_the_layout_of_the_others(tmp_path: Path) -> None:
+    for number in range(3):
+        clean = textured(number, 48, 64)
+        store(tmp_path / f"{number}.png", np.hstack([clean, clean]))
+    (tmp_path / "0.png").write_bytes(b"")
+    assert open_dataset(tmp_path).layout is Layout.SIDE_BY_SIDE
+    for number in (1, 2):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"0\.png: it cannot be read: the file is empty"):
         open_dataset(tmp_path)
 
 

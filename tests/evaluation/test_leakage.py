@@ -8,8 +8,9 @@ from conftest import scene
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dpenet_cli.evaluation.datasets import open_dataset, read_picture
+from dpenet_cli.evaluation.datasets import open_dataset
 from dpenet_cli.evaluation.leakage import BackgroundIndex
+from dpenet_cli.evaluation.set_pictures import read_picture
 
 DATA = os.environ.get("DPENET_TEST_DATA")
 

@@ -13,6 +13,7 @@ def test_there_are_pages():
     assert page_names() == [
         "benchmark",
         "contributing",
+        "fine-tuning",
         "formats",
         "json",
         "machines",
@@ -41,7 +42,8 @@ def test_an_unknown_name_is_told_with_what_there_is():
     assert str(raised.value) == (
         "Vidoes: the guide has no page of that name. "
         "Did you mean videos? "
-        "There are benchmark, contributing, formats, json, machines, questions, size, speed, training, videos, weights."
+        "There are benchmark, contributing, fine-tuning, formats, json, machines, questions, size, speed, training, "
+        "videos, weights."
     )
 
 

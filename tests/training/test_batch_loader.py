@@ -5,10 +5,10 @@ from training_runs import CPU, small, training_pictures
 
 from dpenet_cli.errors import DatasetError
 from dpenet_cli.synthesis.parameters import RainParameters
-from dpenet_cli.training.data import TrainingPicture
 from dpenet_cli.training.loader import BatchLoader
 from dpenet_cli.training.options import CropStage, Recipe
 from dpenet_cli.training.pixels import PixelStore
+from dpenet_cli.training.sources import TrainingPicture
 
 
 def test_symmetric_crops_are_those_of_numpy() -> None:

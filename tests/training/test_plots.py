@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dpenet_cli.training.plots import draw_curve, draw_grid
+from dpenet_cli.training.plots import draw_curve, draw_grid, smoothed
 
 
 def decoded(png: bytes) -> np.ndarray:
@@ -17,7 +17,7 @@ def blue_rows(png: bytes) -> np.ndarray:
 
 
 def test_the_curve_falls_from_left_to_right() -> None:
-    rows = blue_rows(draw_curve([(step, 2.0 - step / 100) for step in range(101)], [(50, 30.0)]))
+    rows = blue_rows(draw_curve([(step, 2.0 - step / 100) for step in range(101)], {"rain": [(50, 30.0)]}))
     drawn = np.nonzero(~np.isnan(rows))[0]
     assert (drawn[0], drawn[-1]) == pytest.approx((30, 870), abs=6)
     assert rows[200] < rows[400] < rows[800]
@@ -25,7 +25,25 @@ def test_the_curve_falls_from_left_to_right() -> None:
 
 @pytest.mark.parametrize("points", [[], [(0, 1.0)], [(6, 1.0)], [(2, 0.5), (4, 0.5)]])
 def test_curves_of_few_or_equal_points_are_drawn(points: list[tuple[float, float]]) -> None:
-    assert decoded(draw_curve(points, points)).shape == (600, 900, 3)
+    assert decoded(draw_curve(points, {"rain": points})).shape == (600, 900, 3)
+
+
+def test_a_jumping_loss_is_smoothed_and_every_line_named() -> None:
+    rng = np.random.default_rng(3)
+    loss = [(step, 1.0 - step / 1000 + float(rng.normal(0, 0.3))) for step in range(400)]
+    means = smoothed(loss, 20)
+    assert [step for step, _ in means] == [step for step, _ in loss]
+    assert means[0][1] == loss[0][1]
+    assert means[399][1] == pytest.approx(np.mean([value for _, value in loss[380:]]))
+    jumps, rest = (np.abs(np.diff([value for _, value in line])).mean() for line in (loss, means))
+    assert rest < jumps / 10
+    scores = {"rain": [(100, 25.0), (400, 27.0)], "dry": [(100, 40.0), (400, 41.0)], "blend": [(100, 30.0)]}
+    one, other = (decoded(draw_curve(loss, scores, name)) for name in ("night run", "day run"))
+    assert (one[:25] != other[:25]).any()  # the run's name
+    legend = one[300:325]
+    for colour in ((30, 110, 30), (0, 130, 210)):
+        assert (np.abs(legend.astype(int) - colour).sum(axis=2) < 60).any()
+    assert draw_curve(loss, scores, "Straße ☂")  # letters that OpenCV has not
 
 
 def test_the_grid_shows_each_picture_in_its_own_colours() -> None:

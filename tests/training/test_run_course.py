@@ -96,7 +96,7 @@ def test_evaluations_take_a_tenth_of_a_run_by_the_clock_at_most(
     monkeypatch.setattr(
         "dpenet_cli.training.trainer.time", SimpleNamespace(monotonic=look, perf_counter=time.perf_counter)
     )
-    monkeypatch.setattr("dpenet_cli.training.trainer.validate", slow)
+    monkeypatch.setattr("dpenet_cli.training.products.validate", slow)
     events: list[Event] = []
     train(tmp_path / "run", small(photos, plan_minutes=5.0, batch=1, crop=16), events.append)
     evaluated = [event.step for event in events if isinstance(event, Evaluated)]
