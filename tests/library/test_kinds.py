@@ -102,7 +102,6 @@ FLOATS = np.full((4, 5, 3), 0.5, np.float32)
         (Image.new("CMYK", (5, 4)), r'picture of mode CMYK: RGB, L or I;16 is needed. Use .convert\("RGB"\)'),
         (Image.new("RGB", (0, 4)), "it has no pixels"),
     ],
-    ids=str,
 )
 def test_what_is_no_picture_is_told(tiny, bad, told):
     with pytest.raises(ImageError, match=told):
