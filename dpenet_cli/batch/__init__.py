@@ -13,6 +13,7 @@ The files in reading order; each imports only from those above it:
     outcomes   what became of each input, and how it is told
     decisions  which outputs are still to be written, and why others are not
     reports    rows of what became of each input, in a file that outlives the run
+    refusals   whether a picture's result could be written
     pictures   many pictures through one engine
     videos     many videos through one engine
     ray_rows        what travels between the machines of a cluster

@@ -15,9 +15,9 @@ from dpenet_cli.batch.decisions import Decisions, Todo
 from dpenet_cli.batch.outcomes import Outcome, Status, error_of, input_gone, unexpected, write_error
 from dpenet_cli.batch.planning import BadInput
 from dpenet_cli.batch.record import of_data
+from dpenet_cli.batch.refusals import refusal, result_format
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
 from dpenet_cli.images.compare import side_by_side
-from dpenet_cli.images.formats import format_for
 from dpenet_cli.images.picture import Picture, with_pixels
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
@@ -40,10 +40,22 @@ from dpenet_cli.system.urls import State
 
 
 class _Rainy(NamedTuple):
-    """A picture that was read, and what told its file from others before that."""
+    """A picture that was read.
+
+    Attributes:
+        picture: it.
+        seen: what told its file from others before it was read.
+        refused: why its result could not be written, as far as that can be told before it is cleaned.
+    """
 
     picture: Picture
     seen: State
+    refused: DpenetError | None
+
+    def check(self) -> None:
+        """Raise what refuses it."""
+        if self.refused is not None:
+            raise self.refused
 
 
 class _Begun(NamedTuple):
@@ -169,7 +181,7 @@ def run(
                     reading.append(not_begun(planned, todo))
                     continue
                 tidy(planned.target.parent)
-                rainy = readers.submit(_read, planned, options.max_pixels)
+                rainy = readers.submit(_read, planned, options)
                 rainy.add_done_callback(sizes.see)
                 reading.append(_Begun(planned, todo, rainy))
             if not reading:
@@ -237,32 +249,35 @@ def _advance(
     """Clean one picture and hand it to the writers."""
     if isinstance(begun, Outcome):
         return begun
-    job = begun.job
+    job, size = begun.job, None
     try:
-        picture, seen = begun.reading.result()
+        rainy = begun.reading.result()
+        picture, size = rainy.picture, _size(rainy.picture)
+        rainy.check()
         started = time.perf_counter()
         cleaned = clean(picture.pixels, skip_dry=options.skip_dry)
     except ImageReadError as error:
         return _outcome(job, Status.FAILED, input_gone(job) or error)
     except DpenetError as error:
-        return _outcome(job, Status.FAILED, error)
+        return _outcome(job, Status.FAILED, error, size=size)
     except MemoryError:
         advice = "Close other programs, or make the picture smaller."
-        return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
+        return _outcome(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice), size=size)
     except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
-        return _outcome(job, Status.FAILED, unexpected(str(job.source), error))
+        return _outcome(job, Status.FAILED, unexpected(str(job.source), error), size=size)
     seconds = time.perf_counter() - started
     before = picture if job.compare in begun.todo.outputs else None
-    result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, seen, cleaned.choice, seconds)
+    result = _Result(with_pixels(picture, cleaned.pixels), begun.todo.outputs, rainy.seen, cleaned.choice, seconds)
     return writers.submit(_write, job, result, before, options, decisions)
 
 
-def _read(job: Job, max_pixels: int) -> _Rainy:
+def _read(job: Job, options: PictureOptions) -> _Rainy:
     try:
         seen = state(job.source)
     except OSError:  # reading says it better
         seen = State(0, 0)
-    return _Rainy(read(job.source, max_pixels=max_pixels), seen)
+    picture = read(job.source, max_pixels=options.max_pixels)
+    return _Rainy(picture, seen, refusal(job, picture, options))
 
 
 def _write(
@@ -270,10 +285,11 @@ def _write(
 ) -> Outcome:
     """Encode and store one result, its before/after picture first: a target that exists is complete."""
     picture, choice = result.picture, result.choice
+    size = _size(picture)
     left_alone = options.skip_dry and choice.dry
     notices = () if left_alone else told(choice)
     try:
-        image_format = options.image_format or format_for(job.target) or picture.format
+        image_format = result_format(picture, job.target, options)
         if left_alone and image_format is picture.format and options.save == SaveOptions():
             data = read_bytes(job.source)  # nothing was asked for that would make it another file
         else:
@@ -291,19 +307,17 @@ def _write(
             notices += ("its result was there already and stays; the before/after picture is of this run",)
         _date(job, result.outputs, result.seen.changed)
     except DpenetError as error:
-        return _outcome(job, Status.FAILED, error, notices)
+        return _outcome(job, Status.FAILED, error, notices, size)
     except MemoryError:
         advice = "Close other programs, or choose --format jpeg."
-        return _outcome(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices)
+        return _outcome(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices, size)
     except OSError as error:
-        return _outcome(job, Status.FAILED, write_error(job.target, error), notices)
+        return _outcome(job, Status.FAILED, write_error(job.target, error), notices, size)
     except Exception as error:  # noqa: BLE001 - as above
-        return _outcome(job, Status.FAILED, unexpected(str(job.source), error), notices)
-    height, width = picture.pixels.shape[:2]
+        return _outcome(job, Status.FAILED, unexpected(str(job.source), error), notices, size)
     status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
-    size = width, height
     return dataclasses.replace(
-        _outcome(job, status, None, notices), size=size, seconds=result.seconds, scale=scale, looked=choice.looked
+        _outcome(job, status, None, notices, size), seconds=result.seconds, scale=scale, looked=choice.looked
     )
 
 
@@ -347,6 +361,18 @@ def _settled(going: deque[Future[_Written] | _Written]) -> Iterator[Outcome]:
     yield outcome
 
 
-def _outcome(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
+def _size(picture: Picture) -> tuple[int, int]:
+    """Width and height."""
+    height, width = picture.pixels.shape[:2]
+    return width, height
+
+
+def _outcome(
+    job: Job,
+    status: Status,
+    error: DpenetError | None = None,
+    notices: tuple[str, ...] = (),
+    size: tuple[int, int] | None = None,
+) -> Outcome:
     root = None if job.root is None else str(job.root)
-    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices, root=root)
+    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices, size, root=root)

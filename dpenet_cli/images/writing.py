@@ -7,23 +7,14 @@ import numpy as np
 
 from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
-from dpenet_cli.images import exif, icc_profiles, jpeg, png
+from dpenet_cli.images import exif, icc_profiles, jpeg, limits, png
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
+from dpenet_cli.images.limits import NAMES, OPAQUE_ONLY
 from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import PILLOW_RULES
 from dpenet_cli.options import ImageFormat, SaveOptions
 
 _SIXTEEN_BITS = {ImageFormat.PNG, ImageFormat.TIFF}
-_OPAQUE_ONLY = {ImageFormat.JPEG, ImageFormat.BMP}
-_NAMES = {
-    ImageFormat.JPEG: "JPEG",
-    ImageFormat.PNG: "PNG",
-    ImageFormat.WEBP: "WebP",
-    ImageFormat.TIFF: "TIFF",
-    ImageFormat.BMP: "BMP",
-    ImageFormat.AVIF: "AVIF",
-    ImageFormat.HEIC: "HEIC",
-}
 
 _HOLDS: dict[ImageFormat, frozenset[str]] = {
     ImageFormat.JPEG: frozenset({"exif", "icc", "xmp", "xmp_extension", "iptc", "dpi", "comments"}),
@@ -70,11 +61,12 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
         The file's bytes, and what its owner should know of this step.
 
     Raises:
-        ImageWriteError: the format cannot hold the picture (transparency, size).
-        DpenetError: a package that is needed for the format is not installed.
+        ImageWriteError: the format cannot hold the picture (transparency, size), or nothing here writes the format;
+            `limits.check` tells that before anything is done for a picture.
     """
+    limits.check(picture, image_format)
     notices: list[str] = []
-    name = _NAMES[image_format]
+    name = NAMES[image_format]
     samples, metadata = _prepared(picture, image_format, options, notices)
     metadata = _fitting(metadata, image_format, notices)
     try:
@@ -96,15 +88,9 @@ def _prepared(
     picture: Picture, image_format: ImageFormat, options: SaveOptions, notices: list[str]
 ) -> tuple[Samples, Metadata]:
     """The channels that are written, H×W×C, in the depth and colours that the format and the options ask for."""
-    name = _NAMES[image_format]
+    name = NAMES[image_format]
     alpha = picture.alpha
-    if alpha is not None and image_format in _OPAQUE_ONLY:
-        if int(alpha.min()) != np.iinfo(alpha.dtype).max:
-            raise ImageWriteError(
-                f"a picture with transparency as {name}",
-                f"{name} cannot hold transparency",
-                "Write it as png, webp or tiff.",
-            )
+    if alpha is not None and image_format in OPAQUE_ONLY:
         notices.append(f"{name} has no transparency; the picture had none in use")
         alpha = None
     samples: Samples = luma(picture.pixels)[..., None] if picture.grey else picture.pixels
@@ -172,7 +158,7 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) 
         if too_long:
             notices.append(f"too long for a JPEG file and left out: {', '.join(too_long)}")
     if lost:
-        notices.append(f"{_NAMES[image_format]} has no place for {', '.join(lost)}: left out")
+        notices.append(f"{NAMES[image_format]} has no place for {', '.join(lost)}: left out")
     return metadata
 
 
