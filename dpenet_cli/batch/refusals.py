@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dpenet_cli.batch.outcomes import write_error
 from dpenet_cli.errors import DpenetError, ImageWriteError
+from dpenet_cli.images.format_limits import check
 from dpenet_cli.images.formats import format_for
-from dpenet_cli.images.limits import check
 from dpenet_cli.images.picture import Picture
 from dpenet_cli.options import ImageFormat, PictureOptions
 from dpenet_cli.system.outputs import Job

@@ -81,7 +81,7 @@ def _cleaned(
     """The bytes of the cleaned picture, and what its owner should know."""
     from dpenet_cli.batch.pictures import told
     from dpenet_cli.batch.refusals import result_format
-    from dpenet_cli.images.limits import check
+    from dpenet_cli.images.format_limits import check
     from dpenet_cli.images.picture import with_pixels
     from dpenet_cli.images.reading import read
     from dpenet_cli.images.writing import encode

@@ -19,7 +19,7 @@ The files in reading order; each imports only from those above it:
     tiff_samples  TIFF files put before a decoder
     decoders      the bytes of each format into a picture
     reading       `read`: a file into a `Picture`
-    limits        what each format can hold
+    format_limits what each format can hold
     tiff_writer   TIFF files written
     encoders      a picture into the bytes of each format
     writing       `encode`: a `Picture` into bytes; nothing is lost, or a notice says so

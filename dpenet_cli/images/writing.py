@@ -7,9 +7,9 @@ import numpy as np
 
 from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
-from dpenet_cli.images import exif, icc_profiles, jpeg, limits, png
+from dpenet_cli.images import exif, format_limits, icc_profiles, jpeg, png
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
-from dpenet_cli.images.limits import NAMES, OPAQUE_ONLY
+from dpenet_cli.images.format_limits import NAMES, OPAQUE_ONLY
 from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import PILLOW_RULES
 from dpenet_cli.options import ImageFormat, SaveOptions
@@ -62,9 +62,9 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
 
     Raises:
         ImageWriteError: the format cannot hold the picture (transparency, size), or nothing here writes the format;
-            `limits.check` tells that before anything is done for a picture.
+            `format_limits.check` tells that before anything is done for a picture.
     """
-    limits.check(picture, image_format)
+    format_limits.check(picture, image_format)
     notices: list[str] = []
     name = NAMES[image_format]
     samples, metadata = _prepared(picture, image_format, options, notices)

@@ -16,7 +16,7 @@ from dpenet_cli.batch.pictures import run
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.cli.app import app
 from dpenet_cli.errors import ImageWriteError
-from dpenet_cli.images.limits import check
+from dpenet_cli.images.format_limits import check
 from dpenet_cli.images.picture import Coding, Picture
 from dpenet_cli.images.reading import read
 from dpenet_cli.inference.scales import ScaledDerainer
