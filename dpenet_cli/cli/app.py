@@ -9,7 +9,7 @@ import typer
 from dpenet_cli import __version__
 from dpenet_cli.cli.benchmark import benchmark
 from dpenet_cli.cli.cluster import WithRay
-from dpenet_cli.cli.console import Exit, print_error
+from dpenet_cli.cli.console import Exit, own_stderr, print_error
 from dpenet_cli.cli.derain import derain
 from dpenet_cli.cli.doctor import doctor
 from dpenet_cli.cli.export import export
@@ -63,6 +63,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that the locale lacks must not stop the work
+    own_stderr()
     try:
         app()
     except DpenetError as error:  # one picture's errors are told by its command; what gets here is about the command

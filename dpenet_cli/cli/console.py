@@ -1,7 +1,9 @@
 """What commands share to speak: exit codes, errors, notes, lines for programs, times for people."""
 
 import math
+import os
 import signal
+import sys
 from enum import IntEnum
 from types import FrameType
 
@@ -10,6 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from dpenet_cli.errors import DpenetError, InputError
+
+_LIBRARIES_STDERR = 2
 
 
 class Exit(IntEnum):
@@ -35,6 +39,22 @@ def end_on_signals() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
+
+
+def own_stderr() -> None:
+    """Give Python's stderr a descriptor of its own, so that what libraries write to theirs can be kept away.
+
+    Errors, progress and tracebacks go where they went before.
+    """
+    stream = sys.stderr
+    try:
+        if stream.fileno() != _LIBRARIES_STDERR:
+            return
+        own = os.dup(_LIBRARIES_STDERR)
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return
+    stream.flush()
+    sys.stderr = os.fdopen(own, "w", 1, encoding=stream.encoding, errors=stream.errors)
 
 
 def one_line(text: object) -> str:

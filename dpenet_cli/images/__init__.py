@@ -4,16 +4,20 @@ The files in reading order; each imports only from those above it:
 
     formats       which formats there are, by name and by first bytes; imports nothing heavy
     picture       a picture in memory, with its metadata and how it was coded
+    limits        may a picture be decoded: its file's bytes, and the user's limit
     ifd           image file directories, the structure of TIFF and of EXIF
     exif          EXIF: carried on, turned upright, without its thumbnail
     jpeg_tables   JPEG's quantisation tables: the standard's, and as fine as a source's
+    jpeg_parts    what a JPEG holds in several segments, put together
     jpeg          what a JPEG says beside its pixels
+    png_chunks    the chunks of PNG files, damaged ones too
     png           what a PNG says beside its pixels
     tiff_tags     the numbers of TIFF
     tiff_reader   what a TIFF says beside its pixels
     av1           the headers of AV1 streams
     webp_avif     the headers of WebP and AVIF
     icc_profiles  ICC profiles
+    silence       what decoders would print by themselves, kept off stderr
     pixels        decoding, turning upright, unmultiplying
     png_16_bit    the pixels of PNG files of 16 bits
     tiff_samples  TIFF files put before a decoder

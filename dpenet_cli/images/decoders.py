@@ -16,28 +16,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 from dpenet_cli.errors import ImageReadError, ImageRefused
 from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_reader, tiff_samples, webp_avif
 from dpenet_cli.images.ifd import DamagedError
+from dpenet_cli.images.limits import DEFLATE_RATIO, check_room, check_same, check_size
 from dpenet_cli.images.picture import DAMAGED_EXIF, Coding, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import COPY_AGAIN, decode, unmultiplied, upright
 from dpenet_cli.options import ImageFormat
-
-
-def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
-    if width < 1 or height < 1:
-        raise ImageReadError(what, f"its header says {width}×{height} pixels", COPY_AGAIN)
-    if width * height > max_pixels:
-        raise ImageReadError(
-            what,
-            f"it has {width}×{height} = {width * height:,} pixels, more than the limit of {max_pixels:,}",
-            f"If you trust it, give `--max-pixels {width * height}`.",
-        )
-
-
-def _check_same(image: Image.Image, width: int, height: int, what: str) -> None:
-    """A decoder that has read another size from the file than was checked is not let loose on it."""
-    if image.size != (width, height):
-        across, down = image.size
-        why = f"it says its size twice, {width}×{height} and {across}×{down} pixels"
-        raise ImageReadError(what, why, COPY_AGAIN)
 
 
 def _finish(
@@ -84,17 +66,19 @@ def _finish(
 def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
     with jpeg.open_header(data, what) as image:
         header = jpeg.parse(image, data, what)
-        _check_size(*image.size, max_pixels, what)  # by the decoder's own account; two accounts were refused
+        check_room(image.size, image.width * image.height, header.most_pixels, data, what)
+        check_size(*image.size, max_pixels, what)  # by the decoder's own account; two accounts were refused
         metadata, cmyk = header.metadata, image.mode == "CMYK"
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
+    notices += header.losses
     if header.extras:
         notices.append("only the main picture is kept, not the previews, gain map, other frames or video in its file")
         if metadata.xmp:
             metadata = dataclasses.replace(metadata, xmp=exif.xmp_without_extras(metadata.xmp))
     if header.signed:
         notices.append("its content credentials (C2PA) are left out: they vouch for the unchanged picture")
-    coding = Coding(progressive=header.progressive)
+    coding = Coding(progressive=header.progressive, exif_in_parts=header.exif_in_parts)
     if cmyk:  # it comes out as sRGB, so that neither its profile nor its tables mean anything any more
         metadata = dataclasses.replace(metadata, icc=None)
     else:
@@ -108,17 +92,19 @@ def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
 
 def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
     header = png.parse(data, what)
-    _check_size(header.width, header.height, max_pixels, what)
+    needed = header.height * -(-header.width * header.bits * png.CHANNELS.get(header.colour, 1) // 8)
+    check_room((header.width, header.height), needed, DEFLATE_RATIO * header.packed, data, what)
+    check_size(header.width, header.height, max_pixels, what)
     if header.frames > 1:
         raise _animated(what, header.frames)
-    notices = []
-    if header.damaged:
-        notices.append(f"damaged parts of its header are left out ({', '.join(sorted(set(header.damaged)))})")
+    if not header.complete:
+        raise ImageReadError(what, "its pixels are cut off or damaged", COPY_AGAIN)
+    notices = png.damage(header)
     if header.bits == 16:
         samples = png_16_bit.decode(data, header, what)
     else:
-        with PngImageFile(io.BytesIO(data)) as image:
-            _check_same(image, header.width, header.height, what)
+        with PngImageFile(io.BytesIO(png.pixels_alone(data, header))) as image:
+            check_same(image.size, header.width, header.height, what)
             samples, more = decode(image, header.metadata.icc, what)
             notices += more
     orientation = (exif.orientation(header.metadata.exif) if header.metadata.exif else None) or 1
@@ -131,7 +117,7 @@ _LARGE_TILE = 1 << 22
 
 def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
     page = tiff_reader.parse(data, what)
-    _check_size(page.width, page.height, max_pixels, what)
+    check_size(page.width, page.height, max_pixels, what)
     if page.tile[0] * page.tile[1] > max(max_pixels, _LARGE_TILE):
         raise ImageReadError(what, f"its tiles are said to be {page.tile[0]}×{page.tile[1]} pixels", COPY_AGAIN)
     metadata = page.metadata
@@ -143,7 +129,7 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
             samples = unmultiplied(samples)
     else:
         with TiffImageFile(io.BytesIO(tiff_samples.decodable(data, page))) as image:
-            _check_same(image, page.width, page.height, what)
+            check_same(image.size, page.width, page.height, what)
             if image.mode == "CMYK":
                 metadata = dataclasses.replace(metadata, icc=None)
             samples, more = decode(image, page.metadata.icc, what)
@@ -156,9 +142,18 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
     return _finish(samples, ImageFormat.TIFF, metadata, orientation=page.orientation, coding=coding, notices=notices)
 
 
+_WIDE_BMP_HEADER = 16
+"""Bytes of the oldest BMP header whose size takes 32 bits and not 16: its bits per pixel stand behind that."""
+
+
 def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
     with BmpImageFile(io.BytesIO(data)) as image:
-        _check_size(*image.size, max_pixels, what)
+        for tile in image.tile:
+            if tile.codec_name == "raw" and isinstance(tile.args, tuple):  # rows as they are, of as many bytes each
+                bits = int.from_bytes(data[28:30] if data[14] >= _WIDE_BMP_HEADER else data[24:26], "little")
+                needed = tile.offset + tile.args[1] * (image.height - 1) + -(-image.width * bits // 8)
+                check_room(image.size, needed, len(data), data, what)
+        check_size(*image.size, max_pixels, what)
         dpi = image.info.get("dpi")
         samples, notices = decode(image, None, what)
     metadata = Metadata(dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None)
@@ -167,9 +162,9 @@ def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
 
 def _decode_webp(data: bytes, what: str, max_pixels: int) -> Picture:
     header = webp_avif.parse_webp(data, what)
-    _check_size(header.width, header.height, max_pixels, what)
+    check_size(header.width, header.height, max_pixels, what)
     with WebPImageFile(io.BytesIO(data)) as image:
-        _check_same(image, header.width, header.height, what)
+        check_same(image.size, header.width, header.height, what)
         if header.animated or getattr(image, "n_frames", 1) > 1:
             raise _animated(what, getattr(image, "n_frames", 1))
         metadata = _pillow_metadata(image)
@@ -199,12 +194,12 @@ def _animated(what: str, frames: int) -> ImageRefused:
 def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
     header = webp_avif.parse_avif(data)
     with AvifImageFile(io.BytesIO(data)) as image:
-        _check_size(*image.size, max_pixels, what)
+        check_size(*image.size, max_pixels, what)
         if getattr(image, "n_frames", 1) > 1:
             raise _animated(what, getattr(image, "n_frames", 1))
         if header.sequence:
             raise _animated(what, 1)
-        _check_size(*header.largest, max_pixels, what)
+        check_size(*header.largest, max_pixels, what)
         metadata = _pillow_metadata(image)
         notices = webp_avif.colour_notices(header.primaries, header.transfer, metadata.icc, what)
         samples, more = decode(image, metadata.icc, what)
@@ -227,7 +222,7 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
     file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
     main = file[file.primary_index]
     width, height = main.size
-    _check_size(width, height, max_pixels, what)
+    check_size(width, height, max_pixels, what)
     info: dict[str, Any] = main.info
     metadata = Metadata(
         exif=info["exif"].removeprefix(b"Exif\0\0") if info.get("exif") else None,
@@ -242,12 +237,26 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
         notices.append("only the main picture is kept, not the gain map, depth map or other pictures in its file")
     if info["bit_depth"] > 8:
         notices.append(f"{info['bit_depth']} bits per channel became 8")
-    image = Image.frombytes(main.mode, main.size, bytes(main.data), "raw", main.mode, main.stride)
-    samples, more = decode(image, metadata.icc, what)
+    samples, more = _heic_samples(main, metadata.icc, what)
     # libheif has turned the pixels by the container's own orientation; the one in EXIF only repeats it.
     chroma = {422: "4:2:2", 444: "4:4:4"}.get(info.get("chroma", 420), "4:2:0")
     coding = Coding(chroma=chroma, source_bits=info["bit_depth"] if info["bit_depth"] > 8 else None)
     return _finish(samples, ImageFormat.HEIC, metadata, coding=coding, notices=notices + more)
+
+
+def _heic_samples(main: Any, icc: bytes | None, what: str) -> tuple[Samples, list[str]]:
+    """The samples of pillow-heif's picture, 8 bits each, with its notices; grey stays grey."""
+    if main.mode == "I;16":  # grey alone is not made 8 bits: its 10 or 12 stand in the upper ones of 16
+        bits = main.info["bit_depth"]
+        rows = np.frombuffer(main.data, "<u2").reshape(main.size[1], -1)[:, : main.size[0]]  # without the stride's rest
+        most = (1 << bits) - 1
+        return (((rows >> (16 - bits)).astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)[..., None], []
+    image = Image.frombytes(main.mode, main.size, bytes(main.data), "raw", main.mode, main.stride)
+    samples, notices = decode(image, icc, what)
+    # Grey with alpha comes as RGBA. It says nothing of chroma then, which a picture in colour does.
+    if main.mode == "RGBA" and not main.info.get("chroma") and (samples[..., 1:3] == samples[..., :1]).all():
+        samples = samples[..., [0, 3]]
+    return samples, notices
 
 
 DECODERS: dict[ImageFormat, Callable[[bytes, str, int], Picture]] = {

@@ -15,6 +15,7 @@ from io import BytesIO
 from PIL.JpegImagePlugin import JpegImageFile
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
+from dpenet_cli.images.jpeg_parts import joined_exif, joined_profile
 from dpenet_cli.images.picture import Metadata
 
 _EXIF = b"Exif\0\0"
@@ -24,11 +25,15 @@ _ICC = b"ICC_PROFILE\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _IPTC_RESOURCE = 0x0404  # "IPTC-NAA record" in Adobe's list of image resources
 _MAX_PAYLOAD = 65533  # a segment's length has 16 bits and counts itself
+_EXIF_ROOM = _MAX_PAYLOAD - len(_EXIF)
 _ICC_ROOM = _MAX_PAYLOAD - len(_ICC) - 2  # less the part's number and the number of parts
 _APP1, _APP2, _APP13, _COM = 0xE1, 0xE2, 0xED, 0xFE
+_NO_PROFILE = "its colour profile is damaged and left out: its parts do not make one whole"
 _PADDING = 64  # bytes behind the end that are no picture
 _MAX_SCANS = 200  # usual are 10
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # inside a scan FF is followed by 00 or by a restart marker
+_LARGEST = 65535  # pixels across and down
+_ARITHMETIC = re.compile(rb"\xff[\xc9-\xcb\xcd-\xcf]")  # headers of frames that need less than a bit for a block
 _OTHER_DEPTH = re.compile(r"cannot handle (\d+)-bit layers")  # as Pillow says it
 
 
@@ -42,6 +47,9 @@ class JpegHeader:
         progressive: coded in several passes.
         extras: other pictures or a video ride along (MPF, or bytes after the end of the picture).
         signed: it carries content credentials (C2PA), which an edit makes void.
+        most_pixels: that a file of so many bytes can hold.
+        losses: notices of metadata that do not hold together and are left out.
+        exif_in_parts: its EXIF takes several segments.
         metadata: as in the file, not yet patched.
     """
 
@@ -50,6 +58,9 @@ class JpegHeader:
     progressive: bool
     extras: bool
     signed: bool
+    most_pixels: int
+    losses: list[str]
+    exif_in_parts: bool
     metadata: Metadata = field(default_factory=Metadata)
 
 
@@ -92,21 +103,29 @@ def parse(image: JpegImageFile, data: bytes, what: str) -> JpegHeader:
     if _scans(data, scan) > _MAX_SCANS:
         why = f"it is coded in more than {_MAX_SCANS} scans, each of which a decoder walks through as a whole"
         raise ImageReadError(what, why, "If you trust it, save it anew with a picture editor.")
+    blocks = joined_exif(_payloads(image, "APP1", _EXIF))
+    metadata = _metadata(image, blocks)
+    losses = [] if metadata.icc or not _payloads(image, "APP2", _ICC) else [_NO_PROFILE]
+    if len(blocks) > 1:
+        losses.append("only the first EXIF of several is kept")
     return JpegHeader(
         factors=tuple((across, down) for _, across, down, _ in image.layer),
         tables=tuple(tuple(image.quantization.get(table, ())) for *_, table in image.layer),
         progressive="progressive" in image.info,
         extras="mp" in image.info or _has_tail(data, scan),
         signed=bool(_payloads(image, "APP11", b"JP")),
-        metadata=_metadata(image),
+        most_pixels=_most_pixels(data, scan),
+        losses=losses,
+        exif_in_parts=len(metadata.exif or b"") > _EXIF_ROOM,
+        metadata=metadata,
     )
 
 
-def _metadata(image: JpegImageFile) -> Metadata:
+def _metadata(image: JpegImageFile, exif_blocks: list[bytes]) -> Metadata:
     xmp = _payloads(image, "APP1", _XMP)
     return Metadata(
-        exif=b"".join(_payloads(image, "APP1", _EXIF)) or None,
-        icc=_join_icc(_payloads(image, "APP2", _ICC)),
+        exif=exif_blocks[0] if exif_blocks else None,
+        icc=joined_profile(_payloads(image, "APP2", _ICC)),
         xmp=xmp[0] if xmp else None,
         xmp_extension=tuple(_XMP_EXTENSION + part for part in _payloads(image, "APP1", _XMP_EXTENSION)),
         iptc=iptc_of(b"".join(_payloads(image, "APP13", _PHOTOSHOP))),
@@ -127,12 +146,9 @@ def _jfif_dpi(image: JpegImageFile) -> tuple[float, float] | None:
     return (across * per_inch, down * per_inch) if per_inch and across and down else None
 
 
-def _join_icc(parts: list[bytes]) -> bytes | None:
-    """The profile from its numbered parts, which may stand in any order; None where one is missing."""
-    numbered = sorted(part for part in parts if len(part) > 2)
-    if not numbered or [part[0] for part in numbered] != list(range(1, numbered[0][1] + 1)):
-        return None
-    return b"".join(part[2:] for part in numbered)
+def _most_pixels(data: bytes, scan: int) -> int:
+    """How many pixels a file of so many bytes can hold: each block of 64 takes a bit at least, by Huffman's coding."""
+    return _LARGEST**2 if _ARITHMETIC.search(data, 0, scan) else len(data) * 8 * 64
 
 
 def _scans(data: bytes, start: int) -> int:
@@ -175,10 +191,15 @@ def iptc_resource(iptc: bytes) -> bytes:
     return b"8BIM" + struct.pack(">HHL", _IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
 
 
-def fitting(metadata: Metadata) -> tuple[Metadata, list[str]]:
-    """What of the metadata fits into JPEG segments, and the names of what does not and was taken out."""
+def fitting(metadata: Metadata, *, long_exif: bool = False) -> tuple[Metadata, list[str]]:
+    """What of the metadata fits into JPEG segments, and the names of what does not and was taken out.
+
+    Args:
+        metadata: of any format.
+        long_exif: EXIF may take several segments; not every program reads that, but the source's readers did.
+    """
     long = {
-        "EXIF": len(_EXIF) + len(metadata.exif or b"") > _MAX_PAYLOAD,
+        "EXIF": len(_EXIF) + len(metadata.exif or b"") > _MAX_PAYLOAD and not long_exif,
         "XMP": len(_XMP) + len(metadata.xmp or b"") > _MAX_PAYLOAD,
         "IPTC": len(_PHOTOSHOP) + len(iptc_resource(metadata.iptc or b"")) > _MAX_PAYLOAD,
         "colour profile": len(metadata.icc or b"") > 255 * _ICC_ROOM,
@@ -198,8 +219,8 @@ def fitting(metadata: Metadata) -> tuple[Metadata, list[str]]:
 def with_metadata(encoded: bytes, metadata: Metadata) -> bytes:
     """Put metadata that fit behind the JFIF segment of an encoded picture."""
     payloads: list[tuple[int, bytes]] = []
-    if metadata.exif:
-        payloads.append((_APP1, _EXIF + metadata.exif))
+    block = metadata.exif or b""
+    payloads += [(_APP1, _EXIF + block[at : at + _EXIF_ROOM]) for at in range(0, len(block), _EXIF_ROOM)]
     if metadata.xmp:
         payloads.append((_APP1, _XMP + metadata.xmp))
     payloads += [(_APP1, extension) for extension in metadata.xmp_extension]

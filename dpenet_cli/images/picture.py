@@ -56,6 +56,7 @@ class Coding:
         subsampled: the sampling factors of the components ((horizontal, vertical), …) of a JPEG, or None.
         chroma: chroma sampling of a HEIC or AVIF file, such as ``4:2:0``.
         progressive: a progressive JPEG.
+        exif_in_parts: a JPEG whose EXIF takes several segments.
         lossless: a WebP without loss.
         compressed: False for a TIFF whose samples lie there as they are.
         plain_extra: the fourth channel of a TIFF did not say that it is transparency.
@@ -66,6 +67,7 @@ class Coding:
     subsampled: tuple[tuple[int, int], ...] | None = None
     chroma: str | None = None
     progressive: bool = False
+    exif_in_parts: bool = False
     lossless: bool = False
     compressed: bool = True
     plain_extra: bool = False

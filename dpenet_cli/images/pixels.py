@@ -1,11 +1,9 @@
 """Pixels out of Pillow and OpenCV, and what is done to them before anything else sees them."""
 
 import struct
-import threading
 import warnings
 import zlib
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from dpenet_cli.arrays import BAND
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageRefused
 from dpenet_cli.images import icc_profiles
 from dpenet_cli.images.picture import Samples
+from dpenet_cli.images.silence import Shared, silence
 
 COPY_AGAIN = "Copy it again from its source, or save it anew with a picture editor."
 
@@ -37,39 +36,13 @@ DECODING_ERRORS = (
 """What Pillow, its plugins and pillow-heif raise on damaged files; libraries that fail oddly fail one picture only."""
 
 
-class _Shared:
-    """A setting of the whole process, changed while any thread needs it."""
-
-    # The setting is changed by the first thread that comes and put back by the last that leaves, whichever those are: a
-    # thread that put back what it had found would undo the change under the others.
-
-    def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
-        self._change = change
-        self._undo: Callable[[], object] = change  # replaced on every first entry
-        self._users = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._undo = self._change()
-            self._users += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._undo()
-
-
 def _open_pillow() -> Callable[[], None]:
-    """Pillow's own pixel limit and warnings off; returns what puts them back.
+    """Pillow's own pixel limit, its warnings and its libraries' off; returns what puts them back.
 
     The size is checked from the header before Pillow decodes, and what its warnings say of damage our notices say.
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    speak_again = silence()
     caught = warnings.catch_warnings()
     caught.__enter__()
     warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif\.")
@@ -77,6 +50,7 @@ def _open_pillow() -> Callable[[], None]:
     def undo() -> None:
         caught.__exit__(None, None, None)
         Image.MAX_IMAGE_PIXELS = limit
+        speak_again()
 
     return undo
 
@@ -88,8 +62,8 @@ def _silence_opencv() -> Callable[[], object]:
     return lambda: log.setLogLevel(level)
 
 
-PILLOW_RULES = _Shared(_open_pillow)
-_OPENCV_SILENCE = _Shared(_silence_opencv)
+PILLOW_RULES = Shared(_open_pillow)
+_OPENCV_SILENCE = Shared(_silence_opencv)
 
 
 def _samples(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image] | None = None) -> Samples:

@@ -3,18 +3,26 @@
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dpenet_cli.errors import ImageReadError
 from dpenet_cli.images.jpeg import iptc_of, iptc_resource
 from dpenet_cli.images.picture import Chunk, Metadata
+from dpenet_cli.images.png_chunks import SIGNATURE, chunk, chunks, impossible
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_CHUNKS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
 _TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
 _NOT_COPIED = set(b"IHDR PLTE tRNS IDAT IEND iCCP eXIf pHYs tIME sBIT bKGD hIST acTL fcTL fdAT sPLT".split())
 """Chunks that are read here, or that say something of the pixels as they were."""
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Values of a pixel of each colour type (PNG specification, 11.2.2)."""
+
+_GREY, _RGB, _PALETTE = 0, 2, 3
+"""Colour types whose transparency stands in a chunk of its own."""
+
+_MEANING = {"iCCP": "colour profile", "tRNS": "transparency", "eXIf": "EXIF"}
+"""What was in a damaged chunk, where its name may say nothing to the picture's owner."""
 
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = re.compile(rb"Raw profile type (exif|APP1|iptc|8bim|xmp|icc|icm)")
@@ -34,9 +42,11 @@ class PngHeader:
         bits: per channel (or per index): 1, 2, 4, 8 or 16.
         colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
         frames: more than 1 for an animation.
-        damaged: names of metadata chunks that could not be read and are left out.
-        complete: every chunk of the pixels is there and has its checksum.
-        transparent: the tRNS chunk.
+        damaged: names of chunks that could not be read, are not needed for the pixels, and are left out.
+        complete: the chunks of the pixels have their checksums.
+        packed: bytes of those.
+        palette: the PLTE chunk of a picture with a palette.
+        transparent: the tRNS chunk of a picture without another alpha.
         metadata: as in the file.
     """
 
@@ -46,7 +56,9 @@ class PngHeader:
     colour: int = 2
     frames: int = 1
     damaged: list[str] = field(default_factory=list)
-    complete: bool = False
+    complete: bool = True
+    packed: int = 0
+    palette: bytes | None = None
     transparent: bytes | None = None
     metadata: Metadata = field(default_factory=Metadata)
 
@@ -60,22 +72,44 @@ def parse(data: bytes, what: str) -> PngHeader:
     header = PngHeader()
     found: dict[str, bytes] = {}
     copied: list[Chunk] = []
-    pixels_sound = True
+    last = b""
     for kind, start, end, sound in chunks(data):
+        last = kind if sound else b""
         if kind == b"IHDR" and start != len(SIGNATURE) + 8:
             raise ImageReadError(what, "it has more than one header", "Save it anew with a picture editor.")
         if kind == b"IDAT":
-            pixels_sound = pixels_sound and sound
-        elif kind == b"IEND":
-            header.complete = pixels_sound
-        elif not sound:
-            header.damaged.append(kind.decode("latin-1"))
+            header.packed += end - start
+            header.complete = header.complete and sound
+        elif not sound or impossible(kind, end - start, header.colour):
+            header.damaged.append(kind.decode("ascii") if kind.isalpha() else "unknown")
         else:
             _sort_out(header, found, copied, (kind, data[start:end]))
     if not header.width or not header.height:
         raise ImageReadError(what, "its header is damaged", "Copy it again from its source.")
+    if header.colour == _PALETTE and not header.palette:
+        raise ImageReadError(what, "its palette is missing or damaged", "Copy it again from its source.")
+    if last != b"IEND":
+        header.damaged.append("IEND")
     header.metadata = _metadata(found, copied)
     return header
+
+
+def damage(header: PngHeader) -> list[str]:
+    """The notice of what is left out because it is damaged, if anything is."""
+    names = sorted(set(header.damaged))
+    parts = [f"{name}: its {_MEANING[name]}" if name in _MEANING else name for name in names]
+    return [f"damaged parts of its header are left out ({', '.join(parts)})"] if parts else []
+
+
+def pixels_alone(data: bytes, header: PngHeader) -> bytes:
+    """The file with nothing but what decides its pixels, so that no decoder stumbles over the rest."""
+    kept = [SIGNATURE + data[len(SIGNATURE) : len(SIGNATURE) + 25]]  # IHDR has 13 bytes of data and 12 around them
+    if header.palette:
+        kept.append(chunk(b"PLTE", header.palette))
+    if header.transparent:
+        kept.append(chunk(b"tRNS", header.transparent))
+    kept += [data[piece.start - 8 : piece.end + 4] for piece in chunks(data) if piece.kind == b"IDAT"]
+    return b"".join([*kept, chunk(b"IEND", b"")])
 
 
 def _sort_out(header: PngHeader, found: dict[str, bytes], copied: list[Chunk], piece: Chunk) -> None:
@@ -85,10 +119,14 @@ def _sort_out(header: PngHeader, found: dict[str, bytes], copied: list[Chunk], p
         header.width, header.height, header.bits, header.colour = struct.unpack_from(">LLBB", body)
     elif kind == b"acTL" and len(body) >= 4:
         header.frames = int.from_bytes(body[:4], "big")
-    elif kind == b"tRNS":
+    elif kind == b"PLTE" and header.colour == _PALETTE:
+        header.palette = body if len(body) % 3 == 0 else None
+    elif kind == b"tRNS" and header.colour in (_GREY, _RGB, _PALETTE):
         header.transparent = body
     elif kind == b"iCCP" and "icc" not in found:
         found["icc"] = _inflate(body.partition(b"\0")[2][1:]) or b""
+        if not found["icc"]:
+            header.damaged.append("iCCP")
     elif kind in (b"eXIf", b"pHYs"):
         found[kind.decode()] = body
     elif kind in _TEXT_CHUNKS and _special_text(kind, body, found):
@@ -112,19 +150,6 @@ def _metadata(found: dict[str, bytes], copied: list[Chunk]) -> Metadata:
         png=tuple(piece for piece in copied if piece[0] not in _COLOUR_CHUNKS),
         png_colour=tuple(piece for piece in copied if piece[0] in _COLOUR_CHUNKS),
     )
-
-
-def chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
-    """Type, start and end of each chunk's data, and whether its checksum holds, as far as the file goes."""
-    view, at = memoryview(data), len(SIGNATURE)
-    while at + 12 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        end = at + 8 + size
-        if end + 4 > len(data):
-            return
-        sound = zlib.crc32(view[at + 4 : end]) == int.from_bytes(data[end : end + 4], "big")
-        yield data[at + 4 : at + 8], at + 8, end, sound
-        at = end + 4
 
 
 def _inflate(body: bytes) -> bytes | None:
@@ -176,11 +201,6 @@ def _special_text(kind: bytes, body: bytes, found: dict[str, bytes]) -> bool:
         except ValueError:
             return True
     return True
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk with its length and checksum."""
-    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
 
 
 def with_metadata(encoded: bytes, metadata: Metadata) -> bytes:

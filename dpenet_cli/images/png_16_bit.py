@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from dpenet_cli.errors import ImageReadError
 from dpenet_cli.images.picture import Samples
 from dpenet_cli.images.pixels import COPY_AGAIN, decode_16_bit
-from dpenet_cli.images.png import SIGNATURE, PngHeader, chunk, chunks
+from dpenet_cli.images.png import PngHeader
+from dpenet_cli.images.png_chunks import SIGNATURE, chunk, chunks
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """Colour type (PNG specification, 11.2.2) of a picture of so many channels."""
@@ -37,8 +38,6 @@ def decode(data: bytes, header: PngHeader, what: str) -> Samples:
     Raises:
         ImageReadError: its pixels are cut off or damaged.
     """
-    if not header.complete:
-        raise _damaged(what)
     decoded = decode_16_bit(_pixels_alone(data, header, what), what)  # H×W grey, or H×W×3/4 in the order BGR(A)
     grey = header.colour in (0, 4)
     if decoded.ndim == 2:
@@ -49,9 +48,8 @@ def decode(data: bytes, header: PngHeader, what: str) -> Samples:
         samples = decoded[..., 2::-1]
     if header.colour in (4, 6):
         return np.concatenate([samples, decoded[..., 3:]], axis=2)
-    if header.transparent and len(header.transparent) >= (2 if grey else 6):
-        # One value or colour stands for full transparency.
-        key = np.frombuffer(header.transparent, ">u2")[: 1 if grey else 3]
+    if header.transparent:  # one value or colour stands for full transparency
+        key = np.frombuffer(header.transparent, ">u2")
         alpha = np.where((samples == key).all(axis=2, keepdims=True), 0, 65535).astype(np.uint16)  # H×W×1
         return np.concatenate([samples, alpha], axis=2)
     return samples

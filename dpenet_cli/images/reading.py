@@ -58,26 +58,37 @@ def read(source: Place | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> P
 _HEAD_BYTES = 1024
 """Enough of a file to tell its format."""
 
+_PIECE = 1 << 20
+"""Bytes that are asked for at a time where nobody knows how many there are."""
+
 _BYTES_PER_PIXEL, _PLAIN_BYTES = 8, 2**26
 """A file of 16-bit RGBA without compression takes 8 bytes a pixel; previews and metadata come on top."""
 
 
-def _content(source: Place | BinaryIO, what: str, max_pixels: int) -> bytes:
-    """All of a source, once its first bytes and its size are those of a picture of at most so many pixels."""
+def _content(source: Place | BinaryIO, what: str, max_pixels: int, expected: int = 0) -> bytes:
+    """All of a source, once its first bytes and its size are those of a picture of at most so many pixels.
+
+    Args:
+        source: where it is.
+        what: its name, for the errors.
+        max_pixels: the limit.
+        expected: bytes that it should have, if that is known.
+    """
     largest = _PLAIN_BYTES + _BYTES_PER_PIXEL * max_pixels
     try:
         if isinstance(source, Path):
             with source.open("rb") as file:
                 format_of(file.read(_HEAD_BYTES), what)
                 file.seek(0)
-                _check_bytes(os.fstat(file.fileno()).st_size, largest, what, max_pixels)
-                return _content(file, what, max_pixels)
+                size = os.fstat(file.fileno()).st_size
+                _check_bytes(size, largest, what, max_pixels)
+                return _content(file, what, max_pixels, size)
         if isinstance(source, StorePath):
             _check_bytes(state(source).size, largest, what, max_pixels)  # before it is fetched
             source = io.BytesIO(fetch(source))
         head = source.read(_HEAD_BYTES)
         format_of(head, what)
-        data = head + source.read(largest + 1 - len(head))
+        data = _up_to(largest + 1, head, source, expected)
     except StoreError as error:
         kind = StorageError if error.is_away else ImageReadError
         raise kind(what, f"cannot be read ({error.strerror})", error.step) from error
@@ -85,11 +96,22 @@ def _content(source: Place | BinaryIO, what: str, max_pixels: int) -> bytes:
         raise ImageReadError(
             what, f"cannot be read ({error.strerror or error})", "Check its name and permissions."
         ) from error
-    _check_bytes(len(data), largest, what, max_pixels)
+    _check_bytes(len(data), largest, what, max_pixels, whole=False)
     return data
 
 
-def _check_bytes(size: int, largest: int, what: str, max_pixels: int) -> None:
+def _up_to(most: int, head: bytes, source: BinaryIO, expected: int) -> bytes:
+    """What a source holds behind its head, up to so many bytes, in memory of its own size and not of the limit's."""
+    # To read `most` bytes at once would reserve them before the first is there.
+    parts, room, piece = [head], most - len(head), max(expected, _PIECE)
+    while room > 0 and (part := source.read(min(piece, room))):
+        parts.append(part)
+        room -= len(part)
+    return b"".join(parts)
+
+
+def _check_bytes(size: int, largest: int, what: str, max_pixels: int, *, whole: bool = True) -> None:
     if size > largest:
         why = f"{size:,} bytes are more than a picture of {max_pixels:,} pixels takes"
-        raise ImageReadError(what, why, "If you trust it, give a larger `--max-pixels`.")
+        enough = f"`--max-pixels {-(-(size - _PLAIN_BYTES) // _BYTES_PER_PIXEL)}`"  # known where the whole size is
+        raise ImageReadError(what, why, f"If you trust it, give {enough if whole else 'a larger `--max-pixels`'}.")

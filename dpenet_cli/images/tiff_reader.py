@@ -8,12 +8,24 @@ from dpenet_cli.images.exif import STRUCTURAL_TAGS, from_tiff
 from dpenet_cli.images.formats import raw_refusal
 from dpenet_cli.images.ifd import DamagedError, Directory, Header
 from dpenet_cli.images.jpeg import iptc_of
+from dpenet_cli.images.limits import DEFLATE_RATIO, check_room
 from dpenet_cli.images.picture import Metadata
 
 _LAB = {8, 9, 10}
 _SENSOR = {32803, 34892}  # colour filter array, linear raw
 _REDUCED, _TRANSPARENCY_MASK = 1, 4  # bits of NewSubfileType
 _MAX_PAGES = 100
+_READ_AT_16_BITS = {tiff_tags.UNCOMPRESSED, 5, tiff_tags.DEFLATED, tiff_tags.PACKED_BITS, tiff_tags.OLD_DEFLATED}
+_READ = _READ_AT_16_BITS | {2, 3, 4, 6, 7, 32771, 32809, 34925, 50000}
+"""Compressions that OpenCV's libtiff and Pillow's read here; others that they may know are not in every build."""
+
+_RATIOS = {
+    tiff_tags.UNCOMPRESSED: 1,
+    tiff_tags.DEFLATED: DEFLATE_RATIO,
+    tiff_tags.OLD_DEFLATED: DEFLATE_RATIO,
+    tiff_tags.PACKED_BITS: 64,  # two bytes stand for 128
+}
+"""Bytes that come out of one at most; the other compressions know no such number, or none that is small."""
 
 
 @dataclass
@@ -90,14 +102,41 @@ def parse(data: bytes, what: str) -> TiffPage:
         planar=first.number(tiff_tags.PLANAR, order, 1) or 1,
         orientation=orientation if orientation in range(1, 9) else 1,
         tile=(first.number(tiff_tags.TILE_WIDTH, order, 0) or 0, first.number(tiff_tags.TILE_HEIGHT, order, 0) or 0),
-        compressed=first.number(tiff_tags.COMPRESSION, order, tiff_tags.UNCOMPRESSED) != tiff_tags.UNCOMPRESSED,
+        compressed=_compression(first, order) != tiff_tags.UNCOMPRESSED,
         reduced_pages=len(pages) > 1,
         metadata=_metadata(data, header, first),
     )
     _refuse_unusual(page, what)
+    _check_room(data, page, what)
     if _is_cut_off(data, page):
         raise ImageReadError(what, "its pixels are cut off", "Copy it again from its source.")
     return page
+
+
+def _compression(directory: Directory, order: str) -> int:
+    return directory.number(tiff_tags.COMPRESSION, order) or tiff_tags.UNCOMPRESSED
+
+
+def _check_room(data: bytes, page: TiffPage, what: str) -> None:
+    """Whether the file has the bytes that its pixels take, where the compression lets that be known."""
+    ratio = _RATIOS.get(_compression(page.directory, page.header.order))
+    if ratio is None:
+        return
+    across, down = page.tile if all(page.tile) else (page.width, max(page.height, 1))
+    if page.photometric == tiff_tags.YCBCR:  # its colours may be stored for every fourth pixel only
+        values, planes = 1, 1
+    else:
+        values, planes = (1, page.samples) if page.planar == 2 else (page.samples, 1)
+    parts = -(-page.width // max(across, 1)) * -(-page.height // max(down, 1))
+    needed = parts * planes * down * -(-across * values * page.bits // 8)
+    starts = [
+        offset
+        for tag in (tiff_tags.STRIP_OFFSETS, tiff_tags.TILE_OFFSETS)
+        if (entry := page.directory.get(tag))
+        for offset in entry.numbers(page.header.order)
+    ]
+    there = max(len(data) - min(starts, default=0), 0)  # whatever lies behind the first of them may be pixels
+    check_room((page.width, page.height), needed, ratio * there, data, what)
 
 
 def _is_cut_off(data: bytes, page: TiffPage) -> bool:
@@ -169,7 +208,12 @@ def _metadata(data: bytes, header: Header, directory: Directory) -> Metadata:
 
 def _refuse_unusual(page: TiffPage, what: str) -> None:
     order = page.header.order
-    why = None
+    compression, why = _compression(page.directory, order), None
+    if compression not in (_READ_AT_16_BITS if page.bits == 16 else _READ):
+        name = tiff_tags.COMPRESSION_NAMES.get(compression)
+        number = f"{name}, {compression}" if name else f"{compression}"
+        why, step = f"its compression ({number}) is not read", "Save it with LZW, Deflate or no compression."
+        raise ImageRefused(what, why, step)
     kind = page.directory.number(tiff_tags.SAMPLE_FORMAT, order, 1)
     if page.photometric in _LAB:
         why = "its colours are CIE L*a*b*"

@@ -36,6 +36,47 @@ BLACK_IS_ZERO = 1
 RGB = 2
 CMYK = 5
 
+YCBCR = 6
+
 # of COMPRESSION
 UNCOMPRESSED = 1
 DEFLATED = 8
+OLD_DEFLATED = 32946
+PACKED_BITS = 32773
+
+COMPRESSION_NAMES = {
+    2: "CCITT RLE",
+    3: "CCITT Group 3",
+    4: "CCITT Group 4",
+    5: "LZW",
+    6: "old-style JPEG",
+    7: "JPEG",
+    8: "Deflate",
+    9: "JBIG",
+    10: "JBIG",
+    22610: "JPEG XR",
+    32766: "NeXT",
+    32771: "CCITT RLE/W",
+    32773: "PackBits",
+    32809: "ThunderScan",
+    32946: "Deflate",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34661: "JBIG",
+    34676: "SGI LogLuv",
+    34677: "SGI LogLuv",
+    34712: "JPEG 2000",
+    34715: "JBIG2",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34925: "LZMA",
+    34926: "Zstandard",
+    34927: "WebP",
+    34933: "PNG",
+    34934: "JPEG XR",
+    50000: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}

@@ -68,7 +68,7 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
     notices: list[str] = []
     name = NAMES[image_format]
     samples, metadata = _prepared(picture, image_format, options, notices)
-    metadata = _fitting(metadata, image_format, notices)
+    metadata = _fitting(metadata, image_format, notices, long_exif=picture.coding.exif_in_parts)
     try:
         with PILLOW_RULES:
             data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
@@ -136,7 +136,7 @@ def _without_profile(samples: Samples, metadata: Metadata, notices: list[str]) -
     return converted, bare
 
 
-def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) -> Metadata:
+def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], *, long_exif: bool) -> Metadata:
     """What of the metadata the format holds; the rest in one notice."""
     if metadata.exif and not exif.is_sound(metadata.exif):
         notices.append(DAMAGED_EXIF)
@@ -154,7 +154,7 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str]) 
             lost.append(_LABELS[name])
         metadata = dataclasses.replace(metadata, **{name: getattr(empty, name)})
     if image_format is ImageFormat.JPEG:
-        metadata, too_long = jpeg.fitting(metadata)
+        metadata, too_long = jpeg.fitting(metadata, long_exif=long_exif)
         if too_long:
             notices.append(f"too long for a JPEG file and left out: {', '.join(too_long)}")
     if lost:
