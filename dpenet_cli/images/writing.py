@@ -7,7 +7,7 @@ import numpy as np
 
 from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
-from dpenet_cli.images import exif, format_limits, icc_profiles, jpeg, png
+from dpenet_cli.images import exif, format_limits, icc_profiles, jpeg, left_out, png, previews, tiff_left_out, tiff_tags
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
 from dpenet_cli.images.format_limits import NAMES, OPAQUE_ONLY
 from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
@@ -69,6 +69,7 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
     name = NAMES[image_format]
     samples, metadata = _prepared(picture, image_format, options, notices)
     metadata = _fitting(metadata, image_format, notices, long_exif=picture.coding.exif_in_parts)
+    notices += previews.still_shown(metadata)
     try:
         with PILLOW_RULES:
             data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
@@ -141,6 +142,12 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], 
     if metadata.exif and not exif.is_sound(metadata.exif):
         notices.append(DAMAGED_EXIF)
         metadata = dataclasses.replace(metadata, exif=None)
+    nowhere = list(metadata.left_out)
+    if metadata.exif and image_format is ImageFormat.TIFF:
+        nowhere += tiff_left_out.of_exif_in_tiff(metadata.exif, metadata)
+    if nowhere:
+        notices.append(left_out.as_notice(nowhere))
+    metadata = dataclasses.replace(metadata, left_out=())
     lost = []
     empty = Metadata()
     for name in (field.name for field in dataclasses.fields(Metadata)):
@@ -149,7 +156,7 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], 
             continue
         if not (
             (name == "png_colour" and not png.colour_matters(metadata))
-            or (name == "dpi" and (metadata.exif or {round(v) for v in metadata.dpi or ()} <= _USUAL_RESOLUTIONS))
+            or (name == "dpi" and (_says_resolution(metadata) or set(map(round, value)) <= _USUAL_RESOLUTIONS))
         ):
             lost.append(_LABELS[name])
         metadata = dataclasses.replace(metadata, **{name: getattr(empty, name)})
@@ -160,6 +167,11 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], 
     if lost:
         notices.append(f"{NAMES[image_format]} has no place for {', '.join(lost)}: left out")
     return metadata
+
+
+def _says_resolution(metadata: Metadata) -> bool:
+    """Whether the EXIF block has the resolution, too."""
+    return bool(metadata.exif) and exif.first_directory(metadata.exif or b"")[1].get(tiff_tags.X_RESOLUTION) is not None
 
 
 def luma(pixels: Samples) -> Samples:
