@@ -170,8 +170,14 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], 
 
 
 def _says_resolution(metadata: Metadata) -> bool:
-    """Whether the EXIF block has the resolution, too."""
-    return bool(metadata.exif) and exif.first_directory(metadata.exif or b"")[1].get(tiff_tags.X_RESOLUTION) is not None
+    """Whether the EXIF block has the same resolution."""
+    if not metadata.exif or not metadata.dpi:
+        return False
+    header, first = exif.first_directory(metadata.exif)
+    said = [first.get(tag) for tag in (tiff_tags.X_RESOLUTION, tiff_tags.Y_RESOLUTION)]
+    values = [entry.rational(header.order) if entry else None for entry in said]
+    per_inch = 2.54 if first.number(tiff_tags.RESOLUTION_UNIT, header.order, 2) == 3 else 1.0
+    return [round((value or 0) * per_inch) for value in values] == [round(value) for value in metadata.dpi]
 
 
 def luma(pixels: Samples) -> Samples:
