@@ -10,7 +10,7 @@ _SILENT_META = {b"hdlr", b"dinf", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b
 _STORED = {b"ispe", b"hvcC", b"av1C", b"pixi", b"colr", b"irot", b"imir", b"auxC", b"lsel", b"a1op", b"a1lx"}
 """Properties that are applied, or say only how the picture is stored."""
 
-_C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _RDF = b"application/rdf+xml"
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 _PICTURES = {b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"tmap", b"jpeg", b"avc1", b"unci", b"j2k1", b"hvt1", b"mski"}
@@ -58,7 +58,7 @@ def of_boxes(data: bytes, metadata: Metadata, *, cropped: bool) -> list[str]:
         if kind == b"meta":
             names += [_text(inner) for inner, _ in _boxes(body[4:]) if inner not in _SILENT_META]
             _read_meta(body[4:], items)
-        elif kind == b"uuid" and body[:16] == _C2PA:
+        elif kind == b"uuid" and body[:16] == C2PA:
             names.append("content credentials (C2PA)")
         elif kind not in _SILENT_BOXES:
             names.append(_text(kind))
@@ -72,11 +72,10 @@ def _text(kind: bytes) -> str:
 def _of_items(items: _Items, metadata: Metadata) -> list[str]:
     """Names of the items that are no part of the main picture and do not come with it."""
     parts = _with_tiles(items, {items.primary})
-    alphas = {
-        source for kind, source, to in items.links if kind == b"auxl" and to in parts and _is_alpha(items, source)
-    }
-    parts |= _with_tiles(items, alphas)
-    parts |= {source for kind, source, _ in items.links if kind == b"thmb"}
+    parts |= {source for kind, source, to in items.links if kind == b"thmb" and to in parts}
+    alphas = {source for kind, source, to in items.links if kind == b"auxl" and to in parts}
+    parts |= _with_tiles(items, {number for number in alphas if _is_alpha(items, number)})
+    parts |= {source for kind, source, to in items.links if kind == b"thmb" and to in parts}  # the transparency's own
     describes: dict[int, set[int]] = {}
     for kind, source, to in items.links:
         if kind == b"cdsc":

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable
 
 from dpenet_cli.images import ifd, tiff_tags
 from dpenet_cli.images.exif import STRUCTURAL_TAGS, first_directory
-from dpenet_cli.images.ifd import EXIF_POINTER, GPS_POINTER, INTEROP_POINTER, DamagedError, Directory
+from dpenet_cli.images.ifd import EXIF_POINTER, GPS_POINTER, INTEROP_POINTER, POINTER, DamagedError, Directory
 from dpenet_cli.images.jpeg import iptc_of
 from dpenet_cli.images.left_out import ASPECT, RESOURCES, has_other_resources
 from dpenet_cli.images.picture import Metadata
 from dpenet_cli.images.tiff_reader import TiffPage
 
 _LAYERS = 37724  # Photoshop's
-_IFD = 13
 
 _TOLD = {
     tiff_tags.SUB_DIRECTORIES: "further pictures in sub-directories",
@@ -79,7 +78,7 @@ def _not_carried(directory: Directory, without: frozenset[int], name: Callable[[
     lost = [
         entry.tag
         for entry in directory.entries
-        if entry.tag not in without and ((entry.tag, entry.value) not in kept or entry.kind == _IFD)
+        if entry.tag not in without and ((entry.tag, entry.value) not in kept or entry.kind == POINTER)
     ]
     return [name(tag) for tag in dict.fromkeys(lost)]
 

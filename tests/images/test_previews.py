@@ -1,7 +1,6 @@
 """Small copies of the rainy picture among the metadata: told where they stay, taken out where that harms nothing."""
 
 import base64
-import hashlib
 import struct
 import subprocess
 from pathlib import Path
@@ -18,7 +17,7 @@ from dpenet_cli.images.picture import Metadata, Picture
 from dpenet_cli.images.previews import holds_jpeg, xmp_without_thumbnails
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
-from dpenet_cli.options import ImageFormat, SaveOptions
+from dpenet_cli.options import SaveOptions
 
 PREVIEW = saved(photo(60, 80), "JPEG", quality=80)
 STILL = "a preview in the maker notes still shows the rain"
@@ -42,13 +41,12 @@ OUTSIDE = block(b"MAKER\0\1\0" + struct.pack("<LL", 60, len(PREVIEW)), PREVIEW)
 
 def sources(exif: bytes) -> dict[str, bytes]:
     plain = saved(photo(), "JPEG")
-    made = {
+    return {
         "jpeg": plain[:2] + segment(0xE1, b"Exif\0\0" + exif) + plain[2:],
         "png": with_chunks(saved(photo(), "PNG"), chunk(b"eXIf", exif)),
         "webp": saved(photo(), "WEBP", exif=exif),
         "avif": saved(photo(), "AVIF", exif=exif),
     }
-    return made
 
 
 @pytest.mark.parametrize(
@@ -84,14 +82,11 @@ def test_a_preview_in_heic_and_tiff() -> None:
 
 
 def test_the_maker_note_keeps_its_bytes_and_the_thumbnail_goes() -> None:
-    """As a camera writes it: its thumbnail in the second directory, a preview in its maker note."""
-    exif = pictures.exif_block(6)
-    longer = exif.replace(pictures.MAKER_NOTE, pictures.MAKER_NOTE)  # the usual one holds none
-    picture = read(sources(longer)["jpeg"])
+    picture = read(sources(pictures.exif_block(6))["jpeg"])  # whose maker note holds no picture
     assert encode(picture, JPEG, SaveOptions())[1] == ()
     data, _ = encode(read(sources(INSIDE)["jpeg"]), JPEG, SaveOptions())
     kept = read(data).metadata.exif
-    assert hashlib.sha256(kept[44 : 44 + len(NOTE)]).digest() == hashlib.sha256(NOTE).digest()
+    assert kept[44 : 44 + len(NOTE)] == NOTE
 
 
 FRAME = PREVIEW.index(b"\xff\xc0")
@@ -181,9 +176,3 @@ def test_the_command_tells_it(tmp_path: Path, tiny_weights: Path) -> None:
     assert result.returncode == 0
     assert STILL in " ".join(result.stderr.split())
     assert NOTE in (tmp_path / "out.jpg").read_bytes()
-
-
-@pytest.mark.parametrize("image_format", [JPEG, PNG])
-def test_a_dry_picture_is_copied_without_a_word(image_format: ImageFormat) -> None:
-    picture = read(sources(block(b"MAKER\0 no picture"))["jpeg"])
-    assert encode(picture, image_format, SaveOptions())[1] == ()
