@@ -58,7 +58,6 @@ def test_a_resolution_goes_with_exif_that_has_the_same() -> None:
         data = saved(photo(), "JPEG", dpi=(dpi, dpi), exif=b"Exif\0\0" + pictures.exif_block(1))
         assert told(data, WEBP).startswith(expected)
         assert bool(told(data, WEBP)) == bool(expected)
-    data = saved(photo(), "JPEG", dpi=(300, 300), exif=b"Exif\0\0" + pictures.exif_block(1)[:8] + bytes(6))
     assert "resolution" in told(saved(photo(), "JPEG", dpi=(300, 300)), WEBP)
 
 
@@ -143,15 +142,17 @@ def test_what_is_damaged_or_twice_in_a_tiff() -> None:
         at = data.index(struct.pack(order + "H", tag), struct.unpack_from("<L", data, 4)[0])
         return data[:at] + entry.pack(*values) + data[at + 12 :]
 
-    extra = [(315, "s", 9, b"Ms. Rain\0", True), (65001, "B", 9, b"whatever\1", True), (34665, "I", 1, 2**30, True)]
+    extra = [(315, "s", 9, b"Ms. Rain\0", True), (65001, "B", 9, b"whatever\1", True)]
     data = tiff(photo(), photometric="rgb", extratags=extra, metadata=None, software=False)
-    assert names(data) == ("EXIF that is damaged",)
+    assert names(data) == ()
     outside = changed(data, 65001, 65001, 1, 9, 2**31)
-    assert names(outside) == ("TIFF tag 65001", "EXIF that is damaged")
+    assert names(outside) == ("TIFF tag 65001",)
     assert "TIFF tag 65001" in told(outside, TIFF)
-    assert names(changed(data, 65001, 315, 1, 4, 0x61616161)) == ("TIFF tag 315", "EXIF that is damaged")
-    assert names(changed(data, 65001, 65001, 13, 1, 8)) == ("TIFF tag 65001", "EXIF that is damaged")
-    assert names(changed(data, 315, 700, 1, 9, 2**31)) == ("XMP that is damaged", "EXIF that is damaged")
+    assert names(changed(data, 65001, 315, 2, 4, 0x61616161)) == ("TIFF tag 315",)
+    assert names(changed(data, 65001, 65001, 13, 1, 8)) == ("TIFF tag 65001",)
+    assert names(changed(data, 315, 700, 1, 9, 2**31)) == ("XMP that is damaged",)
+    for tag, label in ((34665, "EXIF"), (34853, "GPS")):
+        assert names(changed(data, 65001, tag, 4, 1, 2**30)) == (f"{label} that is damaged",)
 
 
 def test_pictures_below_a_tiff() -> None:
@@ -245,8 +246,6 @@ def test_whole_files_of_avif_and_heic_lose_nothing(image_format: ImageFormat, ch
     assert (picture.notices, picture.metadata.left_out) == ((), ())
     assert pictures.MAKER_NOTE in picture.metadata.exif
     assert picture.metadata.xmp == pictures.XMP % 1
-    at = data.index(b"infe") if b"Exif" in data else 0
-    assert at
-    damaged = data.replace(b"Exif\0", b"Exyf\0", 1)
-    assert "EXIF" in told(damaged, JPEG) or "Exyf item" in told(damaged, JPEG)
+    damaged = data.replace(b"Exif", b"Exyf", 1)  # the type of its item
+    assert "Exyf item" in told(damaged, PNG)
     assert told(data + box(b"mpvd", b"a video of the moment"), PNG).endswith("mpvd box")
