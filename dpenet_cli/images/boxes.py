@@ -101,9 +101,16 @@ def _of_items(items: _Items, metadata: Metadata) -> list[str]:
 
 def _with_tiles(items: _Items, numbers: set[int]) -> set[int]:
     """Items with those that they are put together from."""
-    while more := {to for kind, source, to in items.links if kind == b"dimg" and source in numbers} - numbers:
-        numbers = numbers | more
-    return numbers
+    below: dict[int, list[int]] = {}
+    for kind, source, to in items.links:
+        if kind == b"dimg":
+            below.setdefault(source, []).append(to)
+    found, waiting = set(numbers), list(numbers)
+    while waiting:
+        more = set(below.get(waiting.pop(), ())) - found
+        found |= more
+        waiting += more
+    return found
 
 
 def _is_alpha(items: _Items, number: int) -> bool:
@@ -177,6 +184,8 @@ def _read_assigned(body: bytes, items: _Items) -> None:
     wide, each = 2 if body[:1] == b"\0" else 4, 2 if body[3:4] and body[3] & 1 else 1
     at, count = 8, int.from_bytes(body[4:8], "big")
     for _ in range(min(count, _MAX_ITEMS)):
+        if at >= len(body):
+            break
         number, places = (
             int.from_bytes(body[at : at + wide], "big"),
             int.from_bytes(body[at + wide : at + wide + 1], "big"),

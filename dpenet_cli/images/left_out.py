@@ -24,6 +24,8 @@ _IPTC_RESOURCE = 0x0404
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
+_NAMED = 100  # more are no accident
+
 _JPEG_KNOWN = (
     ("APP0", b"JFIF\0"),
     ("APP0", b"JFXX\0"),
@@ -201,4 +203,6 @@ def of_bmp(data: bytes) -> list[str]:
 
 def as_notice(names: Sequence[str]) -> str:
     """The notice of what is left out."""
-    return f"left out, for no result holds it: {', '.join(dict.fromkeys(names))}"
+    distinct = list(dict.fromkeys(names))
+    more = f", and {len(distinct) - _NAMED} more" if len(distinct) > _NAMED else ""
+    return f"left out, for no result holds it: {', '.join(distinct[:_NAMED])}{more}"

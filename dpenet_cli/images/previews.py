@@ -9,11 +9,14 @@ THUMBNAIL = "the thumbnail in its XMP, which would show the rain"
 
 _START = re.compile(rb"\xd8\xff[\xc0-\xcf\xdb\xdd\xe0-\xef\xfe]")  # some cameras spoil the byte before these on purpose
 _MAX_CANDIDATES = 200
+_MAX_NAMES = 20
+"""Names in one packet that are looked for, and thumbnails that are taken out; hostile packets would take long."""
+
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _TABLES, _SCAN = 0xDB, 0xDA
 _GOOGLE_IMAGE = re.compile(rb"\bGImage:Data\b")
 _IMAGE_NAMESPACE = re.compile(rb"xmlns:([\w.-]+)\s*=\s*[\"']http://ns\.adobe\.com/xap/1\.0/g/img/[\"']")
-_THUMBNAILS = re.compile(rb"\s*<([\w.-]+):Thumbnails\b(?:[^>]*/>|.*?</\1:Thumbnails\s*>)", re.DOTALL)
+_THUMBNAILS = re.compile(rb"<([\w.-]+):Thumbnails\b(?:[^<>]*/>|.*?</\1:Thumbnails\s*>)", re.DOTALL)
 
 
 def still_shown(metadata: Metadata) -> list[str]:
@@ -54,16 +57,23 @@ def _image_names(xmp: bytes) -> bool:
     """Whether a packet has pictures in it, by the names of Adobe and Google; values in packets are Base64."""
     if _GOOGLE_IMAGE.search(xmp):
         return True
-    return any(re.search(rb"[<\s]%s:image\b" % re.escape(name[1]), xmp) for name in _IMAGE_NAMESPACE.finditer(xmp))
+    return any(re.search(rb"[<\s]%s:image\b" % re.escape(prefix), xmp) for prefix in _prefixes(xmp))
+
+
+def _prefixes(xmp: bytes) -> list[bytes]:
+    """What a packet calls the names of Adobe's pictures."""
+    found = (match[1] for _, match in zip(range(_MAX_NAMES), _IMAGE_NAMESPACE.finditer(xmp), strict=False))
+    return list(dict.fromkeys(found))
 
 
 def xmp_without_thumbnails(xmp: bytes) -> bytes:
     """The packet without its thumbnails (``xmp:Thumbnails``, and whatever else is an ``xmpGImg:image``)."""
-    prefixes = {name[1] for name in _IMAGE_NAMESPACE.finditer(xmp)}
+    prefixes = _prefixes(xmp)
     if not prefixes:
         return xmp
-    xmp = _THUMBNAILS.sub(b"", xmp)
+    if xmp.count(b":Thumbnails") <= 2 * _MAX_NAMES:
+        xmp = _THUMBNAILS.sub(b"", xmp)
     for prefix in map(re.escape, prefixes):
-        xmp = re.sub(rb"<(%s:image)\b[^>]*?(?:/>|>[^<]*</\1\s*>)" % prefix, b"", xmp)
+        xmp = re.sub(rb"<(%s:image)\b[^<>]*?(?:/>|>[^<]*</\1\s*>)" % prefix, b"", xmp)
         xmp = re.sub(rb"\s%s:image\s*=\s*(?:\"[^\"]*\"|'[^']*')" % prefix, b"", xmp)
     return xmp
