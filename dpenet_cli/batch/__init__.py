@@ -16,6 +16,7 @@ The files in reading order; each imports only from those above it:
     source_sizes  sizes of inputs that are not worked on
     decisions  which outputs are still to be written, and why others are not
     reports    rows of what became of each input, in a file that outlives the run
+    refusals   whether a picture's result could be written
     picture_files  the two ends of a picture's way
     pictures   many pictures through one engine
     videos     many videos through one engine

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from dpenet_cli.batch.decisions import Decisions
 from dpenet_cli.batch.outcomes import Outcome, Status, error_of, unexpected, write_error
 from dpenet_cli.batch.record import of_data
+from dpenet_cli.batch.refusals import refusal, result_format
 from dpenet_cli.errors import DpenetError, ImageReadError, ImageWriteError
 from dpenet_cli.images.compare import side_by_side
-from dpenet_cli.images.formats import format_for
 from dpenet_cli.images.picture import Picture
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
@@ -38,10 +38,22 @@ _CLEARLY_OLDER = 10**9
 
 
 class Rainy(NamedTuple):
-    """A picture that was read, and what told its file from others before that."""
+    """A picture that was read.
+
+    Attributes:
+        picture: it.
+        seen: what told its file from others before it was read.
+        refused: why its result could not be written, as far as that can be told before it is cleaned.
+    """
 
     picture: Picture
     seen: State
+    refused: DpenetError | None
+
+    def check(self) -> None:
+        """Raise what refuses it."""
+        if self.refused is not None:
+            raise self.refused
 
 
 class Result(NamedTuple):
@@ -63,7 +75,7 @@ class Result(NamedTuple):
     used: Mapping[str, str] | None
 
 
-def read_rainy(job: Job, max_pixels: int) -> Rainy:
+def read_rainy(job: Job, options: PictureOptions) -> Rainy:
     """Read a picture.
 
     Raises:
@@ -73,7 +85,8 @@ def read_rainy(job: Job, max_pixels: int) -> Rainy:
         seen = state(job.source)
     except OSError:  # reading says it better
         seen = State(0, 0)
-    return Rainy(read(job.source, max_pixels=max_pixels), seen)
+    picture = read(job.source, max_pixels=options.max_pixels)
+    return Rainy(picture, seen, refusal(job, picture, options))
 
 
 def write_result(
@@ -81,10 +94,11 @@ def write_result(
 ) -> Outcome:
     """Encode and store one result, its before/after picture first: a target that exists is complete."""
     picture, choice = result.picture, result.choice
+    size = size_of(picture)
     left_alone = options.skip_dry and choice.dry
     notices = () if left_alone else told(choice)
     try:
-        image_format = options.image_format or format_for(job.target) or picture.format
+        image_format = result_format(picture, job.target, options)
         save = saved_as(options, choice)
         if left_alone and image_format is picture.format and save == SaveOptions():
             data = read_bytes(job.source)  # nothing was asked for that would make it another file
@@ -101,18 +115,19 @@ def write_result(
         write_whole(job.target, data)
         _date(job, result.outputs, result.seen.changed)
     except DpenetError as error:
-        return outcome_for(job, Status.FAILED, error, notices)
+        return outcome_for(job, Status.FAILED, error, notices, size)
     except MemoryError:
         advice = "Close other programs, or choose --format jpeg."
-        return outcome_for(job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices)
+        return outcome_for(
+            job, Status.FAILED, ImageWriteError(str(job.target), "memory ran out", advice), notices, size
+        )
     except OSError as error:
-        return outcome_for(job, Status.FAILED, write_error(job.target, error), notices)
+        return outcome_for(job, Status.FAILED, write_error(job.target, error), notices, size)
     except Exception as error:  # noqa: BLE001 - as above
-        return outcome_for(job, Status.FAILED, unexpected(str(job.source), error), notices)
-    height, width = picture.pixels.shape[:2]
+        return outcome_for(job, Status.FAILED, unexpected(str(job.source), error), notices, size)
     status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
-    done = outcome_for(job, status, None, notices)
-    done = dataclasses.replace(done, size=(width, height), seconds=result.seconds, used=result.used)
+    done = outcome_for(job, status, None, notices, size)
+    done = dataclasses.replace(done, seconds=result.seconds, used=result.used)
     return dataclasses.replace(done, scale=scale, looked=choice.looked)
 
 
@@ -135,9 +150,8 @@ def compare_again(job: Job, rainy: Rainy, max_pixels: int) -> Outcome:
         return outcome_for(job, Status.FAILED, write_error(compare, error))
     except Exception as error:  # noqa: BLE001 - as above
         return outcome_for(job, Status.FAILED, unexpected(str(job.source), error))
-    height, width = rainy.picture.pixels.shape[:2]
-    done = outcome_for(job, Status.DONE, None, ("its before/after picture was missing; its result stays as it was",))
-    return dataclasses.replace(done, size=(width, height))
+    notices = ("its before/after picture was missing; its result stays as it was",)
+    return outcome_for(job, Status.DONE, None, notices, size_of(rainy.picture))
 
 
 def saved_as(options: PictureOptions, choice: Choice) -> SaveOptions:
@@ -172,7 +186,19 @@ def _date(job: Job, written: Iterable[Place], changed: int) -> None:
         raise ImageReadError(str(job.source), why, "Run the same command again when nothing writes to it any more.")
 
 
-def outcome_for(job: Job, status: Status, error: DpenetError | None = None, notices: tuple[str, ...] = ()) -> Outcome:
+def size_of(picture: Picture) -> tuple[int, int]:
+    """Width and height in pixels."""
+    height, width = picture.pixels.shape[:2]
+    return width, height
+
+
+def outcome_for(
+    job: Job,
+    status: Status,
+    error: DpenetError | None = None,
+    notices: tuple[str, ...] = (),
+    size: tuple[int, int] | None = None,
+) -> Outcome:
     """What became of a job; an error names its picture."""
     root = None if job.root is None else str(job.root)
-    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices, root=root)
+    return Outcome(str(job.source), str(job.target), status, error and error_of(job, error), notices, size, root=root)

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.batch.decisions import Decisions, Todo
 from dpenet_cli.batch.outcomes import Outcome, Status, input_gone, unexpected
-from dpenet_cli.batch.picture_files import Rainy, Result, compare_again, outcome_for, read_rainy, write_result
+from dpenet_cli.batch.picture_files import Rainy, Result, compare_again, outcome_for, read_rainy, size_of, write_result
 from dpenet_cli.batch.plans import BadInput
 from dpenet_cli.errors import DpenetError, ImageReadError
 from dpenet_cli.images.picture import with_pixels
@@ -130,7 +130,7 @@ def _run(
                     continue
                 for path in todo.outputs:
                     tidy(path.parent)
-                rainy = readers.submit(read_rainy, planned, options.max_pixels)
+                rainy = readers.submit(read_rainy, planned, options)
                 rainy.add_done_callback(sizes.see)
                 reading.append(_Begun(planned, todo, rainy))
             if not reading:
@@ -164,22 +164,22 @@ def _decided(jobs: Iterable[Job | BadInput], decisions: Decisions) -> Iterator[t
 def _compare_alone(job: Job, options: PictureOptions) -> Outcome:
     """The before/after picture of a result that is there."""
     try:
-        rainy = read_rainy(job, options.max_pixels)
+        rainy = read_rainy(job, options)
     except Exception as error:  # noqa: BLE001 - as below
         return _failed(job, error)
     return compare_again(job, rainy, options.max_pixels)
 
 
-def _failed(job: Job, error: Exception) -> Outcome:
-    """The outcome of a picture that was not cleaned."""
+def _failed(job: Job, error: Exception, size: tuple[int, int] | None = None) -> Outcome:
+    """The outcome of a picture that was not cleaned, whose size may be known."""
     if isinstance(error, ImageReadError):
-        return outcome_for(job, Status.FAILED, input_gone(job) or error)
+        return outcome_for(job, Status.FAILED, input_gone(job) or error, size=size)
     if isinstance(error, DpenetError):
-        return outcome_for(job, Status.FAILED, error)
+        return outcome_for(job, Status.FAILED, error, size=size)
     if isinstance(error, MemoryError):
         advice = "Close other programs, or make the picture smaller."
-        return outcome_for(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice))
-    return outcome_for(job, Status.FAILED, unexpected(str(job.source), error))
+        return outcome_for(job, Status.FAILED, ImageReadError(str(job.source), "memory ran out", advice), size=size)
+    return outcome_for(job, Status.FAILED, unexpected(str(job.source), error), size=size)
 
 
 def not_begun(planned: Job | BadInput, todo: Todo) -> Outcome:
@@ -220,19 +220,20 @@ def _advance(
     """Clean one picture and hand it to the writers."""
     if isinstance(begun, Outcome):
         return begun
-    job, outputs = begun.job, begun.todo.outputs
+    job, outputs, size = begun.job, begun.todo.outputs, None
     try:
         rainy = begun.reading.result()
         if job.target not in outputs:
             return writers.submit(compare_again, job, rainy, options.max_pixels)
-        picture, seen = rainy
+        picture, size = rainy.picture, size_of(rainy.picture)
+        rainy.check()
         started = time.perf_counter()
         cleaned = clean(picture.pixels, skip_dry=options.skip_dry)
         seconds = time.perf_counter() - started
         clean_picture = with_pixels(picture, cleaned.pixels)
-        result = Result(clean_picture, outputs, seen, cleaned.choice, seconds, cleaned.used)
+        result = Result(clean_picture, outputs, rainy.seen, cleaned.choice, seconds, cleaned.used)
     except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
-        return _failed(job, error)
+        return _failed(job, error, size)
     return writers.submit(write_result, job, result, picture if job.compare in outputs else None, options, decisions)
 
 

@@ -81,14 +81,16 @@ def _cleaned(
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the cleaned picture, and what its owner should know."""
     from dpenet_cli.batch.picture_files import saved_as, told
-    from dpenet_cli.images.formats import format_for
+    from dpenet_cli.batch.refusals import result_format
+    from dpenet_cli.images.format_limits import check
     from dpenet_cli.images.picture import with_pixels
     from dpenet_cli.images.reading import read
     from dpenet_cli.images.writing import encode
 
     rainy = sys.stdin.buffer if source == PIPE else place(source)
     picture = read(rainy, max_pixels=options.max_pixels)
-    image_format = options.image_format or (target and format_for(target)) or picture.format
+    image_format = result_format(picture, target, options)
+    check(picture, image_format)
     cleaned = derainer.clean(picture.pixels, skip_dry=options.skip_dry)
     data, notices = encode(with_pixels(picture, cleaned.pixels), image_format, saved_as(options, cleaned.choice))
     return data, tuple(dict.fromkeys(told(cleaned.choice) + picture.notices + notices))

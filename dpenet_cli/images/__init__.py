@@ -17,6 +17,10 @@ The files in reading order; each imports only from those above it:
     tiff_reader   what a TIFF says beside its pixels
     av1           the headers of AV1 streams
     webp_avif     the headers of WebP and AVIF
+    previews      small copies of the rainy picture among the metadata
+    left_out      what a JPEG, PNG, WebP or BMP file holds that no result does
+    tiff_left_out  the same of a TIFF file
+    boxes         the same of an AVIF or HEIC file
     icc_profiles  ICC profiles
     silence       what decoders would print by themselves, kept off stderr
     pixels        decoding, turning upright, unmultiplying
@@ -25,6 +29,7 @@ The files in reading order; each imports only from those above it:
     header_size   how large a picture is, from the head of its file
     decoders      the bytes of each format into a picture
     reading       `read`: a file into a `Picture`
+    format_limits  what each format can hold
     tiff_writer   TIFF files written
     encoders      a picture into the bytes of each format
     writing       `encode`: a `Picture` into bytes; nothing is lost, or a notice says so

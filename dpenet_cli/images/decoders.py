@@ -14,7 +14,19 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dpenet_cli.errors import ImageReadError, ImageRefused
-from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_reader, tiff_samples, webp_avif
+from dpenet_cli.images import (
+    boxes,
+    exif,
+    jpeg,
+    left_out,
+    png,
+    png_16_bit,
+    previews,
+    tiff_left_out,
+    tiff_reader,
+    tiff_samples,
+    webp_avif,
+)
 from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.limits import DEFLATE_RATIO, check_room, check_same, check_size
 from dpenet_cli.images.picture import DAMAGED_EXIF, Coding, Metadata, Picture, Samples
@@ -52,6 +64,9 @@ def _finish(
             metadata = dataclasses.replace(metadata, exif=None)
     if metadata.xmp and orientation != 1:
         metadata = dataclasses.replace(metadata, xmp=exif.upright_xmp(metadata.xmp))
+    bare = previews.xmp_without_thumbnails(metadata.xmp or b"")
+    if bare != (metadata.xmp or b""):
+        metadata = dataclasses.replace(metadata, xmp=bare, left_out=(*metadata.left_out, previews.THUMBNAIL))
     if metadata.dpi and orientation >= 5:
         metadata = dataclasses.replace(metadata, dpi=metadata.dpi[::-1])
     alpha = np.ascontiguousarray(samples[..., -1]) if channels in (2, 4) else None
@@ -69,7 +84,8 @@ def _decode_jpeg(data: bytes, what: str, max_pixels: int) -> Picture:
         header = jpeg.parse(image, data, what)
         check_room(image.size, image.width * image.height, header.most_pixels, data, what)
         check_size(*image.size, max_pixels, what)  # by the decoder's own account; two accounts were refused
-        metadata, cmyk = header.metadata, image.mode == "CMYK"
+        cmyk = image.mode == "CMYK"
+        metadata = dataclasses.replace(header.metadata, left_out=tuple(left_out.of_jpeg(image, header, data)))
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
     notices += header.losses
@@ -109,7 +125,8 @@ def _decode_png(data: bytes, what: str, max_pixels: int) -> Picture:
             samples, more = decode(image, header.metadata.icc, what)
             notices += more
     orientation = (exif.orientation(header.metadata.exif) if header.metadata.exif else None) or 1
-    return _finish(samples, ImageFormat.PNG, header.metadata, orientation=orientation, notices=notices)
+    metadata = dataclasses.replace(header.metadata, left_out=tuple(left_out.of_png(data, header)))
+    return _finish(samples, ImageFormat.PNG, metadata, orientation=orientation, notices=notices)
 
 
 _LARGE_TILE = 1 << 22
@@ -121,7 +138,7 @@ def _decode_tiff(data: bytes, what: str, max_pixels: int) -> Picture:
     check_size(page.width, page.height, max_pixels, what)
     if page.tile[0] * page.tile[1] > max(max_pixels, _LARGE_TILE):
         raise ImageReadError(what, f"its tiles are said to be {page.tile[0]}×{page.tile[1]} pixels", COPY_AGAIN)
-    metadata = page.metadata
+    metadata = dataclasses.replace(page.metadata, left_out=tuple(tiff_left_out.of_tiff(data, page)))
     coding = Coding(compressed=page.compressed)
     notices = ["its small copies or masks on further pages are left out"] if page.reduced_pages else []
     if page.bits == 16:
@@ -157,7 +174,9 @@ def _decode_bmp(data: bytes, what: str, max_pixels: int) -> Picture:
         check_size(*image.size, max_pixels, what)
         dpi = image.info.get("dpi")
         samples, notices = decode(image, None, what)
-    metadata = Metadata(dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None)
+    metadata = Metadata(
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None, left_out=tuple(left_out.of_bmp(data))
+    )
     return _finish(samples, ImageFormat.BMP, metadata, notices=notices)
 
 
@@ -169,6 +188,7 @@ def _decode_webp(data: bytes, what: str, max_pixels: int) -> Picture:
         if header.animated or getattr(image, "n_frames", 1) > 1:
             raise _animated(what, getattr(image, "n_frames", 1))
         metadata = _pillow_metadata(image)
+        metadata = dataclasses.replace(metadata, left_out=tuple(left_out.of_webp(data, metadata)))
         samples, notices = decode(image, metadata.icc, what)
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
     coding = Coding(lossless=header.lossless)
@@ -203,6 +223,7 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
         check_size(*header.largest, max_pixels, what)
         metadata = _pillow_metadata(image)
         notices = webp_avif.colour_notices(header.primaries, header.transfer, metadata.icc, what)
+        metadata = _with_boxes(data, metadata, notices, cropped=False)
         samples, more = decode(image, metadata.icc, what)
     if header.grey and samples.shape[2] >= 3:
         samples = samples[..., [0, 3] if samples.shape[2] == 4 else [0]]
@@ -211,6 +232,17 @@ def _decode_avif(data: bytes, what: str, max_pixels: int) -> Picture:
     orientation = (exif.orientation(metadata.exif) if metadata.exif else None) or 1
     coding = Coding(chroma=header.chroma, source_bits=header.bits if header.bits > 8 else None)
     return _finish(samples, ImageFormat.AVIF, metadata, orientation=orientation, coding=coding, notices=notices + more)
+
+
+_MAIN_ALONE = "only the main picture is kept, not the gain map, depth map or other pictures in its file"
+
+
+def _with_boxes(data: bytes, metadata: Metadata, notices: list[str], *, cropped: bool) -> Metadata:
+    """The metadata with the names of what is left out of an AVIF or HEIC file; of other pictures in it, a notice."""
+    names = boxes.of_boxes(data, metadata, cropped=cropped)
+    if boxes.OTHERS in names:
+        notices.append(_MAIN_ALONE)
+    return dataclasses.replace(metadata, left_out=tuple(name for name in names if name != boxes.OTHERS))
 
 
 def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
@@ -234,8 +266,9 @@ def _decode_heic(data: bytes, what: str, max_pixels: int) -> Picture:
     notices = webp_avif.colour_notices(
         int(nclx.get("color_primaries", 2)), int(nclx.get("transfer_characteristics", 2)), metadata.icc, what
     )
+    metadata = _with_boxes(data, metadata, notices, cropped=True)
     if len(file) > 1 or info.get("depth_images") or info.get("aux"):
-        notices.append("only the main picture is kept, not the gain map, depth map or other pictures in its file")
+        notices.append(_MAIN_ALONE)
     if info["bit_depth"] > 8:
         notices.append(f"{info['bit_depth']} bits per channel became 8")
     samples, more = _heic_samples(main, metadata.icc, what)

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dpenet_cli.errors import ImageWriteError
 from dpenet_cli.images import exif, jpeg, png, png_16_bit, tiff_writer
 from dpenet_cli.images.jpeg_tables import gentle_tables
 from dpenet_cli.images.picture import Coding, Metadata, Samples
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.packages import pip_install
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,8 @@ def _encode_avif(request: EncodeRequest) -> bytes:
 
 
 def _encode_heic(request: EncodeRequest) -> bytes:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise ImageWriteError(
-            "a HEIC picture", "pillow-heif, which writes it, is not installed", f"Run: {pip_install('heic')}"
-        ) from error
+    import pillow_heif
+
     image = _image(request.samples)
     file = pillow_heif.from_bytes(image.mode, image.size, image.tobytes())
     chroma = request.coding.chroma or "4:2:0"  # other chroma takes a profile that phones do not decode

@@ -12,6 +12,7 @@ from dpenet_cli.images.ifd import (
     GPS_POINTER,
     INTEROP_POINTER,
     LONG,
+    POINTER,
     SHORT,
     DamagedError,
     Directory,
@@ -195,6 +196,11 @@ def without_orientation(exif: bytes) -> bytes:
     return bytes(data)
 
 
+def pointers_in(directory: Directory) -> frozenset[int]:
+    """Tags that point at further directories, which stay behind where a directory is put elsewhere."""
+    return frozenset(entry.tag for entry in directory.entries if entry.kind == POINTER)
+
+
 def from_tiff(data: bytes, header: Header, first: Directory) -> bytes | None:
     """An EXIF block from the directories of a TIFF file, or None where they describe nothing but its samples.
 
@@ -206,7 +212,7 @@ def from_tiff(data: bytes, header: Header, first: Directory) -> bytes | None:
         directory = _try_directory(data, header, first.number(tag, header.order))
         if directory is None:
             continue
-        inner = carried(directory, frozenset({INTEROP_POINTER}))
+        inner = carried(directory, pointers_in(directory) | {INTEROP_POINTER})
         interop = _try_directory(data, header, directory.number(INTEROP_POINTER, header.order))
         if interop:
             inner.append(numbers(INTEROP_POINTER, LONG, header.order, len(block)))
@@ -214,7 +220,7 @@ def from_tiff(data: bytes, header: Header, first: Directory) -> bytes | None:
         if inner:
             pointers.append(numbers(tag, LONG, header.order, len(block)))
             block += table(inner, header.order, len(block))
-    values = carried(first, STRUCTURAL_TAGS)
+    values = carried(first, STRUCTURAL_TAGS | pointers_in(first))
     if not pointers and not {tag for tag, *_ in values} - _RESOLUTION_TAGS:
         return None
     set_first(block, header.order, len(block))

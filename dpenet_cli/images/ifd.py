@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 EXIF_POINTER, GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
 
-SHORT, LONG = 3, 4
+SHORT, LONG, POINTER = 3, 4, 13
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value of each type (TIFF 6.0, section 2; 13 is IFD; 16 to 18 are BigTIFF's)."""

@@ -34,6 +34,7 @@ class Metadata:
         comments: comments of a JPEG file, without a declared encoding (mostly UTF-8).
         png: text chunks and unknown chunks that are safe to copy (PNG only).
         png_colour: gAMA, cHRM, sRGB, cICP and their like (PNG only).
+        left_out: names of what the file said beside that, and no result holds.
     """
 
     exif: bytes | None = None
@@ -45,6 +46,7 @@ class Metadata:
     comments: tuple[bytes, ...] = ()
     png: tuple[Chunk, ...] = ()
     png_colour: tuple[Chunk, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

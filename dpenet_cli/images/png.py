@@ -11,7 +11,7 @@ from dpenet_cli.images.picture import Chunk, Metadata
 from dpenet_cli.images.png_chunks import SIGNATURE, chunk, chunks, impossible
 
 _COLOUR_CHUNKS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
-_TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
+TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
 _NOT_COPIED = set(b"IHDR PLTE tRNS IDAT IEND iCCP eXIf pHYs tIME sBIT bKGD hIST acTL fcTL fdAT sPLT".split())
 """Chunks that are read here, or that say something of the pixels as they were."""
 
@@ -33,6 +33,7 @@ _HARMLESS, _BOMBS_RATIO = 1 << 20, 200
 """Bytes that may unfold from anything, and times its size that a real profile or text does not unfold to beyond."""
 
 _METRES_PER_INCH = 0.0254
+_SRGB_CORNERS = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # cHRM's, likewise
 _SRGB_GAMMA = 45455  # the gAMA value that stands for sRGB (PNG specification, 11.3.2.2)
 
 
@@ -144,11 +145,17 @@ def _sort_out(header: PngHeader, found: dict[str, bytes], copied: list[Chunk], p
             header.damaged.append("iCCP")
     elif kind in (b"eXIf", b"pHYs"):
         found[kind.decode()] = body
-    elif kind in _TEXT_CHUNKS and _special_text(kind, body, found):
+    elif kind in TEXT_CHUNKS and special_text(kind, body, found):
         if len(found) > known and not [*found.values()][-1]:  # it could not be unfolded or decoded
             header.damaged.append(kind.decode("ascii"))
-    elif kind not in _NOT_COPIED and kind[0] & 0x20 and (kind in _COLOUR_CHUNKS or kind[3] & 0x20):
-        copied.append(piece)  # a lower-case fourth letter means safe to copy (PNG specification, 5.4)
+    elif is_copied(kind):
+        copied.append(piece)
+
+
+def is_copied(kind: bytes) -> bool:
+    """Whether chunks of a kind go into a PNG result as they are."""
+    # A lower-case fourth letter means safe to copy, a lower-case first one not needed (PNG specification, 5.4).
+    return kind not in _NOT_COPIED and bool(kind[0] & 0x20) and (kind in _COLOUR_CHUNKS or bool(kind[3] & 0x20))
 
 
 def _metadata(found: dict[str, bytes], copied: list[Chunk]) -> Metadata:
@@ -188,7 +195,16 @@ def _dpi(body: bytes) -> tuple[float, float] | None:
     return across * _METRES_PER_INCH, down * _METRES_PER_INCH
 
 
-def _special_text(kind: bytes, body: bytes, found: dict[str, bytes]) -> bool:
+def label_of_text(kind: bytes, body: bytes) -> str | None:
+    """What a text chunk holds instead of a text: ``xmp``, or what a raw profile's name says; None for a text."""
+    keyword = body.partition(b"\0")[0]
+    if kind == b"iTXt":
+        return "xmp" if keyword == _XMP_KEYWORD else None
+    match = _RAW_PROFILE.fullmatch(keyword)
+    return match[1].decode() if match else None
+
+
+def special_text(kind: bytes, body: bytes, found: dict[str, bytes]) -> bool:
     """Take XMP and raw profiles out of the text; says whether this chunk was one.
 
     Args:
@@ -263,9 +279,14 @@ def _as_utf8(comment: bytes) -> bytes:
 def colour_matters(metadata: Metadata) -> bool:
     """Whether the colour chunks say something else than sRGB, which then only a PNG file can hold."""
     colour = dict(metadata.png_colour)
-    if metadata.icc or b"sRGB" in colour:
+    if colour.get(b"cICP", b"\x01\x0d")[:2] != b"\x01\x0d":  # primaries of BT.709 and sRGB's transfer (H.273)
+        return True
+    if b"mDCV" in colour or b"cLLI" in colour:  # of the screen that it was made on, whatever the colours are
+        return True
+    if metadata.icc or colour.keys() & {b"sRGB", b"cICP"}:  # which count for more than the others
         return False
-    cicp, gamma = colour.get(b"cICP"), colour.get(b"gAMA")
-    if cicp:
-        return cicp[:2] != b"\x01\x0d"  # primaries of BT.709 and sRGB's transfer (H.273)
-    return bool(gamma) and abs(int.from_bytes(gamma or b"", "big") - _SRGB_GAMMA) > 500
+    gamma, corners = colour.get(b"gAMA"), colour.get(b"cHRM", b"")
+    values = struct.unpack(">8L", corners) if len(corners) == 32 else _SRGB_CORNERS
+    return (bool(gamma) and abs(int.from_bytes(gamma or b"", "big") - _SRGB_GAMMA) > 500) or any(
+        abs(value - usual) > 500 for value, usual in zip(values, _SRGB_CORNERS, strict=True)
+    )

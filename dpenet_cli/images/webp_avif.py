@@ -28,7 +28,7 @@ def parse_webp(data: bytes, what: str) -> WebpHeader:
     """
     sizes: set[tuple[int, int]] = set()
     animated, lossless = False, False
-    for kind, body in _riff_chunks(data):
+    for kind, body in riff_chunks(data):
         if kind == b"VP8X" and len(body) >= 10:
             sizes.add((int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1))
             animated = animated or bool(body[0] & 0x02)
@@ -46,7 +46,8 @@ def parse_webp(data: bytes, what: str) -> WebpHeader:
     return WebpHeader(*sizes.pop(), animated, lossless)
 
 
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Type and data of each chunk."""
     view, at = memoryview(data), 12
     while at + 8 <= len(data):
         size = int.from_bytes(view[at + 4 : at + 8], "little")

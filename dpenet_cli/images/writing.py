@@ -8,8 +8,9 @@ import numpy as np
 
 from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
-from dpenet_cli.images import exif, icc_profiles, jpeg, png
+from dpenet_cli.images import exif, format_limits, icc_profiles, jpeg, left_out, png, previews, tiff_left_out, tiff_tags
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
+from dpenet_cli.images.format_limits import NAMES, OPAQUE_ONLY
 from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import PILLOW_RULES
@@ -17,16 +18,6 @@ from dpenet_cli.images.software import with_software
 from dpenet_cli.options import ImageFormat, SaveOptions
 
 _SIXTEEN_BITS = {ImageFormat.PNG, ImageFormat.TIFF}
-_OPAQUE_ONLY = {ImageFormat.JPEG, ImageFormat.BMP}
-_NAMES = {
-    ImageFormat.JPEG: "JPEG",
-    ImageFormat.PNG: "PNG",
-    ImageFormat.WEBP: "WebP",
-    ImageFormat.TIFF: "TIFF",
-    ImageFormat.BMP: "BMP",
-    ImageFormat.AVIF: "AVIF",
-    ImageFormat.HEIC: "HEIC",
-}
 
 _HOLDS: dict[ImageFormat, frozenset[str]] = {
     ImageFormat.JPEG: frozenset({"exif", "icc", "xmp", "xmp_extension", "iptc", "dpi", "comments"}),
@@ -73,15 +64,17 @@ def encode(picture: Picture, image_format: ImageFormat, options: SaveOptions) ->
         The file's bytes, and what its owner should know of this step.
 
     Raises:
-        ImageWriteError: the format cannot hold the picture (transparency, size).
-        DpenetError: a package that is needed for the format is not installed.
+        ImageWriteError: the format cannot hold the picture (transparency, size), or nothing here writes the format;
+            `format_limits.check` tells that before anything is done for a picture.
     """
+    format_limits.check(picture, image_format)
     notices: list[str] = []
-    name = _NAMES[image_format]
+    name = NAMES[image_format]
     samples, metadata = _prepared(picture, image_format, options, notices)
     metadata = _fitting(metadata, image_format, notices, long_exif=picture.coding.exif_in_parts)
     if options.tag is not None:
         metadata = _tagged(metadata, image_format, options.tag, notices)
+    notices += previews.still_shown(metadata)
     try:
         with PILLOW_RULES:
             data = ENCODERS[image_format](EncodeRequest(samples, metadata, picture.coding, options.quality))
@@ -101,15 +94,9 @@ def _prepared(
     picture: Picture, image_format: ImageFormat, options: SaveOptions, notices: list[str]
 ) -> tuple[Samples, Metadata]:
     """The channels that are written, H×W×C, in the depth and colours that the format and the options ask for."""
-    name = _NAMES[image_format]
+    name = NAMES[image_format]
     alpha = picture.alpha
-    if alpha is not None and image_format in _OPAQUE_ONLY:
-        if int(alpha.min()) != np.iinfo(alpha.dtype).max:
-            raise ImageWriteError(
-                f"a picture with transparency as {name}",
-                f"{name} cannot hold transparency",
-                "Write it as png, webp or tiff.",
-            )
+    if alpha is not None and image_format in OPAQUE_ONLY:
         notices.append(f"{name} has no transparency; the picture had none in use")
         alpha = None
     samples: Samples = luma(picture.pixels)[..., None] if picture.grey else picture.pixels
@@ -160,6 +147,12 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], 
     if metadata.exif and not exif.is_sound(metadata.exif):
         notices.append(DAMAGED_EXIF)
         metadata = dataclasses.replace(metadata, exif=None)
+    nowhere = list(metadata.left_out)
+    if metadata.exif and image_format is ImageFormat.TIFF:
+        nowhere += tiff_left_out.of_exif_in_tiff(metadata.exif, metadata)
+    if nowhere:
+        notices.append(left_out.as_notice(nowhere))
+    metadata = dataclasses.replace(metadata, left_out=())
     lost = []
     empty = Metadata()
     for name in (field.name for field in dataclasses.fields(Metadata)):
@@ -168,7 +161,7 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], 
             continue
         if not (
             (name == "png_colour" and not png.colour_matters(metadata))
-            or (name == "dpi" and (metadata.exif or {round(v) for v in metadata.dpi or ()} <= _USUAL_RESOLUTIONS))
+            or (name == "dpi" and (_says_resolution(metadata) or set(map(round, value)) <= _USUAL_RESOLUTIONS))
         ):
             lost.append(_LABELS[name])
         metadata = dataclasses.replace(metadata, **{name: getattr(empty, name)})
@@ -177,7 +170,7 @@ def _fitting(metadata: Metadata, image_format: ImageFormat, notices: list[str], 
         if too_long:
             notices.append(f"too long for a JPEG file and left out: {', '.join(too_long)}")
     if lost:
-        notices.append(f"{_NAMES[image_format]} has no place for {', '.join(lost)}: left out")
+        notices.append(f"{NAMES[image_format]} has no place for {', '.join(lost)}: left out")
     return metadata
 
 
@@ -190,6 +183,17 @@ def _tagged(metadata: Metadata, image_format: ImageFormat, tag: str, notices: li
                 return tagged
     notices.append("no tag was written: this file has no place for it")
     return metadata
+
+
+def _says_resolution(metadata: Metadata) -> bool:
+    """Whether the EXIF block has the same resolution."""
+    if not metadata.exif or not metadata.dpi:
+        return False
+    header, first = exif.first_directory(metadata.exif)
+    said = [first.get(tag) for tag in (tiff_tags.X_RESOLUTION, tiff_tags.Y_RESOLUTION)]
+    values = [entry.rational(header.order) if entry else None for entry in said]
+    per_inch = 2.54 if first.number(tiff_tags.RESOLUTION_UNIT, header.order, 2) == 3 else 1.0
+    return [round((value or 0) * per_inch) for value in values] == [round(value) for value in metadata.dpi]
 
 
 def luma(pixels: Samples) -> Samples:

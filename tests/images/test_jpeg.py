@@ -53,7 +53,13 @@ def test_what_pillow_itself_loses_of_a_jpeg_is_kept() -> None:
     data = plain[:frame] + b"".join(before) + plain[frame:scan] + numbered[0] + plain[scan:]
     metadata = read(data).metadata
     assert metadata == Metadata(
-        icc=profile, xmp=b"first", xmp_extension=(extension,), iptc=iptc, comments=(b"one", b"two"), dpi=metadata.dpi
+        icc=profile,
+        xmp=b"first",
+        xmp_extension=(extension,),
+        iptc=iptc,
+        comments=(b"one", b"two"),
+        dpi=metadata.dpi,
+        left_out=("a second XMP packet",),
     )
     assert read(encode(read(data), JPEG, PLAIN)[0]).metadata == metadata
 
