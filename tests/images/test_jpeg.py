@@ -1,5 +1,6 @@
 """JPEG files: their tables, their headers, and what rides along in them."""
 
+import dataclasses
 import struct
 
 import pictures
@@ -61,7 +62,7 @@ def test_what_pillow_itself_loses_of_a_jpeg_is_kept() -> None:
         dpi=metadata.dpi,
         left_out=("a second XMP packet",),
     )
-    assert read(encode(read(data), JPEG, PLAIN)[0]).metadata == metadata
+    assert read(encode(read(data), JPEG, PLAIN)[0]).metadata == dataclasses.replace(metadata, left_out=())
 
 
 def test_a_jpeg_has_the_resolution_of_its_own_header_alone() -> None:
