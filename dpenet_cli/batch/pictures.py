@@ -105,7 +105,7 @@ def run(
         KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
     """
     decisions = decisions or Decisions(overwrite=options.overwrite)
-    yield from _run(_decided(jobs, decisions), clean, options, decisions)
+    return _run(_decided(jobs, decisions), clean, options, decisions)
 
 
 def _run(

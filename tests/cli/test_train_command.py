@@ -263,7 +263,7 @@ def test_bad_files_are_told_to_people_and_programs(tmp_path, photos, app):
     assert len(lines) == 1
     assert "photos/bad.png (it is empty); photos/worse.jpg (it is empty). Mend or remove them" in lines[0]
     bad = {str(Path(photos) / name): "it is empty" for name in ("bad.png", "worse.jpg")}
-    assert json.loads(refused.stdout.splitlines()[-1]) == {"event": "refused", "bad": bad}
+    assert json.loads(refused.stdout.splitlines()[-1]) == {"schema": 1, "event": "refused", "bad": bad}
     assert not (tmp_path / "run").exists()
     done = CliRunner().invoke(app, [*map(str, arguments[1:]), "--skip-bad"])
     assert done.exit_code == 0, done.output

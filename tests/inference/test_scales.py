@@ -32,6 +32,9 @@ class Darker:
         self.share = share
         self.shown: list[tuple[tuple[int, ...], float | None]] = []
 
+    def used_for(self, dtype):
+        return {"device": "drawn", "backend": "torch", "precision": "fp32"}
+
     def __call__(self, rainy, progress=None, *, strength=None, precision_of=None):
         self.shown.append((rainy.shape, strength))
         if progress:

@@ -71,7 +71,8 @@ def test_of_a_pair_both_go_and_the_partner_is_named(tmp_path: Path, pairs: str) 
     cut(folder / "input/12.png")
     (folder / "target/14.png").write_bytes(b"")
     store(folder / "input/15.png", scene(15)[:50, :70])
-    with pytest.raises(BadFilesError, match=r"input/12\.png \(it is cut off; with it goes target/12\.png\)") as raised:
+    told = r"input/12\.png \(it is cut off or damaged; with it goes target/12\.png\)"
+    with pytest.raises(BadFilesError, match=told) as raised:
         load_data(small(pairs))
     assert "target/14.png (it is empty; with it goes input/14.png)" in str(raised.value)
     assert "input/15.png (it differs in size from its partner, 70×50 against 70×60;" in str(raised.value)
@@ -140,7 +141,7 @@ def test_test_folders_and_layers_are_looked_through_too(tmp_path: Path, photos: 
     with pytest.raises(BadFilesError, match="6 files cannot be learnt from") as raised:
         load_data(small(photos, **wanted))
     assert "layers/b.png (it is empty)" in str(raised.value)
-    assert "target/3.png (it is cut off; with it goes input/3.png)" in str(raised.value)
+    assert "target/3.png (it is cut off or damaged; with it goes input/3.png)" in str(raised.value)
     found = load_data(small(photos, skip_bad=True, **wanted))
     assert [Path(name).name for name in found.selection.excluded] == ["3.png", "4.png"]
     assert len(found.selection.bad) == 6

@@ -74,7 +74,7 @@ def test_the_commands(tmp_path, tiny_weights):
     run = ["--weights", tiny_weights, "--strength", 0]
     result = dpenet("video", ".", "-o", "out", *run, "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    lines = [json.loads(line) for line in result.stdout.splitlines()][:-1]
+    lines = [line for line in map(json.loads, result.stdout.splitlines()) if line["event"] == "result"]
     assert [Path(line["output"]).name for line in lines] == [
         "camera.mkv",
         "doorbell.mkv",

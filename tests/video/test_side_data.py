@@ -62,7 +62,8 @@ def test_one_batch_of_all_that_stopped_one(tmp_path, tiny_weights):
     run = ["--weights", tiny_weights, "--strength", 0, "--json"]
     result = dpenet("video", *names, "-o", "out/", *run, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    *lines, summary = map(json.loads, result.stdout.splitlines())
+    *told, summary = map(json.loads, result.stdout.splitlines())
+    lines = [line for line in told if line["event"] == "result"]
     assert [(line["input"], line["status"]) for line in lines] == [(name, "done") for name in names]
     assert summary["summary"]["done"] == 5
     for line in lines[:2]:

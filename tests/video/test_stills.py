@@ -31,10 +31,10 @@ def decoded(monkeypatch):
     """Counts the frames that are decoded to look at a file, or to read it."""
     count = [0]
     added = scan._add_frame
-    to_rgb = readers._to_rgb
+    to_rgb = readers.to_rgb
     monkeypatch.setattr(scan, "_add_frame", lambda *given: (count.__setitem__(0, count[0] + 1), added(*given))[1])
     monkeypatch.setattr(
-        readers, "_to_rgb", lambda *given, **named: (count.__setitem__(0, count[0] + 1), to_rgb(*given, **named))[1]
+        readers, "to_rgb", lambda *given, **named: (count.__setitem__(0, count[0] + 1), to_rgb(*given, **named))[1]
     )
     return count
 
