@@ -299,7 +299,7 @@ def test_few_calls_lie_between_a_job_and_a_convolution(tmp_path, monkeypatch):
     scaled = ScaledDerainer(engine, rule_for("general"))
     (outcome,) = run(plan_pictures([str(tmp_path / "rainy.png")]).jobs, scaled.clean, PictureOptions())
     assert outcome.status is Status.DONE
-    assert stacks[0][0] == "run"
+    assert stacks[0][0] == "_run"
     assert len(stacks[0]) <= 11, stacks[0]
     assert max(map(len, stacks)) <= 14, max(stacks, key=len)  # in the attention of a block
 
