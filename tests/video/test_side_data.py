@@ -43,7 +43,7 @@ def timelapse(path: Path, orientation: int, count: int = 3, size: tuple[int, int
     return path
 
 
-def shown(path: Path) -> list[float]:
+def seconds_shown(path: Path) -> list[float]:
     """Seconds of the frames that a player shows; an edit list may leave some out."""
     with av.open(str(path)) as container:
         return [float(frame.time) for frame in container.decode(video=0)]
@@ -79,7 +79,7 @@ def test_one_batch_of_all_that_stopped_one(tmp_path, tiny_weights):
     assert lines[4]["notices"] == []
     out = tmp_path / "out"
     assert [len(times(out / name)) for name in ("spatial.mkv", "other.mp4")] == [3, 3]
-    assert shown(out / "turned.mov") == shown(tmp_path / "turned.mov")
+    assert seconds_shown(out / "turned.mov") == seconds_shown(tmp_path / "turned.mov")
     before, after = (
         media_info(path).streams[0].display_matrix for path in (tmp_path / "turned.mov", out / "turned.mov")
     )
