@@ -456,6 +456,7 @@ def peak_bytes(tmp_path, photo, size, *options):
     return int(told.stdout) * 1024  # Linux counts in KiB
 
 
+@pytest.mark.long
 def test_a_24_megapixel_photograph_needs_less_than_1500_megabytes(tmp_path, rainy_photo, tiny_weights):
     """What the network holds grows with the width alone, what the pixels take does not depend on the network.
 
