@@ -151,6 +151,13 @@ def store(path: Path, picture: np.ndarray) -> np.ndarray:
     return picture
 
 
+def touch(*names: str) -> None:
+    """Empty files, and their folders."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"")
+
+
 def make_set(folder: Path, count: int = 3) -> None:
     """Pairs of 40×48 pictures in input/ and target/."""
     for number in range(count):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import touch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +17,6 @@ from dpenet_cli.options import ImageFormat
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def touch(*names):
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes(b"")
 
 
 def pairs(batch):

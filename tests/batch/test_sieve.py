@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import dpenet
+from conftest import dpenet, touch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,12 +18,6 @@ from dpenet_cli.errors import InputError, OptionError
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def touch(*names):
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes(b"")
 
 
 def found(*inputs, plan=plan_pictures, **options):
