@@ -91,16 +91,29 @@ class _Walk:
             end: where it ends, if its length is right.
         """
         # A wrong length leads to a place where no chunk begins. One that leads to a sound chunk or to the file's end is
-        # right; and so it is where a damaged one begins, unless a sound one lies in between.
+        # right, unless by chance: then sound ones lie in between, one behind the other, up to there. So is one that leads
+        # to where a damaged one begins, unless a sound one lies in between.
         fits = end + _FRAME <= len(self._data)
-        if end == len(self._data) or (fits and self.piece(end).sound):
-            return end
         found = self._search(at + 8)
+        if end == len(self._data) or (fits and self.piece(end).sound):
+            return found if self._lead(found, end) else end
         if fits and end <= found and _LETTERS.fullmatch(self._data, end + 4, end + 8):
             near = _KNOWN.search(self._data, end + 1, end + 11)  # a type a few bytes off: these letters are parts of it
             if near is None or near.start() == end + 4:
                 return end
         return found
+
+    def _lead(self, at: int, end: int) -> bool:
+        """Whether sound chunks that begin here lead to an end behind them."""
+        while at < end and self._budget >= 0 and at + _FRAME <= len(self._data):
+            piece = self.piece(at)
+            self._budget -= piece.end - at if piece.end < len(self._data) else len(self._data)
+            if not piece.sound:
+                return False
+            at = piece.end + 4
+            if at == end:
+                return True
+        return False
 
     def _search(self, start: int) -> int:
         """Where the first sound chunk of a known type begins from here on; the file's end if there is none."""

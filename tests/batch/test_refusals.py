@@ -91,7 +91,7 @@ def test_a_format_whose_package_is_missing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     outcome, calls = begun(np.zeros((6, 8, 3), np.uint8), tmp_path / "a.heic", PictureOptions(image_format=HEIC))
     assert (outcome.status, calls, outcome.size) == (Status.FAILED, 0, (8, 6))
-    assert 'pip install "dpenet[heic]"' in outcome.error.next_step
+    assert 'pip install "pillow-heif>=' in outcome.error.next_step
     monkeypatch.setattr(features, "check", lambda name: name != "avif")
     outcome, calls = begun(np.zeros((6, 8, 3), np.uint8), tmp_path / "a.avif", PictureOptions(image_format=AVIF))
     assert (outcome.status, calls) == (Status.FAILED, 0)

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from image_checks import PLAIN, PNG, pil
 from pictures import chunk, deep_png, exif_block, photo, saved, wide_profile, with_chunks
@@ -14,6 +14,7 @@ from PIL import Image
 
 from dpenet_cli.errors import ImageReadError
 from dpenet_cli.images.picture import Picture
+from dpenet_cli.images.png_chunks import chunks
 from dpenet_cli.images.reading import read
 from dpenet_cli.images.writing import encode
 
@@ -231,6 +232,7 @@ def test_many_damaged_chunks_take_no_long() -> None:
 
 
 @given(st.sampled_from(sorted(FILES)), st.sampled_from(sorted(BODIES)), st.binary(max_size=60), st.integers(0, 2**32))
+@example("palette", b"bKGD", b"\0\0\0", 64)  # leads by chance to where another chunk begins
 @settings(max_examples=150, deadline=None)
 def test_whatever_an_ancillary_chunk_holds(name: str, kind: bytes, body: bytes, length: int) -> None:
     """Wrong data, a wrong length and a wrong checksum: the pixels are those of the IDAT."""
@@ -246,3 +248,18 @@ def test_the_pixels_are_those_that_pillow_reads_of_the_whole_file() -> None:
         picture = read(_place(data, _broken(b"tEXt", b"a\0b", "beyond the file"), "before"))
         assert isinstance(picture, Picture)
         np.testing.assert_array_equal(picture.pixels, np.asarray(pil(data).convert("RGB")))
+
+
+def test_a_length_that_is_wrong_by_chance_to_another_chunk_hides_nothing() -> None:
+    """Whichever chunk, or the file's end, it leads to; a whole picture inside a damaged chunk is another thing."""
+    for name, (data, pixels) in FILES.items():
+        for place in ("before", "behind"):
+            whole = _place(data, _broken(b"tEXt", b"a\0b", "checksum"), place)
+            at = whole.index(b"tEXt") - 4
+            ends = [piece.end + 4 for piece in chunks(whole) if piece.start > at + 12]
+            for end in ends:
+                lying = whole[:at] + struct.pack(">L", end - at - 12) + whole[at + 4 :]
+                np.testing.assert_array_equal(read(lying).pixels, pixels, err_msg=f"{name} {place}")
+    data, pixels = FILES["rgb"]
+    inside = _broken(b"abCd", FILES["grey"][0], "checksum")
+    np.testing.assert_array_equal(read(_place(data, inside, "before")).pixels, pixels)
