@@ -91,8 +91,8 @@ class _Walk:
             end: where it ends, if its length is right.
         """
         # A wrong length leads to a place where no chunk begins. One that leads to a sound chunk or to the file's end is
-        # right, unless by chance: then sound ones lie in between, one behind the other, up to there. So is one that leads
-        # to where a damaged one begins, unless a sound one lies in between.
+        # right, unless by chance: then sound ones lie in between, one behind the other, up to there. And one is right
+        # that leads to where a damaged chunk begins, unless a sound one lies in between.
         fits = end + _FRAME <= len(self._data)
         found = self._search(at + 8)
         if end == len(self._data) or (fits and self.piece(end).sound):
