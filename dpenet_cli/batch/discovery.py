@@ -99,8 +99,9 @@ def files_below(folder: Place, skip: Sequence[Place], unreadable: list[DpenetErr
     Raises:
         StorageError: its store does not answer.
     """
-    search = _on_disk if isinstance(folder, Path) else _in_store
-    return search(folder, skip, unreadable, sieve)  # type: ignore[arg-type]
+    if isinstance(folder, Path):
+        return _on_disk(folder, skip, unreadable, sieve)
+    return _in_store(folder, skip, unreadable, sieve)
 
 
 def _in_store(

@@ -5,6 +5,7 @@ memory holds no more than a few of them. At its end, or where it was interrupted
 the rule for files that are made again and again (`dpenet_cli.system.seals`).
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -272,10 +273,8 @@ def _for_page(picture: Picture) -> Image.Image:
     pixels: list[NDArray[np.uint8]]
     pixels, icc = on_rgb([np.asarray(small, np.uint8)], picture)
     if icc:
-        try:
+        with contextlib.suppress(icc_profiles.ProfileError):  # shown as they are, as browsers do
             pixels = [icc_profiles.converted(pixels[0], icc)]
-        except icc_profiles.ProfileError:  # shown as they are, as browsers do
-            return Image.fromarray(pixels[0])
     return Image.fromarray(pixels[0])
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -197,7 +197,7 @@ class Beside:
         names: all of them.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Collection[str]) -> None:
         self._names = names
 
     def made_of(self, name: str) -> str | None:
@@ -208,7 +208,7 @@ class Beside:
     def folder_of(self, name: str) -> str | None:
         """The same of a folder: ``photos`` for ``photos-derained``."""
         stem = next((name.removesuffix(end) for end in (OWN_SUFFIX, COMPARE_FOLDER) if name.endswith(end)), None)
-        return stem if stem in set(self._names) else None
+        return stem if stem is not None and stem in self._names else None
 
     @cached_property
     def _stems_and_names(self) -> set[str]:

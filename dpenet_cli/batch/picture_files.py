@@ -61,6 +61,7 @@ class Result(NamedTuple):
 
     Attributes:
         picture: the clean one.
+        outputs: files to write.
         seen: what told the rainy one's file from others.
         choice: how it was looked at.
         seconds: that took so long in the network.
@@ -123,12 +124,11 @@ def write_result(
         )
     except OSError as error:
         return outcome_for(job, Status.FAILED, write_error(job.target, error), notices, size)
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
         return outcome_for(job, Status.FAILED, unexpected(str(job.source), error), notices, size)
     status, scale = (Status.DRY, None) if left_alone else (Status.DONE, choice.scale)
     done = outcome_for(job, status, None, notices, size)
-    done = dataclasses.replace(done, seconds=result.seconds, used=result.used)
-    return dataclasses.replace(done, scale=scale, looked=choice.looked)
+    return dataclasses.replace(done, seconds=result.seconds, used=result.used, scale=scale, looked=choice.looked)
 
 
 def compare_again(job: Job, rainy: Rainy, max_pixels: int) -> Outcome:
@@ -148,7 +148,7 @@ def compare_again(job: Job, rainy: Rainy, max_pixels: int) -> Outcome:
         return outcome_for(job, Status.FAILED, ImageReadError(str(job.target), "memory ran out", advice))
     except OSError as error:
         return outcome_for(job, Status.FAILED, write_error(compare, error))
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
         return outcome_for(job, Status.FAILED, unexpected(str(job.source), error))
     notices = ("its before/after picture was missing; its result stays as it was",)
     return outcome_for(job, Status.DONE, None, notices, size_of(rainy.picture))

@@ -129,10 +129,10 @@ class Sieve:
 
     def below(self, path: PurePath, relative: str) -> bool:
         """Whether a file is in no folder that is kept back; for stores, which have names alone."""
-        for depth in range(relative.count("/"), 0, -1):
-            folder = path.parents[depth - 1]
-            inside = "/".join(relative.split("/")[: relative.count("/") - depth + 1])
-            counts = path.suffix.lower() in self._suffixes
+        counts = path.suffix.lower() in self._suffixes
+        inner = relative.split("/")[:-1]
+        for depth in range(1, len(inner) + 1):
+            folder, inside = path.parents[len(inner) - depth], "/".join(inner[:depth])
             if is_of_system(folder.name):
                 self._systems[folder.name] += counts
                 return False

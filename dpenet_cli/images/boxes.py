@@ -186,10 +186,8 @@ def _read_assigned(body: bytes, items: _Items) -> None:
     for _ in range(min(count, _MAX_ITEMS)):
         if at >= len(body):
             break
-        number, places = (
-            int.from_bytes(body[at : at + wide], "big"),
-            int.from_bytes(body[at + wide : at + wide + 1], "big"),
-        )
+        number = int.from_bytes(body[at : at + wide], "big")
+        places = int.from_bytes(body[at + wide : at + wide + 1], "big")
         at += wide + 1
         values = [int.from_bytes(body[at + n * each : at + (n + 1) * each], "big") for n in range(places)]
         items.assigned.setdefault(number, []).extend((value & (0x7FFF if each == 2 else 0x7F)) - 1 for value in values)

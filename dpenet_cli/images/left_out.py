@@ -145,9 +145,8 @@ def _of_text(kind: bytes, body: bytes, seen: set[bytes | str], metadata: Metadat
     found: dict[str, bytes] = {}
     png.special_text(kind, body, found)
     value = next(iter(found.values()), b"")
-    kept = {"XMP": metadata.xmp, "EXIF": metadata.exif, "IPTC": metadata.iptc, "colour profile": metadata.icc}[
-        _RAW[label]
-    ]
+    all_kept = {"XMP": metadata.xmp, "EXIF": metadata.exif, "IPTC": metadata.iptc, "colour profile": metadata.icc}
+    kept = all_kept[_RAW[label]]
     if not value:
         return [f"{_RAW[label]} that is damaged"]
     if label in ("iptc", "8bim") and value.startswith(b"8BIM"):
@@ -165,9 +164,8 @@ def of_webp(data: bytes, metadata: Metadata) -> list[str]:
     found: set[bytes] = set()
     for kind, body in riff_chunks(data[: 8 + int.from_bytes(data[4:8], "little")]):
         if kind in kept:
-            if (
-                bytes(body).removeprefix(b"Exif\0\0") != kept[kind]
-            ):  # libwebp passes over what its header does not announce
+            # libwebp passes over what its header does not announce.
+            if bytes(body).removeprefix(b"Exif\0\0") != kept[kind]:
                 names.append(f"a second {labels[kind]}" if kind in found else labels[kind])
             found.add(kind)
         elif kind not in (b"VP8X", b"VP8 ", b"VP8L", b"ALPH"):
