@@ -6,6 +6,7 @@ encoder undoes. Where none fits, OpenCV is not used.
 """
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class ReadPlan:
         deep: frames are uint16, else uint8.
         colour: the tags that the result gets: the source's, except where RGB becomes YCbCr.
         why: the reason for PyAV, for those who ask.
+        as_opencv: PyAV converts its frames as OpenCV does, which reads them when the whole is read.
     """
 
     through_opencv: bool
@@ -66,6 +68,7 @@ class ReadPlan:
     deep: bool
     colour: ColourTags
     why: str = ""
+    as_opencv: bool = False
 
 
 def plan_reading(media: MediaInfo, stream: VideoStream, *, deinterlace: bool) -> ReadPlan:
@@ -81,6 +84,8 @@ def plan_reading(media: MediaInfo, stream: VideoStream, *, deinterlace: bool) ->
     if coefficients is None:
         why = why or "OpenCV's colours, sizes or frames are not those of the file"
         return ReadPlan(False, colour.coefficients, full_range, pixels.bits > 8, colour, why)
+    if media.part is not None:
+        return ReadPlan(False, coefficients, full_range, False, colour, "a part is read alone", as_opencv=True)
     return ReadPlan(True, coefficients, full_range, False, colour)
 
 
@@ -90,7 +95,6 @@ def _lost_by_opencv(media: MediaInfo, stream: VideoStream, pixels: PixelFormat, 
         f"chroma {pixels.chroma}": pixels.chroma != "420",
         "a size or pixel format that changes": not stream.constant_format,
         "damage": media.damaged,
-        "a part that is read alone": media.part is not None,
         "recordings joined": bool(media.timeline.discontinuities),
         "deinterlacing": deinterlace and stream.interlaced,
         "a stream without times": media.container in RAW_STREAMS,
@@ -104,9 +108,10 @@ def _opencv_coefficients(media: MediaInfo, stream: VideoStream, colour: ColourTa
     # OpenCV either does as the tags say, or takes swscale's default, which is BT.601.
     candidates = sorted({colour.coefficients, "bt601"})
     ours = PyavReader(stream, ReadPlan(False, "bt601", full_range, False, colour))
+    whole = dataclasses.replace(media, part=None)  # a part is read as the whole is, whose first frames decide
     capture = open_capture(media.path)
     try:
-        for frame, _ in zip(ours.decoded(media), range(_COMPARED_FRAMES), strict=False):
+        for frame, _ in zip(ours.decoded(whole), range(_COMPARED_FRAMES), strict=False):
             read, theirs = capture.read()  # H×W×3 BGR
             if not read or theirs.shape[:2] != (stream.height, stream.width):
                 return None
@@ -193,7 +198,8 @@ class PyavReader:
             if (frame.width, frame.height) != (stream.width, stream.height):
                 frame = frame.reformat(stream.width, stream.height, frame.format.name)  # noqa: PLW2901
             pixel_format = "rgb48le" if plan.deep else "rgb24"
-            yield to_rgb(frame, plan.coefficients, pixel_format, full_range=plan.full_range, flags=ACCURATE)
+            flags = AS_OPENCV if plan.as_opencv else ACCURATE
+            yield to_rgb(frame, plan.coefficients, pixel_format, full_range=plan.full_range, flags=flags)
 
 
 def deinterlaced(frames: Iterator[Any], parity: str = "auto") -> Iterator[Any]:

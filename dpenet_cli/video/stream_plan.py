@@ -162,7 +162,7 @@ def _encoding(
         height=height,
         rate=stream.rate,
         deep=reading.deep,
-        half_level=reading.through_opencv,
+        half_level=reading.through_opencv or reading.as_opencv,
         pixel_format=pixel_format,
         filters=filters,
         sample_aspect=aspect,
