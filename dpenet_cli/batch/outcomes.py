@@ -48,7 +48,7 @@ class Outcome:
         notices: what the user should know about this picture.
         size: (width, height) in pixels, upright, once known.
         seconds: time in the network, or for a whole video.
-        shares: where a video's pictures came from, as `video.restoration.Shares` tells it.
+        shares: where a video's pictures came from, as `video.over_time.Shares` tells it.
         scale: width in which the network saw the picture over its own; None where it saw none.
         looked: pixels that were looked at to decide on it, over those of the picture.
         root: the output folder that the output lies in, if there is one.

@@ -19,7 +19,8 @@ from dpenet_cli.system.atomic import unwritable, write_whole
 from dpenet_cli.system.outputs import Output, check_outputs
 from dpenet_cli.system.seals import is_untouched, sealed_png
 from dpenet_cli.system.storage import Place
-from dpenet_cli.video.restoration import Restoration, at_strength
+from dpenet_cli.video.network_tiles import at_strength
+from dpenet_cli.video.restoration import Restoration
 from dpenet_cli.video.stills import Still
 
 

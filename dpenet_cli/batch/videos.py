@@ -20,7 +20,8 @@ from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import local
 from dpenet_cli.video.deraining import clean_video
 from dpenet_cli.video.estimate import Estimate, estimate
-from dpenet_cli.video.restoration import Restoration, Shares, restoration
+from dpenet_cli.video.over_time import Shares
+from dpenet_cli.video.restoration import Restoration, restoration
 from dpenet_cli.video.video_task import VideoTask, damage, prepare, with_scales
 from dpenet_cli.video.work_folder import remove_stored_work
 

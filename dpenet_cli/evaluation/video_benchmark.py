@@ -260,7 +260,7 @@ class _ClipSource:
             rainy, truth = pair.load()
             self.seconds += time.perf_counter() - started
             self.waiting.append((pair.name, rainy, truth))
-            yield Frame(rainy, Fraction(number, FRAME_RATE))
+            yield Frame(rainy, Fraction(number, FRAME_RATE), number=number)
 
 
 def _timed(source: _ClipSource, clean: CleanFrames | None) -> Iterator[tuple[Pixels8, float]]:

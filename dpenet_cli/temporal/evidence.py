@@ -6,7 +6,7 @@ each pixel, tells rain from a flow that fails: by it the fused frames of two dry
 from their input, came to 51 and 56 dB, and those of NTURain lost less than 0.05 dB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
@@ -70,16 +70,19 @@ def changes(difference: NDArray[np.float32], counted: NDArray[np.bool_]) -> Chan
     return Changes(_strong(difference, size), _strong(-difference, size))
 
 
-def rain_evidence(around: Sequence[Changes], shape: tuple[int, ...]) -> Evidence:
+def rain_evidence(around: Mapping[int, Changes], shape: tuple[int, ...]) -> Evidence:
     """How certain it is that it rains, around each pixel and everywhere.
 
     Args:
-        around: changes in the frame, and in those before and after it: rain doesn't come and go with single frames.
+        around: changes in the frame, and in those before and after it, by how many frames they lie behind it: rain
+            doesn't come and go with single frames. The nearest count most, so that none comes or goes at once.
         shape: of the frame, rows first.
     """
     height, width = shape
-    brighter = np.mean([each.brighter for each in around], axis=0)
-    darker = np.mean([each.darker for each in around], axis=0)
+    farthest = max(map(abs, around))
+    weights = [farthest + 1 - abs(lag) for lag in around]
+    brighter = np.average([each.brighter for each in around.values()], axis=0, weights=weights).astype(np.float32)
+    darker = np.average([each.darker for each in around.values()], axis=0, weights=weights).astype(np.float32)
     side = max(round(brighter.shape[0] * _REGION), 3)
     brighter, darker = _blurred(brighter, side), _blurred(darker, side)
     evidence = ramp((brighter - darker) / (brighter + darker + np.float32(_FLOOR)), _NONE, _CERTAIN)

@@ -5,7 +5,7 @@ still and the rain dense); where the frame is brighter by more than a few grey l
 is brighter is no thing, the median takes its place. All other pixels stay as they are, bit for bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import cv2
@@ -77,6 +77,8 @@ class Comparison(NamedTuple):
     Attributes:
         image: the frame, H×W×3.
         floor: what is left of it without what is brighter than its neighbours say, H×W×3; the frame itself elsewhere.
+        bound: how dark each pixel may be behind the rain, H×W×3: as the second darkest of its neighbours; the frame's
+            own value where it shows a thing.
         doubtful: H×W, which of its pixels change and may have been mistaken for others.
         confidence: H×W uint8, 0..255: how far the neighbours know what each pixel shows without rain.
         changes: light that the frame has more, and less, than its neighbours say; None if there are too few of them.
@@ -84,9 +86,22 @@ class Comparison(NamedTuple):
 
     image: Pixels
     floor: Pixels
+    bound: Pixels
     doubtful: NDArray[np.bool_]
     confidence: NDArray[np.uint8]
     changes: Changes | None
+
+
+class Key(NamedTuple):
+    """The nearest frame that may speak for another one.
+
+    Attributes:
+        lag: how many frames it lies behind (or, negative, before) that one.
+        flow: from that one to it, h×w×2; None where they are the same.
+    """
+
+    lag: int
+    flow: Flow | None
 
 
 class Fused(NamedTuple):
@@ -96,11 +111,17 @@ class Fused(NamedTuple):
         image: H×W×3, in the dtype of the frame.
         confidence: H×W float32, 0..1: how far the neighbours know what each pixel shows without rain.
         rain: how certain it is that it rains in the frame, 0..1, as far as its neighbours can tell; 1 where they can't.
+        around: the same around each pixel, H×W float32; 0 where they can't.
+        bound: how dark each pixel may be behind the rain, by its neighbours; H×W×3, in the dtype of the frame.
+        key: the nearest frame of the scene that may speak for this one; None if there is none near.
     """
 
     image: Pixels
     confidence: NDArray[np.float32]
     rain: float
+    around: NDArray[np.float32]
+    bound: Pixels
+    key: Key | None
 
 
 def compare(
@@ -118,7 +139,7 @@ def compare(
     asked = {lag: each for lag, each in neighbours.items() if each.asked}
     if len(asked) < _MIN_NEIGHBOURS:
         nothing = np.zeros(luma.shape, np.uint8)
-        return Comparison(image, image, nothing > 0, nothing, None)
+        return Comparison(image, image, image, nothing > 0, nothing, None)
 
     # 1. The neighbours on the frame's grid.
     aligned = _aligned(image, luma, neighbours)
@@ -147,31 +168,38 @@ def compare(
     confidence = _agreement([lumas[lag] for lag in asked], aligned.followed * 2 >= len(asked), levels)
     confidence[aligned.witnesses * 2 < len(asked)] = 0
     confidence[things] = 1
+    # Of the neighbours, one may have been mistaken for another place; two of them are right, but about a lamp.
+    bound = np.minimum(image, order_statistic(colours, 1))
+    lit = repeating(luma, lamps, np.maximum(_levels(luma, luma_8_bits(bound), levels), 0))
     return Comparison(
         image,
         np.where(changing[..., None], floor, image),
+        np.where((things | lit)[..., None], image, bound),
         doubtful,
         np.rint(confidence * 255).astype(np.uint8),
         changes(difference, ~things),
     )
 
 
-def fuse(comparison: Comparison, around: Sequence[Changes]) -> Fused:
+def fuse(comparison: Comparison, around: Mapping[int, Changes], key: Key | None = None) -> Fused:
     """Take the rain out of a frame, as far as it rains.
 
     Args:
         comparison: the frame beside what its neighbours say.
-        around: changes in the frame, and in those before and after it, from which it is told whether it rains.
+        around: changes in the frame, and in those before and after it, by how many frames they lie behind it: from them
+            it is told whether it rains.
+        key: the nearest frame that may speak for it.
     """
     confidence = comparison.confidence.astype(np.float32) / np.float32(255)
     if comparison.changes is None:
-        return Fused(comparison.image, confidence, 1.0)
+        return Fused(comparison.image, confidence, 1.0, np.zeros_like(confidence), comparison.bound, key)
     evidence = rain_evidence(around, confidence.shape)
     # Where it doesn't rain everywhere, what is to go must have been followed for certain.
     share = evidence.around * np.where(comparison.doubtful, np.float32(evidence.everywhere), np.float32(1))
     known = comparison.confidence > 127
     rain = float(evidence.around[known].mean()) if known.mean() > _ENOUGH_KNOWN else 1.0
-    return Fused(_blend(comparison.image, comparison.floor, share), confidence, rain)
+    image = _blend(comparison.image, comparison.floor, share)
+    return Fused(image, confidence, rain, evidence.around, comparison.bound, key)
 
 
 class _Aligned(NamedTuple):

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dpenet_cli.temporal.fusion import Comparison, Fused, Neighbour, compare, fuse
+from dpenet_cli.temporal.evidence import Changes
+from dpenet_cli.temporal.fusion import Comparison, Fused, Key, Neighbour, compare, fuse
 from dpenet_cli.temporal.motion import Flow, FlowEstimator, composed, length, round_trip_error
-from dpenet_cli.temporal.window import COMPARED, REACH, STEADY, SeenFrame, TimedFrame, seen
+from dpenet_cli.temporal.window import COMPARED, KEY_REACH, REACH, STEADY, SeenFrame, TimedFrame, seen
 
 _NEAR = 2
 """Frames before and after that are asked of a moving camera."""
@@ -64,7 +65,8 @@ class _Window:
         self._levels = levels
         self._frames: dict[int, SeenFrame] = {}
         self._flows: dict[tuple[int, int], Flow] = {}
-        self._comparisons: dict[int, Comparison] = {}
+        self._comparisons: dict[int, Comparison] = {}  # of the frames whose turn is still to come
+        self._changes: dict[int, Changes | None] = {}  # of those behind them, too
         self._added = 0
         self._turn = 0
 
@@ -83,17 +85,25 @@ class _Window:
         turn = self._turn
         scene = self._scene(turn, STEADY)
         for number in scene:
-            if number not in self._comparisons:
+            if number not in self._changes:
                 self._comparisons[number] = self._compare(number)
-        around = [self._comparisons[number].changes for number in scene]
-        fused = fuse(self._comparisons[turn], [changes for changes in around if changes is not None])
+                self._changes[number] = self._comparisons[number].changes
+        around = {number - turn: changes for number in scene if (changes := self._changes[number]) is not None}
+        fused = fuse(self._comparisons.pop(turn), around, self._key(turn))
         self._turn += 1
-        # The next frames to be compared ask those `COMPARED` before them.
-        self._comparisons = {n: each for n, each in self._comparisons.items() if n >= self._turn - STEADY}
-        first = max(self._comparisons, default=turn) + 1 - COMPARED
-        self._frames = {n: each for n, each in self._frames.items() if n >= min(first, self._turn - STEADY)}
-        self._flows = {pair: flow for pair, flow in self._flows.items() if min(pair) >= first}
+        self._changes = {n: each for n, each in self._changes.items() if n >= self._turn - STEADY}
+        self._frames = {n: each for n, each in self._frames.items() if n >= self._turn - STEADY}
+        # The next frames to be compared ask those `COMPARED` before them, and the next one fused its key.
+        self._flows = {pair: flow for pair, flow in self._flows.items() if min(pair) >= self._turn - KEY_REACH}
         return fused
+
+    def _key(self, turn: int) -> Key | None:
+        """The nearest key of its scene, the earlier one of two."""
+        keys = [number for number in self._scene(turn, KEY_REACH) if self._frames[number].key]
+        if not keys:
+            return None
+        nearest = min(keys, key=lambda number: abs(number - turn))
+        return Key(nearest - turn, self._flow(turn, nearest) if nearest != turn else None)
 
     def _scene(self, number: int, reach: int) -> range:
         """Numbers of the frames around one, up to so many on either side, that belong to its scene."""

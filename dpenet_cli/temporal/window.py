@@ -14,11 +14,18 @@ COMPARED = 3
 """Frames before and after each one that it is compared with: three of a still camera, else two, and the third tells
 whether a light blinks."""
 
-STEADY = 2
-"""Frames before and after each one that also tell whether it rains in it."""
+STEADY = 4
+"""Frames before and after each one that also tell whether it rains in it, those far away less. With 2, and all alike,
+what was told of a street at night went from nothing to everything within a frame."""
 
 REACH = COMPARED + STEADY
 """Frames before and after each one that its result depends on."""
+
+KEYS_APART = 6
+"""Frames from one that may speak for its neighbours, a key, to the next."""
+
+KEY_REACH = KEYS_APART // 2
+"""Frames from any one to the nearest key, at most."""
 
 MAX_GAP = Fraction(1, 10)
 """Seconds between two frames beyond which they are no neighbours."""
@@ -49,10 +56,12 @@ class TimedFrame(NamedTuple):
     Attributes:
         image: H×W×3 RGB, uint8 or uint16.
         seconds: when it is shown, exact.
+        number: its number in the whole video, nearly: it decides which frames are keys.
     """
 
     image: Pixels
     seconds: Fraction
+    number: int = 0
 
 
 class SeenFrame(NamedTuple):
@@ -65,6 +74,8 @@ class SeenFrame(NamedTuple):
         features: what its flow is computed from, h×w uint8.
         follows: whether it may be asked about the frame before it, and that one about it.
         repeats: whether it shows the very frame before it again.
+        number: as it came.
+        key: whether it is a key: the first with a number in the next `KEYS_APART`.
     """
 
     image: Pixels
@@ -73,17 +84,24 @@ class SeenFrame(NamedTuple):
     features: NDArray[np.uint8]
     follows: bool
     repeats: bool
+    number: int
+    key: bool
 
 
 def seen(frame: TimedFrame, before: SeenFrame | None, estimator: FlowEstimator) -> SeenFrame:
     """Look at a frame, and at whether it goes on from the one before it."""
     luma = luma_8_bits(frame.image)
     features = estimator.features(luma)
-    if before is None or not _could_follow(frame, before):
-        return SeenFrame(frame.image, frame.seconds, luma, features, follows=False, repeats=False)
-    repeats = cv2.norm(luma, before.luma, cv2.NORM_INF) <= _REPEAT_LEVELS
-    follows = repeats or not is_cut(before.features, features, estimator)
-    return SeenFrame(frame.image, frame.seconds, luma, features, follows, repeats)
+    follows = repeats = False
+    if before is not None and _could_follow(frame, before):
+        repeats = cv2.norm(luma, before.luma, cv2.NORM_INF) <= _REPEAT_LEVELS
+        follows = repeats or not is_cut(before.features, features, estimator)
+    key = frame.number % KEYS_APART == 0 if before is None else _slot(frame) != _slot(before)
+    return SeenFrame(frame.image, frame.seconds, luma, features, follows, repeats, frame.number, key)
+
+
+def _slot(frame: TimedFrame | SeenFrame) -> int:
+    return frame.number // KEYS_APART
 
 
 def _could_follow(frame: TimedFrame, before: SeenFrame) -> bool:

@@ -5,6 +5,8 @@ The files in reading order; each imports only from those above it:
     containers       which are read, which are written, and what each can hold
     codecs           who encodes each, and what it holds
     frames           the frame loop, without any codec
+    network_tiles    parts of a frame that the network is asked about
+    over_time        frames cleaned by their neighbours, and by the network where those don't know
     restoration      what cleans the frames: time, the network, or both
     safe_open        opening a file from a stranger, and nothing that it points to
     hdr              HDR metadata: mastering display and light levels

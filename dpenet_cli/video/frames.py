@@ -4,6 +4,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
@@ -11,6 +12,7 @@ from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 from dpenet_cli.arrays import Pixels
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 QUEUE_FRAMES = 4
 """Frames that wait before the network, and as many behind it: enough to overlap, a few megabytes each."""
@@ -27,12 +29,14 @@ class Frame(NamedTuple):
         pts: when it is shown, in seconds of the stream's own clock, exact.
         context: whether it is there for its neighbours' sake alone: none comes out for it.
         scale: width in which the network sees it, over its own.
+        number: its number in the whole video by its time and the rate that the file tells: the same in a part.
     """
 
     image: Pixels
     pts: Fraction
     context: bool = False
     scale: float = 1.0
+    number: int = 0
 
 
 CleanStream = Callable[[Iterable[Pixels]], Iterator[Pixels]]
@@ -81,6 +85,21 @@ class EachFrame:
         # Images go in without their times and come out in the same order: the oldest time is that of the next one.
         for image in self._clean(images()):
             yield Frame(image, times.popleft())
+
+
+def in_order(function: Callable[[T], U], items: Iterable[T], workers: int) -> Iterator[U]:
+    """A function of every item, in order, of so many at a time on threads; of one at a time on this one."""
+    if workers == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[U]] = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 class FrameSource(Protocol):

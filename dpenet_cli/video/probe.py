@@ -46,6 +46,7 @@ class VideoStream:
         display_matrix: how players turn it, or None.
         time_base: seconds a tick.
         rate: frames a second: exact where the frames are evenly spaced, else the average.
+        header_rate: the same as the header has it, for the whole file or a part of it.
         ticks: when each frame is shown, rising.
         last_duration: how long the last frame is shown, in ticks.
         interlaced: whether most frames are pairs of fields.
@@ -67,6 +68,7 @@ class VideoStream:
     display_matrix: DisplayMatrix | None
     time_base: Fraction
     rate: Fraction
+    header_rate: Fraction
     ticks: "array[int]"
     last_duration: int
     interlaced: bool
@@ -256,6 +258,7 @@ def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
         display_matrix=scanned.display_matrix,
         time_base=scanned.time_base,
         rate=_rate(scanned.ticks, scanned.time_base, scanned.rate),
+        header_rate=scanned.rate,
         ticks=scanned.ticks,
         last_duration=max(scanned.last_duration, 1),
         interlaced=scanned.interlaced * 2 > len(scanned.ticks),

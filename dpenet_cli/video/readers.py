@@ -8,6 +8,7 @@ encoder undoes. Where none fits, OpenCV is not used.
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -270,8 +271,9 @@ class VideoReader:
         for image in self._images():
             if number == self._stop:
                 return
-            context = number not in self._wanted
-            yield Frame(self._orientation.upright(image), self._stream.time(number), context)
+            context, time = number not in self._wanted, self._stream.time(number)
+            place = math.floor(time * self._stream.header_rate + Fraction(1, 2))
+            yield Frame(self._orientation.upright(image), time, context, number=place)
             number += 1
         if number < self._stop:
             why = f"reading stopped at frame {number} of {self._stop}, which could be decoded before"

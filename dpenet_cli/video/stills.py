@@ -9,9 +9,9 @@ from typing import NamedTuple
 from dpenet_cli.arrays import Pixels
 from dpenet_cli.errors import OptionError, VideoReadError
 from dpenet_cli.options import VideoOptions
-from dpenet_cli.temporal.window import REACH
 from dpenet_cli.video.frames import Frame, FrameCleaner
 from dpenet_cli.video.orientation import Orientation, orientation_of
+from dpenet_cli.video.over_time import WIDEST_REACH
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe, probe_part
 from dpenet_cli.video.readers import VideoReader, plan_reading
 from dpenet_cli.video.stream_plan import refuse_lossy
@@ -52,7 +52,7 @@ class Still(NamedTuple):
         return after.image
 
 
-def read_still(source: Path, when: Fraction, options: VideoOptions, reach: int = REACH) -> Still:
+def read_still(source: Path, when: Fraction, options: VideoOptions, reach: int = WIDEST_REACH) -> Still:
     """Read the frame that is shown at a time, and its neighbours.
 
     Args:

@@ -17,9 +17,9 @@ from dpenet_cli.inference.looks import SMALL
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import local
-from dpenet_cli.temporal.window import REACH
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame
+from dpenet_cli.video.over_time import WIDEST_REACH
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe, probe_part
 from dpenet_cli.video.readers import VideoReader
 from dpenet_cli.video.safe_open import reading
@@ -208,7 +208,7 @@ def _probed(source: Path, options: VideoOptions) -> MediaInfo:
         start = max((first + last - seconds) / 2, first)
         return start, start + seconds
 
-    return probe_part(source, middle, REACH) or probe(source)
+    return probe_part(source, middle, WIDEST_REACH) or probe(source)
 
 
 def _middle(media: MediaInfo, options: VideoOptions, seconds: Fraction) -> VideoOptions:

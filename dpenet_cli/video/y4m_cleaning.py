@@ -1,6 +1,5 @@
 """A YUV4MPEG2 stream, cleaned: the same frame loop as for files, and sizes for scenes whose end nobody knows yet."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -66,8 +65,9 @@ def clean_stream(
     writer = Y4mWriter(output, header, progressive=deinterlace and header.fields in {"t", "b"})
     frames = reader.images(deinterlace=deinterlace)
     if choose is None or header.width * header.height < SMALL:
-        times = (number / header.rate for number in itertools.count())
-        source: Iterable[Frame] = (Frame(image, next(times), scale=scale) for _, image in frames)
+        source: Iterable[Frame] = (
+            Frame(image, number / header.rate, scale=scale, number=number) for number, (_, image) in enumerate(frames)
+        )
     else:
         source = sized(frames, header.rate, choose)
     count = pump(source, clean, writer, written)
@@ -97,7 +97,7 @@ def sized(frames: Iterable[tuple[Any, Pixels]], rate: Fraction, choose: Choose) 
         if len(finder.cuts) > cuts:
             yield from _decided(held, rate, choose)
             held, scale = [], None
-        frame = Frame(image, number / rate)
+        frame = Frame(image, number / rate, number=number)
         if scale is not None:
             yield frame._replace(scale=scale)
             continue

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from clips import dry_and_rainy
 from conftest import textured
+from weather import still
 
 from dpenet_cli.errors import DeviceError, VideoReadError
 from dpenet_cli.inference.derainer import Derainer
 from dpenet_cli.options import EngineOptions, Precision, VideoMethod
-from dpenet_cli.temporal.fusion import Fused
 from dpenet_cli.video.frames import Frame
-from dpenet_cli.video.restoration import ask_network, restoration
+from dpenet_cli.video.network_tiles import ask_network, mixed
+from dpenet_cli.video.restoration import restoration
 
 AUTO, TEMPORAL, NETWORK = VideoMethod.AUTO, VideoMethod.TEMPORAL, VideoMethod.NETWORK
-MODULE = sys.modules["dpenet_cli.video.restoration"]
+MODULE = sys.modules["dpenet_cli.video.network_tiles"]
 
 PATCH = slice(128, 192)
 """Rows, and columns, of the tile in which `disturbed` frames have nothing in common."""
@@ -42,13 +43,19 @@ class Fake:
         yield from map(self, frames)
 
 
-def at_25(images, context=()):
-    return [Frame(image, Fraction(n, 25), n in context) for n, image in enumerate(images)]
+def at_25(images, context=(), keys=True):
+    return [Frame(image, Fraction(n, 25), n in context, number=n if keys else 1) for n, image in enumerate(images)]
 
 
 def scenes(count, height=96, width=128):
     """Pictures of which none goes on from the one before."""
     return [textured(seed, height, width) for seed in range(count)]
+
+
+def grainy(count):
+    """Dry frames of a camera that stands, with noise."""
+    noise = np.random.default_rng(3).integers(-3, 4, (count, 240, 320, 3))
+    return (np.stack(still(count)) + noise).clip(0, 255).astype(np.uint8)
 
 
 def disturbed(count=6):
@@ -96,9 +103,12 @@ def test_order_and_times_are_kept_and_context_is_not(images, at_once):
     assert np.array_equal([frame.image for frame in found], cleaned(method, at_25(images), engine)[3:10])
 
 
-def test_where_neighbours_agree_the_network_is_not_asked():
+@pytest.mark.parametrize(
+    ("images", "keys"), [(grainy(8), True), (dry_and_rainy(8, 320, 384)[1], False)], ids=["dry", "no key"]
+)
+def test_where_neighbours_agree_the_network_is_not_asked(images, keys):
     engine = Fake()
-    frames = at_25(dry_and_rainy(8, 320, 384)[1])
+    frames = at_25(images, keys=keys)
     clean = restoration(AUTO, engine)
     found = [frame.image for frame in clean(frames)]
     assert not engine.shapes
@@ -121,7 +131,7 @@ def test_where_there_are_no_neighbours_the_network_does_it_all(count, dtype):
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_where_neighbours_disagree_the_network_is_asked_about_that_alone(at_once):
-    frames = at_25(disturbed())
+    frames = at_25(disturbed(), keys=False)
     engine = Fake(at_once)
     clean = restoration(AUTO, engine)
     found = np.stack([frame.image for frame in clean(frames)])
@@ -138,7 +148,7 @@ def test_where_neighbours_disagree_the_network_is_asked_about_that_alone(at_once
 
 def test_a_piece_gives_what_the_whole_gives(tiny_weights, monkeypatch):
     engine = Derainer.load(tiny_weights, EngineOptions(device="cpu", precision=Precision.FP32, threads=1))
-    frames = at_25(disturbed(4))
+    frames = at_25(disturbed(4), keys=False)
     answers = []
     for share, shape in ((0.0, (320, 384, 3)), (1.0, (192, 192, 3))):
         monkeypatch.setattr(MODULE, "_WHOLE", share)
@@ -156,8 +166,10 @@ def test_pieces_that_overlap_are_blended_in_once(monkeypatch):
     asked[0], asked[:, 0], asked[3, 3] = True, True, True
     need = cv2.resize(asked.astype(np.float32) / 2, (331, 309), interpolation=cv2.INTER_NEAREST)
     engine = Fake(answer=lambda fused: fused + np.uint8(50))
-    result, tiles, all_ = ask_network(engine, Fused(np.full((309, 331, 3), 100, np.uint8), 1 - need, 1.0))
-    assert (tiles, all_, len(engine.shapes)) == (10, 25, 2)
+    image = np.full((309, 331, 3), 100, np.uint8)
+    answers = ask_network(engine, image, need)
+    result = mixed(image, answers.image, answers.weight * need)
+    assert (answers.asked, answers.tiles, len(engine.shapes)) == (10, 25, 2)
     assert result.min() == 100
     assert result.max() == 125
     for row, column in np.argwhere(asked):
@@ -196,12 +208,12 @@ def test_few_frames_are_held(method, at_once):
         for number in range(200):
             read += 1
             most = max(most, read - out)
-            yield Frame(images[number % 20], Fraction(number, 25))
+            yield Frame(images[number % 20], Fraction(number, 25), number=number)
 
     for _ in restoration(method, Fake(at_once) if method is AUTO else None)(source()):
         out += 1
     assert out == read == 200
-    assert most <= 12 + at_once
+    assert most <= 17 + at_once
 
 
 @pytest.mark.parametrize("at_once", [1, 2])

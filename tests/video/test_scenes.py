@@ -14,9 +14,9 @@ from weather import panning
 from dpenet_cli.inference.resizing import clean_at
 from dpenet_cli.options import VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
-from dpenet_cli.temporal.fusion import Fused
 from dpenet_cli.video.frames import Frame
-from dpenet_cli.video.restoration import ask_network, restoration
+from dpenet_cli.video.network_tiles import ask_network, mixed
+from dpenet_cli.video.restoration import restoration
 from dpenet_cli.video.scenes import CutFinder, Scenes, looked_at, scenes_of
 from dpenet_cli.video.video_task import prepare, with_scales
 
@@ -148,11 +148,12 @@ def test_the_network_sees_frames_in_the_size_of_their_scene():
 
 def test_tiles_of_a_fused_frame_are_seen_in_that_size_too():
     image = panning(1, (0, 0), (512, 640))[0]
-    confidence = np.ones((512, 640), np.float32)
-    confidence[:256, :256] = 0
+    need = np.zeros((512, 640), np.float32)
+    need[:256, :256] = 1
     engine = Halving()
-    result, asked, tiles = ask_network(engine, Fused(image, confidence, 1.0), 0.25)
-    assert (asked, tiles) == (1, 4)  # four times as large as in the frame's own size
+    answers = ask_network(engine, image, need, 0.25)
+    result = mixed(image, answers.image, answers.weight * need)
+    assert (answers.asked, answers.tiles) == (1, 4)  # four times as large as in the frame's own size
     assert engine.shapes == [(128, 160)]  # with its halo the piece is most of the frame
     expected = clean_at(Halving(), image, 0.25)
     assert np.array_equal(result[:128, :160], expected[:128, :160])

@@ -11,6 +11,7 @@ from dpenet_cli.errors import OptionError
 from dpenet_cli.options import VideoMethod, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.video import readers, scan, video_task
+from dpenet_cli.video.over_time import WIDEST_REACH
 from dpenet_cli.video.probe import probe, probe_part
 from dpenet_cli.video.restoration import restoration
 from dpenet_cli.video.stills import read_still
@@ -94,10 +95,10 @@ def test_beyond_the_end_nothing_is_shown(rainy):
 
 
 def test_frames_far_apart(tmp_path):
-    path = clip(tmp_path / "slow.mp4", source="testsrc=s=64x48:r=1/10", frames=13)
-    still = read_still(path, Fraction(62), VideoOptions())
-    assert still.time == 60
-    assert len(still.frames) == 11
+    path = clip(tmp_path / "slow.mp4", source="testsrc=s=64x48:r=1/10", frames=33)
+    still = read_still(path, Fraction(162), VideoOptions())
+    assert still.time == 160
+    assert len(still.frames) == 2 * WIDEST_REACH + 1
 
 
 def test_a_file_that_cannot_be_entered_is_read_from_its_beginning(tmp_path):
