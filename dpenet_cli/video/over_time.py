@@ -40,7 +40,13 @@ WIDEST_REACH = REACH + KEY_REACH
 """Frames before and after each one that its result depends on, at most."""
 
 _CERTAIN = 0.5
-"""Evidence of rain from which on the network's word counts in full where neighbours agree; below, by so much less."""
+"""Evidence of rain around a pixel from which on the network's word counts in full where neighbours agree; below, by so
+much less."""
+
+_DRY, _WET = 0.25, 0.4
+"""Mean evidence of rain in a frame up to which it does not count there, and from which on it counts in full: on a dry
+dashcam clip whose posts pass faster than the flow can follow it stays below that, on a rainy street at night it lies above 0.3.
+"""
 
 _SLIP_HEIGHT = 480
 """Rows of the picture in which a key's answer may lie a pixel beside its place for each frame in between; more in
@@ -239,4 +245,5 @@ def _spoken_for(seen: _Seen, answer: Pixels | None) -> Pixels:
 
 def _rains(fused: Fused) -> NDArray[np.float32]:
     """How far it rains around each pixel, for the network's word to count where neighbours agree: H×W, 0..1."""
-    return ramp(fused.around, 0, _CERTAIN)
+    wet = ramp(np.asarray([fused.rain], np.float32), _DRY, _WET)
+    return ramp(fused.around, 0, _CERTAIN) * wet
