@@ -18,7 +18,14 @@ from dpenet_cli.video.containers import is_mp4, muxer
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.safe_open import open_input, reason
 from dpenet_cli.video.scan import DisplayMatrix, video_streams
-from dpenet_cli.video.stream_copy import TimedPacket, Window, add_copy, copied_packets, is_attached_picture
+from dpenet_cli.video.stream_copy import (
+    TimedPacket,
+    Window,
+    add_copy,
+    copied_packets,
+    is_attached_picture,
+    open_output,
+)
 
 _FILE_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "duration"}
 """Metadata that describe the source's file and not its content: they are not copied."""
@@ -71,17 +78,19 @@ def assemble(
         VideoWriteError: the muxer or the disk refused.
     """
     by_index = {stream.source.index: stream for stream in encoded}
-    in_matroska = muxer(target) == "matroska"
     try:
-        with open_input(media.path) as source, av.open(str(target), "w", **_muxer_options(source, target)) as output:
+        with (
+            open_input(media.path) as source,
+            open_output(target, _copies(source, copied, target), _muxer_options(source, target)) as output,
+        ):
             # Every stream is declared before the first packet: the header is written with it.
             outputs: dict[int, Any] = {}
             for stream in source.streams:
                 if stream.index in by_index:
                     outputs[stream.index] = _add_encoded(output, by_index[stream.index], stream, target)
-                elif stream.index in copied and not (in_matroska and is_attached_picture(stream)):
+                elif stream in _copies(source, copied, target):
                     outputs[stream.index] = add_copy(output, stream)
-            if in_matroska:  # which keeps pictures as attachments
+            if muxer(target) == "matroska":  # which keeps pictures as attachments
                 for name, kind, data in _attached_pictures(media, copied):
                     output.add_attachment(name, kind, data)
             _copy_metadata(source, output, window)
@@ -97,12 +106,17 @@ def assemble(
         raise VideoWriteError(str(target), f"it cannot be put together ({reason(error)})", step) from error
 
 
-def _muxer_options(source: Any, target: Path) -> dict[str, Any]:
+def _copies(source: Any, copied: frozenset[int], target: Path) -> list[Any]:
+    """The source's streams that are streams of the result as they are: Matroska keeps pictures as attachments."""
+    streams = (stream for stream in source.streams if stream.index in copied)
+    return [stream for stream in streams if not (muxer(target) == "matroska" and is_attached_picture(stream))]
+
+
+def _muxer_options(source: Any, target: Path) -> dict[str, str]:
     if is_mp4(target):
         # The index goes in front, so that a player can begin before it has the whole file.
-        flags = "+faststart" + ("+use_metadata_tags" if set(source.metadata) - _MP4_KEYS else "")
-        return {"format": muxer(target), "container_options": {"movflags": flags}}
-    return {"format": muxer(target)}
+        return {"movflags": "+faststart" + ("+use_metadata_tags" if set(source.metadata) - _MP4_KEYS else "")}
+    return {}
 
 
 def _add_encoded(output: Any, encoded: EncodedStream, original: Any, target: Path) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.container import OutputContainer
 
 from dpenet_cli.errors import VideoReadError, VideoRefused
 from dpenet_cli.video.containers import MUXERS, muxer
@@ -71,7 +73,7 @@ def plan_stream_copies(media: MediaInfo, target: Path) -> tuple[frozenset[int], 
             stream = source.streams[index]
             if kind == "data" and ("timecode" in stream.metadata or (codec == "bin_data" and chapters)):
                 continue  # written anew by the muxer, from the time code in the metadata and from the chapters
-            if _fits(stream, muxer(target)):
+            if _fits(stream, muxer(target), chapters=chapters):
                 copied.add(index)
             elif kind in {"data", "unknown"}:
                 notices.append(f"data stream {index} ({codec}) does not fit into {target.suffix}; keep the original")
@@ -104,8 +106,11 @@ def fitting_container(media: MediaInfo, suffixes: Sequence[str]) -> str | None:
 
 def _fitting(media: MediaInfo, source: Any, suffixes: Sequence[str]) -> str | None:
     everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
-    fitting = (suffix for suffix in suffixes if all(_fits(stream, MUXERS[suffix]) for stream in everything))
-    return next(fitting, None)
+    chapters = bool(source.chapters())
+    for suffix in suffixes:
+        if all(_fits(stream, MUXERS[suffix], chapters=chapters) for stream in everything):
+            return suffix
+    return None
 
 
 def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[str]:
@@ -118,9 +123,23 @@ def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[s
     return [find_ffmpeg(), "-i", str(media.path), "-map", "0", "-dn", "-c", "copy", *choices, str(converted)]
 
 
-def _fits(template: Any, muxer_name: str) -> bool:
-    """Whether a header with this stream alone can be written."""
-    output = av.open(io.BytesIO(), "w", format=muxer_name)
+def _fits(template: Any, muxer_name: str, *, chapters: bool) -> bool:
+    """Whether a header with this stream alone can be written, beside chapters where there are any."""
+    if _is_listed(template, muxer_name):
+        return True
+    if muxer_name != "matroska" or chapters:  # which do not get through
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        return _takes(av.open(_passed_on(Path(folder) / "x.mkv", muxer_name), "w", format="tee"), template)
+
+
+def _is_listed(template: Any, muxer_name: str) -> bool:
+    """Whether a muxer's own list of codecs has that of this stream, and its header can be written."""
+    return _takes(av.open(io.BytesIO(), "w", format=muxer_name), template)
+
+
+def _takes(output: OutputContainer, template: Any) -> bool:
+    """Whether a header with this stream alone can be written into a file, which is closed."""
     try:
         add_copy(output, template)
         output.start_encoding()
@@ -129,6 +148,32 @@ def _fits(template: Any, muxer_name: str) -> bool:
     finally:
         output.close()
     return True
+
+
+def open_output(target: Path, streams: Sequence[Any], options: dict[str, str]) -> OutputContainer:
+    """Open the result for writing.
+
+    PyAV asks libavformat for the list of a muxer's codecs before it takes a stream. Matroska's lacks what it holds
+    under Windows' names (A_MS/ACM: A-law, ADPCM, G.726, WMA), and writes all the same. The muxer `tee`, which hands on
+    what it gets, but for chapters, has no list.
+
+    Args:
+        target: the file.
+        streams: those of the source that are copied into it.
+        options: of the muxer.
+    """
+    name = muxer(target)
+    if all(_is_listed(stream, name) for stream in streams):
+        return av.open(str(target), "w", format=name, container_options=options)
+    return av.open(_passed_on(target, name), "w", format="tee")
+
+
+def _passed_on(target: Path, muxer_name: str) -> str:
+    """What the muxer `tee` is told to write one file."""
+    name = str(target)
+    for special in "\\'|":
+        name = name.replace(special, f"\\{special}")
+    return f"[f={muxer_name}]{name}"
 
 
 def add_copy(output: Any, template: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import SOUND, TEN_A_SECOND, clean, clip, dav, ffmpeg, planes, probe, times
+from clips import SOUND, TEN_A_SECOND, clean, clip, dav, ffmpeg, packets, planes, probe, times
 from conftest import dpenet
 
 from dpenet_cli.batch.planning import plan_videos
@@ -135,8 +135,10 @@ def test_the_sound_of_a_recorder_rides_along_or_is_named(tmp_path):
     found = media_info(tmp_path / "b.mov").streams[0]
     assert [found.time(frame) for frame in range(8)] == [Fraction(k, 10) for k in range(8)]
     assert float(audio["start_time"]) == 0
-    with pytest.raises(VideoRefused, match=r"audio stream 0 \(pcm_alaw\).*-o b\.mov"):
-        prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
+    assert (len(clean(source, tmp_path / "b.mkv").copied), times(tmp_path / "b.mkv")) == (1, [100 * k for k in range(8)])
+    assert packets(tmp_path / "b.mkv") == packets(source)
+    with pytest.raises(VideoRefused, match=r"audio stream 0 \(pcm_alaw\).*-o b\.mkv"):
+        prepare(Job(source, tmp_path / "b.mp4"), VideoOptions())
 
 
 @pytest.mark.parametrize("ending", ["h264", "hevc"])
