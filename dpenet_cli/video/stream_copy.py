@@ -3,7 +3,7 @@
 import io
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from dpenet_cli.video.discontinuities import Retimer
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.probe import MediaInfo
 from dpenet_cli.video.safe_open import open_input, reason, shell_line
+from dpenet_cli.video.scan import OtherStream
 
 TimedPacket = tuple[Fraction, int, Any]
 """When a packet is to be written, the index of its stream in the output, and the packet."""
@@ -53,12 +54,15 @@ def is_attached_picture(stream: Any) -> bool:
     return stream.type == "video" and bool(stream.disposition & stream.disposition.attached_pic)
 
 
-def plan_stream_copies(media: MediaInfo, target: Path) -> tuple[frozenset[int], tuple[str, ...]]:
-    """Which streams beside the moving pictures are copied, found by letting the muxer try each.
+def plan_stream_copies(
+    media: MediaInfo, target: Path, left: Collection[int] = ()
+) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Which streams beside those that are cleaned are copied, found by letting the muxer try each.
 
     Args:
         media: the source.
         target: the output, whose name says the container.
+        left: indexes of moving pictures that are copied and not cleaned.
 
     Returns:
         Indexes of the streams that are copied, and a notice for each data stream that cannot be.
@@ -67,9 +71,11 @@ def plan_stream_copies(media: MediaInfo, target: Path) -> tuple[frozenset[int], 
         VideoRefused: sound, subtitles, an attachment or a picture cannot be carried.
     """
     copied, notices, refused = set(), [], []
+    moving = (OtherStream(stream.index, "video", stream.codec) for stream in media.streams if stream.index in left)
+    wanted = [*media.others, *moving]
     with open_input(media.path) as source:
         chapters = bool(source.chapters())
-        for index, kind, codec in media.others:
+        for index, kind, codec in wanted:
             stream = source.streams[index]
             if kind == "data" and ("timecode" in stream.metadata or (codec == "bin_data" and chapters)):
                 continue  # written anew by the muxer, from the time code in the metadata and from the chapters
@@ -80,17 +86,21 @@ def plan_stream_copies(media: MediaInfo, target: Path) -> tuple[frozenset[int], 
             else:
                 refused.append(index)
         if refused:
-            raise _cannot_carry(media, refused, source, target)
+            raise _cannot_carry(media, wanted, refused, source, target)
     return frozenset(copied), tuple(notices)
 
 
-def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Path) -> VideoRefused:
+def _cannot_carry(
+    media: MediaInfo, wanted: Sequence[OtherStream], refused: list[int], source: Any, target: Path
+) -> VideoRefused:
     """The error, with a container that works, if there is one."""
-    named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in media.others}
+    named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in wanted}
     why = f"a {target.suffix} file cannot carry its {' and '.join(named[index] for index in refused)}"
-    other = _fitting(media, source, (".mkv", ".mp4", ".mov"))
+    other = _fitting(wanted, source, (".mkv", ".mp4", ".mov"))
     if other is not None:
         return VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{other}")
+    if {stream.index for stream in media.streams} & {*refused}:
+        return VideoRefused(str(media.path), why, "Leave out --video-stream: what is cleaned is encoded anew.")
     converted = media.path.with_name(f"{media.path.stem}-converted.mkv")
     command = shell_line(_conversion(media, refused, converted))
     return VideoRefused(
@@ -101,11 +111,11 @@ def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Pat
 def fitting_container(media: MediaInfo, suffixes: Sequence[str]) -> str | None:
     """The first of these suffixes whose container carries all sound, subtitles, attachments and pictures, or None."""
     with open_input(media.path) as source:
-        return _fitting(media, source, suffixes)
+        return _fitting(media.others, source, suffixes)
 
 
-def _fitting(media: MediaInfo, source: Any, suffixes: Sequence[str]) -> str | None:
-    everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
+def _fitting(wanted: Sequence[OtherStream], source: Any, suffixes: Sequence[str]) -> str | None:
+    everything = [source.streams[index] for index, kind, _ in wanted if kind not in {"data", "unknown"}]
     chapters = bool(source.chapters())
     for suffix in suffixes:
         if all(_fits(stream, MUXERS[suffix], chapters=chapters) for stream in everything):

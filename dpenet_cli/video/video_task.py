@@ -94,12 +94,11 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     source_state = state_of(source)
     media = _probed(source, options)
     streams = streams_wanted(media, options.video_stream)
-    copied, notices = plan_stream_copies(media, target)
+    left = {stream.index for stream in media.streams} - {stream.index for stream in streams}
     if options.preview is not None:
         options = _middle(media, options, options.preview)
-        left: set[int] = set()  # a preview is a look at the stream that was chosen
-    else:
-        left = {stream.index for stream in media.streams} - {stream.index for stream in streams}
+        left = set()  # a preview is a look at the stream that was chosen
+    copied, notices = plan_stream_copies(media, target, left)
     window = Window(options.start, options.end)
     if media.rate_is_assumed:
         notices += (f"{float(streams[0].rate):g} frames a second were assumed (the stream does not say)",)
@@ -115,7 +114,7 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     if media.gps_boxes:
         what = ", ".join(f"'{name}'" for name in media.gps_boxes)
         notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
-    decided = (tuple(plans), copied | left, window, options, notices, tuple(details))
+    decided = (tuple(plans), copied, window, options, notices, tuple(details))
     return VideoTask(source, target, source_state, media, *decided)
 
 

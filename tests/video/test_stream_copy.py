@@ -99,6 +99,17 @@ def test_two_cameras_and_one(data, tmp_path):
     assert sorted(shown, key=str) == sorted([("video", 960), *[("audio", None), ("subtitle", None)] * 2], key=str)
 
 
+def test_a_camera_that_the_container_cannot_hold_is_known_before(tmp_path):
+    other = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25"]
+    ffmpeg(*PICTURE, *other, "-map", 0, "-map", 1, "-t", "0.4", "-c:v", "wmv2", tmp_path / "a.avi")
+    task = clean(tmp_path / "a.avi", tmp_path / "b.mkv", video_stream=0)
+    assert not task.notices
+    assert packets(tmp_path / "b.mkv", "video:1") == packets(tmp_path / "a.avi", "video:1")
+    with pytest.raises(VideoRefused, match=r"video stream 1 \(wmv2\)\. Choose another container: -o b\.mkv"):
+        prepare(Job(tmp_path / "a.avi", tmp_path / "b.mp4"), VideoOptions(video_stream=0))
+    assert prepare(Job(tmp_path / "a.avi", tmp_path / "b.mp4"), VideoOptions()).copied == frozenset()
+
+
 def test_a_part_with_a_camera_that_is_copied(tmp_path):
     """The copied stream begins at its first key frame in the part, shows nothing from before, and stays in time."""
     source = tmp_path / "a.mp4"
