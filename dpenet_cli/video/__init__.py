@@ -27,6 +27,7 @@ The files in reading order; each imports only from those above it:
     y4m              raw video in pipes: YUV4MPEG2
     y4m_cleaning     a stream of it, cleaned
     stream_copy      streams that are copied and not re-encoded
+    result_header    the head of the final file, and which tags it has no place for
     mux              the final file
     stream_plan      everything that is decided about one stream before the work
     video_task       everything that is decided about one file before the work

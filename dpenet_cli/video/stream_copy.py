@@ -190,8 +190,16 @@ def add_copy(output: Any, template: Any) -> Any:
     """Add a stream that is copied: codec parameters, disposition and metadata."""
     stream = output.add_stream_from_template(template, opaque=True)
     stream.disposition = template.disposition
-    stream.metadata.update(template.metadata)
+    stream.metadata.update(tags_of(template))
     return stream
+
+
+def tags_of(stream: Any) -> dict[str, str]:
+    """The tags of a stream; a track's name, which MP4 and MOV are read with and not written, is its title."""
+    tags = dict(stream.metadata)
+    if "name" in tags:
+        tags.setdefault("title", tags.pop("name"))
+    return tags
 
 
 def first_keyframe(media: MediaInfo, index: int, window: Window) -> Fraction | None:

@@ -22,6 +22,7 @@ from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe, probe_part
 from dpenet_cli.video.readers import VideoReader
+from dpenet_cli.video.result_header import not_kept
 from dpenet_cli.video.safe_open import reading
 from dpenet_cli.video.scenes import Scenes, looked_at, scenes_of
 from dpenet_cli.video.stream_copy import Window, first_keyframe, plan_stream_copies
@@ -114,6 +115,8 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     if media.gps_boxes:
         what = ", ".join(f"'{name}'" for name in media.gps_boxes)
         notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
+    cleaned = [stream.index for stream in streams]
+    notices += not_kept(media, target, cleaned, copied, window)
     decided = (tuple(plans), copied, window, options, notices, tuple(details))
     return VideoTask(source, target, source_state, media, *decided)
 

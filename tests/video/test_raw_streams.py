@@ -135,7 +135,8 @@ def test_the_sound_of_a_recorder_rides_along_or_is_named(tmp_path):
     found = media_info(tmp_path / "b.mov").streams[0]
     assert [found.time(frame) for frame in range(8)] == [Fraction(k, 10) for k in range(8)]
     assert float(audio["start_time"]) == 0
-    assert (len(clean(source, tmp_path / "b.mkv").copied), times(tmp_path / "b.mkv")) == (1, [100 * k for k in range(8)])
+    clean(source, tmp_path / "b.mkv")
+    assert times(tmp_path / "b.mkv") == [100 * k for k in range(8)]
     assert packets(tmp_path / "b.mkv") == packets(source)
     with pytest.raises(VideoRefused, match=r"audio stream 0 \(pcm_alaw\).*-o b\.mkv"):
         prepare(Job(source, tmp_path / "b.mp4"), VideoOptions())
