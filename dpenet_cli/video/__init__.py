@@ -16,7 +16,9 @@ The files in reading order; each imports only from those above it:
     layers           what packets carry beside the picture: transparency, other layers
     scan             one pass over a file: every packet read, every frame decoded
     cut_streams      recordings that end in the middle of a picture
-    mp4_gps          logs that dashcams hide outside any stream
+    mp4_boxes        what MP4 files hold outside any stream: logs of dashcams, makers' data
+    matroska         what Matroska files hold and libavformat passes over
+    unread           what lies in a file and nobody reads
     probe            what a file holds
     orientation      which way is up
     header_size      how large a video's picture is

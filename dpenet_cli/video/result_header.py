@@ -140,7 +140,7 @@ def _stand_in(output: OutputContainer, original: Any, target: Path) -> Any:
     return stream
 
 
-def _an_empty_packet(stream: Any) -> av.Packet:
+def _an_empty_packet(stream: Any) -> Any:
     """Without any packet, a Matroska file is none."""
     packet: Any = av.Packet(bytes(16))
     packet.stream, packet.time_base = stream, Fraction(1, 25)

@@ -105,6 +105,7 @@ class Scan:
         others: the other streams.
         stated_begin, stated_end: when the file begins and ends by its header, in seconds; both 0 where it doesn't say.
         end: when its last packet ends, in seconds.
+        texts: what its tags and those of its streams say, as they are read.
     """
 
     container: str
@@ -113,6 +114,7 @@ class Scan:
     stated_begin: Fraction = Fraction(0)
     stated_end: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
+    texts: frozenset[str] = frozenset()
 
 
 def scan_file(path: Path, timeline: Timeline, *, strict: bool, frames_at_once: bool) -> Scan:
@@ -272,7 +274,8 @@ def _note_time(scan: Scan, packet: Any, latest: dict[int, Fraction]) -> None:
 
 
 def _read_headers(container: InputContainer, videos: list[AvVideoStream], timeline: Timeline) -> Scan:
-    scan = Scan(container.format.name)
+    tags = (container.metadata, *(stream.metadata for stream in container.streams))
+    scan = Scan(container.format.name, texts=frozenset(text for some in tags for text in some.values()))
     for stream in container.streams:
         if stream in videos:
             continue

@@ -115,6 +115,8 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     if media.gps_boxes:
         what = ", ".join(f"'{name}'" for name in media.gps_boxes)
         notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
+    if media.passed_over:
+        notices += (f"not carried: {', '.join(media.passed_over)}; keep the original",)
     cleaned = [stream.index for stream in streams]
     notices += not_kept(media, target, cleaned, copied, window)
     decided = (tuple(plans), copied, window, options, notices, tuple(details))
