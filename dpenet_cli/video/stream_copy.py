@@ -25,6 +25,9 @@ TimedPacket = tuple[Fraction, int, Any]
 
 _NO_TIME = Fraction(-1)
 
+_NO_DURATION = 2**31
+"""Ticks that no packet lasts: libavformat's Ogg demuxer gives a negative number as this or more, and no muxer takes it."""
+
 _INTERLEAVED = 10
 """Seconds by which one stream's packets may lie behind another's of the same time, at most."""
 
@@ -135,6 +138,8 @@ def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[s
 
 def _fits(template: Any, muxer_name: str, *, chapters: bool) -> bool:
     """Whether a header with this stream alone can be written, beside chapters where there are any."""
+    if muxer_name == "mov" and is_attached_picture(template):
+        return False  # it takes them, and writes them nowhere
     if _is_listed(template, muxer_name):
         return True
     if muxer_name != "matroska" or chapters:  # which do not get through
@@ -231,6 +236,7 @@ def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], windo
     moving = {stream.index for stream in media.streams} & outputs.keys()
     begins = {index: first_keyframe(media, index, window) for index in moving if window.start is not None}
     latest = _NO_TIME
+    ends: dict[int, int] = {}  # of the last packet of each sound, in its ticks
     if media.part is not None and (entry := media.part.entry(media.timeline.offset)) is not None:
         source.seek(math.floor(entry * 1_000_000))
     for packet in _read(source, [source.streams[index] for index in outputs], media):
@@ -238,6 +244,12 @@ def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], windo
             continue
         retimer.retime(packet)
         index = packet.stream.index
+        if packet.stream.type == "audio":
+            if packet.duration and packet.duration >= _NO_DURATION:
+                packet.duration = 0
+            if packet.pts is None and packet.dts is None:  # it follows the one before it
+                packet.pts = packet.dts = ends.get(index)
+            ends[index] = (packet.pts if packet.pts is not None else packet.dts or 0) + (packet.duration or 0)
         ticks = packet.dts if packet.dts is not None else packet.pts
         if ticks is not None:
             when = ticks * packet.time_base
