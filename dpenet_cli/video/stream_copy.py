@@ -26,7 +26,7 @@ TimedPacket = tuple[Fraction, int, Any]
 _NO_TIME = Fraction(-1)
 
 _NO_DURATION = 2**31
-"""Ticks that no packet lasts: libavformat's Ogg demuxer gives a negative number as this or more, and no muxer takes it."""
+"""Ticks that no packet lasts: libavformat's Ogg demuxer gives a negative number as this or more; no muxer takes it."""
 
 _INTERLEAVED = 10
 """Seconds by which one stream's packets may lie behind another's of the same time, at most."""
