@@ -21,6 +21,9 @@ _BLOCK, _NUMBER, _TAG_NAME, _TAG_BINARY, _DISPLAY = 0xA1, 0xEE, 0x45A3, 0x4485, 
 _TOP = {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, _CLUSTER}
 """Children of a segment: the index of places, information, tracks, cues, attachments, chapters, tags, clusters."""
 
+_LONG = {_CLUSTER, _GROUP, _BLOCK, 0xA3}
+"""What holds packets; the last of them is a block without a group."""
+
 _ANYWHERE = {0xEC, 0xBF}
 """Void, and checksums."""
 
@@ -66,10 +69,12 @@ class PassedOver(NamedTuple):
     Attributes:
         names: of what no reader here carries.
         blocks: numbers of the additional blocks beside the packets of each track, by the track's place in the file.
+        cut: whether the file ends inside a cluster, which says how long it is, or inside a packet.
     """
 
     names: tuple[str, ...] = ()
     blocks: dict[int, frozenset[int]] = {}  # noqa: RUF012 - a named tuple's default, never changed
+    cut: bool = False
 
 
 def passed_over(path: Path, limit: int = MAX_ELEMENTS) -> PassedOver:
@@ -84,7 +89,7 @@ def passed_over(path: Path, limit: int = MAX_ELEMENTS) -> PassedOver:
         finder.look(limit)
     tracks = finder.tracks
     blocks = {tracks.index(number): frozenset(found) for number, found in finder.blocks.items() if number in tracks}
-    return PassedOver(tuple(dict.fromkeys(finder.names)), blocks)
+    return PassedOver(tuple(dict.fromkeys(finder.names)), blocks, finder.cut)
 
 
 class _Finder:
@@ -94,6 +99,7 @@ class _Finder:
         names: what was found, in the file's order.
         tracks: the tracks' numbers.
         blocks: numbers of additional blocks, by the track's number.
+        cut: whether the file ends inside a cluster or a packet.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -101,6 +107,7 @@ class _Finder:
         self.names: list[str] = []
         self.tracks: list[int] = []
         self.blocks: dict[int, set[int]] = defaultdict(set)
+        self.cut = False
         self._track = 0  # of the group that is looked at
         self._beside: set[int] = set()  # numbers of the additional blocks in that group
         self._number: int | None = None  # of the last of them; where there is none it is 1
@@ -122,7 +129,8 @@ class _Finder:
                 self._leave()
             end = self._size if size == _UNKNOWN else begin + size
             enters = element == _SEGMENT or element in _INSIDE.get(self._parent, ())
-            self._see(element, begin, min(end, self._size) - begin)
+            self.cut |= end > self._size and element in _LONG
+            self._see(element, begin, max(min(end, self._size) - begin, 0))
             if enters and len(self._inside) < _DEEPEST:
                 self._enter(element, end)
                 position = begin

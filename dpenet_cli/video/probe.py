@@ -118,7 +118,7 @@ class MediaInfo:
         cut_off: seconds that the header promises and that are not there; 0 where all is.
         gaps: how many places there are where packets of a transport stream are missing.
         timeline: how the file's own times became those that are told here.
-        ends_early: whether it ends in the middle of a picture, where no header tells its length.
+        ends_early: whether it ends in the middle of a picture, or of another packet.
         rate_is_assumed: whether the times are of a rate that the file does not say.
         part: which part alone was decoded: frames are counted from its first on; None for the whole.
     """
@@ -239,7 +239,7 @@ def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline, *, whole:
         cut_off,
         gaps,
         timeline,
-        ends_within_picture(path, scan.container),
+        unread.cut or scan.cut_in_packet or ends_within_picture(path, scan.container),
         scan.container in RAW_STREAMS and rate_is_assumed(path),
         passed_over=unread.others,
     )

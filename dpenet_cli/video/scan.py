@@ -105,6 +105,7 @@ class Scan:
         others: the other streams.
         stated_begin, stated_end: when the file begins and ends by its header, in seconds; both 0 where it doesn't say.
         end: when its last packet ends, in seconds.
+        cut_in_packet: whether its last packet is not whole.
         texts: what its tags and those of its streams say, as they are read.
     """
 
@@ -114,6 +115,7 @@ class Scan:
     stated_begin: Fraction = Fraction(0)
     stated_end: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
+    cut_in_packet: bool = False
     texts: frozenset[str] = frozenset()
 
 
@@ -240,6 +242,8 @@ def _decode_all(container: InputContainer, scan: Scan, timeline: Timeline) -> No
         retimer.retime(packet)
         index = packet.stream.index
         _note_time(scan, packet, latest)
+        if packet.size:
+            scan.cut_in_packet = packet.is_corrupt
         if index not in scan.streams:
             continue
         stream = scan.streams[index]

@@ -22,11 +22,13 @@ class Unread(NamedTuple):
         gps: names of boxes that hold a dashcam's GPS log.
         others: of what else lies outside the streams, or beside packets that are not decoded.
         blocks: numbers of additional blocks beside the packets of a stream, by its number.
+        cut: whether the file ends inside what holds its packets.
     """
 
     gps: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     blocks: dict[int, frozenset[int]] = {}  # noqa: RUF012 - a named tuple's default, never changed
+    cut: bool = False
 
 
 def find_unread(path: Path, scan: Scan, *, whole: bool) -> Unread:
@@ -57,4 +59,4 @@ def find_unread(path: Path, scan: Scan, *, whole: bool) -> Unread:
         if index not in scan.streams
         for number in sorted(numbers)
     )
-    return Unread((), (*found.names, *beside), blocks)
+    return Unread((), (*found.names, *beside), blocks, found.cut)

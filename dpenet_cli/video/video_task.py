@@ -239,7 +239,7 @@ def damage(task: VideoTask) -> VideoReadError | None:
     if media.cut_off:
         told.append(f"its last {float(media.cut_off):.1f} s are missing")
     if media.ends_early:
-        told.append("it is cut off in its last picture")
+        told.append("it is cut off at its end")
     why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {task.target}"
     return VideoReadError(str(media.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
 
