@@ -197,10 +197,8 @@ def test_every_byte_that_a_picture_needs_is_missed(kind, tmp_path):
     assert all(cut <= 2 or cut >= last - 2 for cut in silent), (silent, last)
 
 
-@pytest.mark.parametrize(
-    ("ending", "without"), [("nut", 30), ("mkv", 0), ("webm", 0), ("avi", 0), ("flv", 4), ("ivf", 0)]
-)
-def test_a_cut_in_the_last_packets_is_told_to_the_byte(ending, without, tmp_path):
+@pytest.mark.parametrize("ending", ["nut", "mkv", "webm", "avi", "flv", "ivf"])
+def test_a_cut_in_the_last_packets_is_told_to_the_byte(ending, tmp_path):
     """Whatever is behind the packets (indexes, lengths) may be missing; of them not one byte."""
     sound = [] if ending == "ivf" else [*SOUND, "-c:a", {"webm": "libopus", "flv": "aac"}.get(ending, "pcm_s16le")]
     codec = {"webm": "libvpx", "ivf": "libvpx", "nut": "mpeg4", "avi": "mpeg4"}.get(ending, "libx264")
@@ -212,14 +210,14 @@ def test_a_cut_in_the_last_packets_is_told_to_the_byte(ending, without, tmp_path
         packets = [packet for packet in container.demux() if packet.size]
     last = max(packets, key=lambda packet: packet.pos)
     end = whole.rindex(bytes(last)) + last.size
-    assert len(whole) - end >= without
     for cut in (1, 2, 10, last.size // 2, last.size - 1):
         source.write_bytes(whole[: end - cut])
         task = prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
         assert damage(task) is not None, cut
     assert "it is cut off at its end" in damage(task).why
     source.write_bytes(whole[:end])
-    assert (damage(prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())) is None) == (ending not in {"flv"})
+    # In WebM the group of the last packet says what is cut off its sound, behind it.
+    assert (damage(prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())) is None) == (ending != "webm")
 
 
 @pytest.mark.parametrize(
