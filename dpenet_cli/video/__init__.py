@@ -14,6 +14,7 @@ The files in reading order; each imports only from those above it:
     scenes           where scenes begin, and in which size the network sees each
     side_data        what frames carry beside their pixels
     layers           what packets carry beside the picture: transparency, other layers
+    scanned          what a pass over a file finds
     scan             one pass over a file: every packet read, every frame decoded
     cut_streams      recordings that end in the middle of a picture
     mp4_boxes        what MP4 files hold outside any stream: logs of dashcams, makers' data

@@ -19,7 +19,8 @@ from dpenet_cli.video.containers import is_mp4
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.result_header import copies, declare, muxer_options, stream_tags
 from dpenet_cli.video.safe_open import open_input, reason
-from dpenet_cli.video.scan import DisplayMatrix, video_streams
+from dpenet_cli.video.scan import video_streams
+from dpenet_cli.video.scanned import DisplayMatrix
 from dpenet_cli.video.stream_copy import TimedPacket, Window, copied_packets, open_output
 
 

@@ -22,7 +22,8 @@ from dpenet_cli.video.discontinuities import OWN_CLOCK, Timeline, find_timeline
 from dpenet_cli.video.hdr import HdrMetadata
 from dpenet_cli.video.mpegts import Continuity, check_continuity
 from dpenet_cli.video.safe_open import open_input, reading
-from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, rate_is_assumed, scan_file, scan_part
+from dpenet_cli.video.scan import rate_is_assumed, scan_file, scan_part
+from dpenet_cli.video.scanned import DisplayMatrix, OtherStream, Scan, ScannedStream
 from dpenet_cli.video.unread import find_unread
 
 _MISSING_TAIL = Fraction(1)

@@ -12,7 +12,7 @@ from av.stream import Disposition
 
 from dpenet_cli.video.containers import is_mp4, muxer
 from dpenet_cli.video.probe import MediaInfo
-from dpenet_cli.video.safe_open import open_input
+from dpenet_cli.video.safe_open import open_input, reason
 from dpenet_cli.video.stream_copy import Window, add_copy, is_attached_picture, open_output, tags_of
 
 _FILE_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "duration"}
@@ -111,6 +111,20 @@ def not_kept(
         copied: indexes of streams that are copied.
         window: the part that is taken.
     """
+    try:
+        lost = _lost_in_trial(media, target, cleaned, copied, window)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        return (f"which tags {target.suffix} has no place for cannot be tried out here ({reason(error)})",)
+    if not lost:
+        return ()
+    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+    return (f"{target.suffix} has no place for {', '.join(lost[:_NAMED])}{more}: left out; keep the original",)
+
+
+def _lost_in_trial(
+    media: MediaInfo, target: Path, cleaned: Collection[int], copied: frozenset[int], window: Window
+) -> list[str]:
+    """Names of what is not read again from a file with the head of the result."""
     with open_input(media.path) as source, tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / f"trial{target.suffix}"
         options = muxer_options(source, copied, target, "+frag_keyframe+empty_moov")
@@ -122,13 +136,10 @@ def not_kept(
             lost = [f"the file's {key}" for key in _lost_tags(_of_content(source), result.metadata)]
             for index, stream in outputs.items():
                 here, there = source.streams[index], result.streams[stream.index]
-                lost += [f"stream {index}'s {key}" for key in _lost_tags(stream_tags(here), there.metadata)]
+                kept = {**result.metadata, **there.metadata}  # the time of the recording stands in both
+                lost += [f"stream {index}'s {key}" for key in _lost_tags(stream_tags(here), kept)]
                 lost += [f"stream {index}'s mark ({mark})" for mark in _marks(here.disposition & ~there.disposition)]
-            lost += _lost_of_chapters(list(_chapters(source, window)), list(result.chapters()))
-    if not lost:
-        return ()
-    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    return (f"{target.suffix} has no place for {', '.join(lost[:_NAMED])}{more}: left out; keep the original",)
+            return lost + _lost_of_chapters(list(_chapters(source, window)), list(result.chapters()))
 
 
 def _stand_in(output: OutputContainer, original: Any, target: Path) -> Any:

@@ -1,5 +1,6 @@
 """Streams that are copied and not re-encoded: which a container carries, which packets of them, and at what times."""
 
+import contextlib
 import io
 import math
 import tempfile
@@ -18,7 +19,7 @@ from dpenet_cli.video.discontinuities import Retimer
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.probe import MediaInfo
 from dpenet_cli.video.safe_open import open_input, reason, shell_line
-from dpenet_cli.video.scan import OtherStream
+from dpenet_cli.video.scanned import OtherStream
 
 TimedPacket = tuple[Fraction, int, Any]
 """When a packet is to be written, the index of its stream in the output, and the packet."""
@@ -144,8 +145,9 @@ def _fits(template: Any, muxer_name: str, *, chapters: bool) -> bool:
         return True
     if muxer_name != "matroska" or chapters:  # which do not get through
         return False
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:
         return _takes(av.open(_passed_on(Path(folder) / "x.mkv", muxer_name), "w", format="tee"), template)
+    return False
 
 
 def _is_listed(template: Any, muxer_name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from dpenet_cli.video.matroska import MAX_ELEMENTS, passed_over
 from dpenet_cli.video.mp4_boxes import find_boxes
 from dpenet_cli.video.safe_open import reading
-from dpenet_cli.video.scan import Scan
+from dpenet_cli.video.scanned import Scan
 
 _HEAD_ELEMENTS = 20_000
 """Elements of a Matroska file that are looked at where a part of it alone is decoded."""

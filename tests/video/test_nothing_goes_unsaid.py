@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dpenet_cli.errors import DpenetError
 
+
 class Kind(NamedTuple):
     """A kind of thing that a container holds.
 
