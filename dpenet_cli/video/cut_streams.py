@@ -125,7 +125,8 @@ def _last_packet(path: Path, container: str, more: int) -> tuple[int, int]:
     last = -1, 0
     with reading(path), path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
-        with contextlib.suppress(av.FFmpegError), av.open(_Longer(file, more), "r", format=container) as opened:
+        opening: Any = {"format": container, "metadata_errors": "replace"}
+        with contextlib.suppress(av.FFmpegError), av.open(_Longer(file, more), "r", **opening) as opened:
             for packet in opened.demux():
                 if packet.size and packet.pos is not None and last[0] < packet.pos < size:
                     last = packet.pos, packet.size

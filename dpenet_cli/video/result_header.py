@@ -1,5 +1,6 @@
 """The head of a result: its streams, its tags and its chapters; and which tags its container has no place for."""
 
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from fractions import Fraction
@@ -25,8 +26,10 @@ _MP4_KEYS = (
 )
 """Metadata that MP4 has a place for; others need QuickTime's free-form keys."""
 
-_OTHER_FORMS = ("location", "creation_time", "date", "language", "track", "timecode")
+_OTHER_FORMS = ("location", "date", "language", "track", "timecode")
 """Beginnings of keys whose values containers write in forms of their own: the key tells that it is kept."""
+
+_NO_FRACTION = re.compile(r"\.0+Z\Z")
 
 _PLAIN_MARKS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 """Marks that say what a stream is, which its kind tells too."""
@@ -165,14 +168,19 @@ def _of_content(source: InputContainer) -> dict[str, str]:
 
 def _lost_tags(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Keys of tags that are not there any more, under whatever key."""
-    values = set(after.values())
+    values = set(map(_plainly, after.values()))
     keys = {key.lower() for key in after}
 
     def kept(key: str, value: str) -> bool:
         in_another_form = key.lower().startswith(_OTHER_FORMS) and key.lower().partition("-")[0] in keys
-        return value in values or value in {"", "und"} or in_another_form
+        return _plainly(value) in values or value in {"", "und"} or in_another_form
 
     return [key for key, value in before.items() if not kept(key, value)]
+
+
+def _plainly(value: str) -> str:
+    """A value in the form in which it is compared: of a time without the zeros behind its seconds."""
+    return _NO_FRACTION.sub("Z", value)
 
 
 def _marks(disposition: Any) -> list[str]:
