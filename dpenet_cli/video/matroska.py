@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-MAX_ELEMENTS = 2_000_000
+MAX_ELEMENTS = 1_000_000
 """Elements of a file that are looked at, some hours of video: a hostile file does not get more of our time."""
 
 _MAX_NAMES = 100
@@ -44,6 +44,9 @@ _INSIDE = {
 """Elements that are entered, by the one that they lie in."""
 
 _DEEPEST = 12
+
+_FOUR_BYTES = 1 << 28
+"""Kinds from here on take four bytes."""
 
 _NAMED = {
     (0x1549A966, 0x3CB923): "the link to the file before it",
@@ -127,6 +130,8 @@ class _Finder:
             element, begin, size = head
             while self._inside and (position >= self._inside[-1][1] or (element in _TOP and self._parent != _SEGMENT)):
                 self._leave()
+            if self._parent == _SEGMENT and element not in _TOP | _ANYWHERE and element < _FOUR_BYTES:
+                break  # all that lie there have long numbers: this is no Matroska any more
             end = self._size if size == _UNKNOWN else begin + size
             enters = element == _SEGMENT or element in _INSIDE.get(self._parent, ())
             self.cut |= end > self._size and element in _LONG

@@ -28,6 +28,9 @@ from dpenet_cli.video.scenes import Scenes, looked_at, scenes_of
 from dpenet_cli.video.stream_copy import Window, first_keyframe, plan_stream_copies
 from dpenet_cli.video.stream_plan import StreamPlan, plan_stream
 
+_NAMED = 12
+"""Things that a notice names; the others are counted."""
+
 
 @dataclass(frozen=True)
 class VideoTask:
@@ -116,7 +119,9 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
         what = ", ".join(f"'{name}'" for name in media.gps_boxes)
         notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
     if media.passed_over:
-        notices += (f"not carried: {', '.join(media.passed_over)}; keep the original",)
+        beyond = len(media.passed_over) - _NAMED
+        what = ", ".join(media.passed_over[:_NAMED]) + (f" and {beyond} more" if beyond > 0 else "")
+        notices += (f"not carried: {what}; keep the original",)
     cleaned = [stream.index for stream in streams]
     notices += not_kept(media, target, cleaned, copied, window)
     decided = (tuple(plans), copied, window, options, notices, tuple(details))
