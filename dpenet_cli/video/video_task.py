@@ -115,13 +115,7 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
         notices += more
         reader = "OpenCV" if plan.reading.through_opencv else f"PyAV, because of {plan.reading.why}"
         details.append(f"stream {stream.index}: {len(stream.ticks)} frames, read through {reader}")
-    if media.gps_boxes:
-        what = ", ".join(f"'{name}'" for name in media.gps_boxes)
-        notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
-    if media.passed_over:
-        beyond = len(media.passed_over) - _NAMED
-        what = ", ".join(media.passed_over[:_NAMED]) + (f" and {beyond} more" if beyond > 0 else "")
-        notices += (f"not carried: {what}; keep the original",)
+    notices += _unread_notices(media)
     cleaned = [stream.index for stream in streams]
     notices += not_kept(media, target, cleaned, copied, window)
     decided = (tuple(plans), copied, window, options, notices, tuple(details))
@@ -178,6 +172,19 @@ def streams_wanted(media: MediaInfo, wanted: int | None) -> tuple[VideoStream, .
         why = f"the video has {len(media.streams)} video stream(s), counted from 0"
         raise OptionError(f"{media.path}, --video-stream {wanted}", why, "Give another number.")
     return (media.streams[wanted],)
+
+
+def _unread_notices(media: MediaInfo) -> tuple[str, ...]:
+    """What lies in the file and is read by nobody here."""
+    notices = []
+    if media.gps_boxes:
+        what = ", ".join(f"'{name}'" for name in media.gps_boxes)
+        notices.append(f"a GPS log outside the streams ({what}) is not carried; keep the original")
+    if media.passed_over:
+        beyond = len(media.passed_over) - _NAMED
+        what = ", ".join(media.passed_over[:_NAMED]) + (f" and {beyond} more" if beyond > 0 else "")
+        notices.append(f"not carried: {what}; keep the original")
+    return tuple(notices)
 
 
 def _join_notices(media: MediaInfo) -> tuple[str, ...]:
