@@ -89,6 +89,16 @@ def times(path: Path, stream: str = "v:0") -> list[int]:
     return sorted(int(packet["pts"]) for packet in found["packets"])
 
 
+def packets(path: Path, stream: str = "a:0") -> list[bytes]:
+    """The content of each packet of a stream."""
+    import av
+
+    kind, number = stream.split(":")
+    with av.open(str(path)) as container:
+        found = [stream for stream in container.streams if stream.type.startswith(kind)][int(number)]
+        return [bytes(packet) for packet in container.demux(found) if packet.size]
+
+
 def planes(path: Path, stream: int = 0) -> list[list[np.ndarray]]:
     """Y, Cb and Cr of every frame, as coded."""
     import av

@@ -35,6 +35,8 @@ from dpenet_cli.batch.plans import (
 from dpenet_cli.batch.shards import Shard
 from dpenet_cli.batch.sieve import Excluded, Sieve
 from dpenet_cli.errors import DpenetError, InputError
+from dpenet_cli.images.formats import format_for
+from dpenet_cli.images.writers import check_writer
 from dpenet_cli.options import ImageFormat
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import Place, is_folder
@@ -66,6 +68,7 @@ def plan_pictures(
     Raises:
         InputError: two inputs would write one output, or an output would replace an input; nothing was found at all; or
             the output folder cannot be written to.
+        ImageWriteError: nothing here writes the format that the name of the one output says.
         OptionError: a pattern of `exclude` is empty.
     """
     medium = pictures(image_format)
@@ -121,6 +124,7 @@ def _plan(
     as_file = output is not None and not names_folder and _is_file_name(output, named, medium)
     if as_file and output is not None:
         check_name(output, image_format)
+        check_writer(format_for(output))
     for path in named:
         if is_folder(path):
             _plan_folder(path, output, medium, batch, excluded)

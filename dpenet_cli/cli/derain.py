@@ -55,6 +55,7 @@ from dpenet_cli.cli.sources import (
     report_path,
 )
 from dpenet_cli.errors import InputError, OptionError
+from dpenet_cli.images.writers import check_writer
 from dpenet_cli.options import MAX_PIXELS, EngineOptions, ImageFormat, PictureOptions, SaveOptions
 from dpenet_cli.system.storage import on_this_machine
 
@@ -211,6 +212,8 @@ def derain(
     engine = dataclasses.replace(whole, strength=strengths[0])
     save = SaveOptions(quality, strip_metadata, tag_of(chosen) if tag else None)
     options = PictureOptions(save, image_format, max_pixels, overwrite, skip_dry=skip_dry)
+    if ray is None:  # whose own machines write
+        check_writer(image_format)
     end_on_signals()
     if preview:
         given = {"--compare": compare, "--json": as_json, "--dry-run": dry_run, "--format": image_format is not None}

@@ -9,6 +9,8 @@ from dpenet_cli.batch.naming import check_name
 from dpenet_cli.batch.outcomes import unexpected, write_error
 from dpenet_cli.cli.console import Exit, print_error, print_note, waiting
 from dpenet_cli.errors import DpenetError, InputError
+from dpenet_cli.images.formats import format_for
+from dpenet_cli.images.writers import check_writer
 from dpenet_cli.options import EngineOptions, PictureOptions
 from dpenet_cli.system.atomic import write_whole
 from dpenet_cli.system.outputs import Output, check_outputs
@@ -36,6 +38,7 @@ def derain_pipe(
 
     Raises:
         InputError: the output is a terminal, the input itself, or a file that exists.
+        ImageWriteError: nothing here writes its format.
         DpenetError: the engine cannot be loaded.
     """
     target = None if output in (None, PIPE) else on_this_machine(str(output), "what comes through a pipe is stored")
@@ -67,6 +70,7 @@ def _check_ends(source: str, target: Path | None, weights: str, options: Picture
             raise InputError(PIPE, why, "Send it on: dpenet derain - < a.jpg > b.jpg")
         return
     check_name(target, options.image_format)
+    check_writer(format_for(target))
     if not target.exists():
         return
     if os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat()):

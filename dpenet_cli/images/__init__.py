@@ -29,6 +29,7 @@ The files in reading order; each imports only from those above it:
     header_size   how large a picture is, from the head of its file
     decoders      the bytes of each format into a picture
     reading       `read`: a file into a `Picture`
+    writers       whether what writes a format is installed
     format_limits  what each format can hold
     tiff_writer   TIFF files written
     encoders      a picture into the bytes of each format

@@ -1,5 +1,6 @@
 """The boxes of AVIF and HEIC files (ISO/IEC 14496-12 and 23008-12): what they hold that no result does, by name."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ _LABELS = {
     b"udes": "its description",
 }
 _MAX_ITEMS = 10_000
+
+_BLOCK = 64
+"""Side of the largest blocks that pictures are coded in, in pixels."""
 
 OTHERS = "other pictures"
 """The name of what the decoders have a notice of their own for."""
@@ -63,6 +67,29 @@ def of_boxes(data: bytes, metadata: Metadata, *, cropped: bool) -> list[str]:
         elif kind not in _SILENT_BOXES:
             names.append(_text(kind))
     return names + _of_items(items, metadata) + _of_properties(items, cropped=cropped)
+
+
+def main_size(head: bytes) -> tuple[int, int, int] | None:
+    """Width and height of the main picture before it is turned, and by how many quarters that is.
+
+    Args:
+        head: the file, or its beginning with the box ``meta``.
+    """
+    items = _Items()
+    for kind, body in _boxes(head):
+        if kind == b"meta":
+            _read_meta(body[4:], items)
+    properties = dict(reversed(_assigned(items, items.primary)))  # of several of a kind the first counts
+    size = properties.get(b"ispe", b"")
+    if len(size) < 12:
+        return None
+    width, height = struct.unpack_from(">II", size, 4)
+    crop = properties.get(b"clap", b"")
+    if len(crop) >= 16:  # what a coder filled up to whole blocks is cut off
+        wide, across, high, down = struct.unpack_from(">4I", crop)
+        if across and down and 0 <= width - wide // across < _BLOCK and 0 <= height - high // down < _BLOCK:
+            width, height = wide // across, high // down
+    return width, height, properties.get(b"irot", b"\0")[0] & 3
 
 
 def _text(kind: bytes) -> str:

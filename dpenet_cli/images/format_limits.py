@@ -1,23 +1,11 @@
 """What each format can hold of a picture, asked before anything is done for it: its size, transparency, a package."""
 
 import numpy as np
-from PIL import features
 
 from dpenet_cli.errors import ImageWriteError
 from dpenet_cli.images.picture import Picture
+from dpenet_cli.images.writers import NAMES, check_writer
 from dpenet_cli.options import ImageFormat
-from dpenet_cli.system.packages import pip_install
-
-NAMES = {
-    ImageFormat.JPEG: "JPEG",
-    ImageFormat.PNG: "PNG",
-    ImageFormat.WEBP: "WebP",
-    ImageFormat.TIFF: "TIFF",
-    ImageFormat.BMP: "BMP",
-    ImageFormat.AVIF: "AVIF",
-    ImageFormat.HEIC: "HEIC",
-}
-"""Each format as people write it."""
 
 OPAQUE_ONLY = {ImageFormat.JPEG, ImageFormat.BMP}
 """Formats without transparency."""
@@ -48,7 +36,7 @@ def check(picture: Picture, image_format: ImageFormat) -> None:
         ImageWriteError: the format cannot hold its transparency or its size, or nothing here writes the format.
     """
     name = NAMES[image_format]
-    _check_package(image_format)
+    check_writer(image_format)
     if image_format in OPAQUE_ONLY and picture.alpha is not None and not is_opaque(picture):
         raise ImageWriteError(
             f"a picture with transparency as {name}",
@@ -85,21 +73,3 @@ def _too_large(picture: Picture, image_format: ImageFormat, width: int, height: 
     if plain and height * width * stored * picture.bits // 8 >= _FOUR_GIB:
         return "a TIFF file cannot hold 4 GiB"
     return None
-
-
-def _check_package(image_format: ImageFormat) -> None:
-    """Raises ImageWriteError where nothing here writes the format."""
-    if image_format is ImageFormat.HEIC:
-        try:
-            import pillow_heif
-        except ImportError as error:
-            raise ImageWriteError(
-                "a HEIC picture", "pillow-heif, which writes it, is not installed", f"Run: {pip_install('heic')}"
-            ) from error
-        if not pillow_heif.libheif_info()["HEIF"]:
-            why = "the pillow-heif that is installed was built without what writes it"
-            raise ImageWriteError("a HEIC picture", why, "Install the package that PyPI has, or choose another format.")
-    if image_format in (ImageFormat.WEBP, ImageFormat.AVIF) and not features.check(image_format.value):
-        name = NAMES[image_format]
-        why = f"the Pillow that is installed was built without {name}"
-        raise ImageWriteError(f"a {name} picture", why, "Install the package that PyPI has, or choose another format.")

@@ -1,6 +1,5 @@
 """How large a picture is, upright, from the head of its file alone: nothing is decoded, and little is read."""
 
-import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dpenet_cli.errors import DpenetError
-from dpenet_cli.images import exif
+from dpenet_cli.images import boxes, exif
 from dpenet_cli.images.formats import format_of
 from dpenet_cli.images.pixels import DECODING_ERRORS
 from dpenet_cli.options import ImageFormat
@@ -30,13 +29,6 @@ _PLUGINS: dict[ImageFormat, Callable[[BinaryIO], ImageFile]] = {
     ImageFormat.BMP: BmpImageFile,
     ImageFormat.TIFF: TiffImageFile,
 }
-
-_ISPE = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)
-_CLAP = re.compile(rb"clap(.{16})", re.DOTALL)
-_IROT = re.compile(rb"irot(.)", re.DOTALL)
-
-_BLOCK = 64
-"""Side of the largest blocks that pictures are coded in, in pixels."""
 
 _EXIF = b"Exif\0\0"
 
@@ -141,17 +133,12 @@ def _webp(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _boxed(head: bytes) -> tuple[int, int] | None:
-    """AVIF and HEIC: the largest picture that the properties name; tiles, thumbnails and depth maps are smaller."""
-    sizes = [struct.unpack(">II", match[1]) for match in _ISPE.finditer(head)]
-    if not sizes:
+    """AVIF and HEIC: the size of the main picture, of whatever tiles it is made."""
+    found = boxes.main_size(head)
+    if found is None:
         return None
-    width, height = max(sizes, key=lambda size: size[0] * size[1])
-    for match in _CLAP.finditer(head):  # what a coder filled up to whole blocks is cut off
-        wide, across, high, down = struct.unpack(">4I", match[1])
-        if across and down and 0 <= width - wide // across < _BLOCK and 0 <= height - high // down < _BLOCK:
-            width, height = wide // across, high // down
-    turned = _IROT.search(head)
-    return _turned(width, height, 6 if turned and turned[1][0] % 2 else None)
+    width, height, quarters = found
+    return _turned(width, height, 6 if quarters % 2 else None)
 
 
 def _turned(width: int, height: int, orientation: int | None) -> tuple[int, int]:

@@ -10,11 +10,12 @@ from dpenet_cli.arrays import BAND, to_8_bits
 from dpenet_cli.errors import DpenetError, ImageWriteError
 from dpenet_cli.images import exif, format_limits, icc_profiles, jpeg, left_out, png, previews, tiff_left_out, tiff_tags
 from dpenet_cli.images.encoders import ENCODERS, EncodeRequest
-from dpenet_cli.images.format_limits import NAMES, OPAQUE_ONLY
+from dpenet_cli.images.format_limits import OPAQUE_ONLY
 from dpenet_cli.images.ifd import DamagedError
 from dpenet_cli.images.picture import DAMAGED_EXIF, Metadata, Picture, Samples
 from dpenet_cli.images.pixels import PILLOW_RULES
 from dpenet_cli.images.software import with_software
+from dpenet_cli.images.writers import NAMES
 from dpenet_cli.options import ImageFormat, SaveOptions
 
 _SIXTEEN_BITS = {ImageFormat.PNG, ImageFormat.TIFF}

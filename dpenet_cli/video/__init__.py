@@ -16,9 +16,12 @@ The files in reading order; each imports only from those above it:
     scenes           where scenes begin, and in which size the network sees each
     side_data        what frames carry beside their pixels
     layers           what packets carry beside the picture: transparency, other layers
+    scanned          what a pass over a file finds
     scan             one pass over a file: every packet read, every frame decoded
     cut_streams      recordings that end in the middle of a picture
-    mp4_gps          logs that dashcams hide outside any stream
+    mp4_boxes        what MP4 files hold outside any stream: logs of dashcams, makers' data
+    matroska         what Matroska files hold and libavformat passes over
+    unread           what lies in a file and nobody reads
     probe            what a file holds
     orientation      which way is up
     header_size      how large a video's picture is
@@ -29,6 +32,7 @@ The files in reading order; each imports only from those above it:
     y4m              raw video in pipes: YUV4MPEG2
     y4m_cleaning     a stream of it, cleaned
     stream_copy      streams that are copied and not re-encoded
+    result_header    the head of the final file, and which tags it has no place for
     mux              the final file
     stream_plan      everything that is decided about one stream before the work
     video_task       everything that is decided about one file before the work

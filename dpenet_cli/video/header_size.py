@@ -7,7 +7,8 @@ import av
 from dpenet_cli.errors import VideoReadError
 from dpenet_cli.video.orientation import orientation_of
 from dpenet_cli.video.safe_open import open_input
-from dpenet_cli.video.scan import display_matrix, video_streams
+from dpenet_cli.video.scan import video_streams
+from dpenet_cli.video.scanned import display_matrix
 from dpenet_cli.video.side_data import side_data_of
 
 

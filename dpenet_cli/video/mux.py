@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,13 @@ import av
 from dpenet_cli.errors import VideoWriteError
 from dpenet_cli.options import VideoCodec
 from dpenet_cli.video.colour import ColourTags
-from dpenet_cli.video.containers import is_mp4, muxer
+from dpenet_cli.video.containers import is_mp4
 from dpenet_cli.video.probe import MediaInfo, VideoStream
+from dpenet_cli.video.result_header import copies, declare, muxer_options, stream_tags
 from dpenet_cli.video.safe_open import open_input, reason
-from dpenet_cli.video.scan import DisplayMatrix, video_streams
-from dpenet_cli.video.stream_copy import TimedPacket, Window, add_copy, copied_packets, is_attached_picture
-
-_FILE_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "duration"}
-"""Metadata that describe the source's file and not its content: they are not copied."""
-
-_MP4_KEYS = (
-    {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "make", "model", "media_type"}
-    | {"title", "artist", "album", "album_artist", "composer", "track", "date", "genre", "grouping", "lyrics"}
-    | {"comment", "copyright", "description", "synopsis", "show", "episode_id", "network", "location", "location-eng"}
-)
-"""Metadata that MP4 has a place for; others need QuickTime's free-form keys."""
+from dpenet_cli.video.scan import video_streams
+from dpenet_cli.video.scanned import DisplayMatrix
+from dpenet_cli.video.stream_copy import TimedPacket, Window, copied_packets, open_output
 
 
 @dataclass(frozen=True)
@@ -71,41 +64,27 @@ def assemble(
         VideoWriteError: the muxer or the disk refused.
     """
     by_index = {stream.source.index: stream for stream in encoded}
-    in_matroska = muxer(target) == "matroska"
     try:
-        with open_input(media.path) as source, av.open(str(target), "w", **_muxer_options(source, target)) as output:
-            # Every stream is declared before the first packet: the header is written with it.
-            outputs: dict[int, Any] = {}
-            for stream in source.streams:
-                if stream.index in by_index:
-                    outputs[stream.index] = _add_encoded(output, by_index[stream.index], stream, target)
-                elif stream.index in copied and not (in_matroska and is_attached_picture(stream)):
-                    outputs[stream.index] = add_copy(output, stream)
-            if in_matroska:  # which keeps pictures as attachments
-                for name, kind, data in _attached_pictures(media, copied):
-                    output.add_attachment(name, kind, data)
-            _copy_metadata(source, output, window)
-            # One sequence of packets a clean stream, and one of all that is copied, each in the order of its times.
-            # Merged by time they are interleaved as players need them, without being held in memory.
-            packets = [_encoded_packets(stream, window.shift, outputs[stream.source.index]) for stream in encoded]
-            copies = {index: stream for index, stream in outputs.items() if index not in by_index}
-            packets.append(copied_packets(source, media, copies, window))
-            for _, _, packet in heapq.merge(*packets, key=lambda item: item[:2]):
-                output.mux_one(packet)
+        with open_input(media.path) as source:
+            # The index goes in front, so that a player can begin before it has the whole file.
+            options = muxer_options(source, copied, target, "+faststart")
+            with open_output(target, copies(source, copied, target), options) as output:
+                # Every stream is declared before the first packet: the header is written with it.
+                add = {index: partial(_add_encoded, output, stream, target) for index, stream in by_index.items()}
+                outputs = declare(media, (source, output), target, copied=copied, window=window, add=add)
+                # One sequence of packets a clean stream, and one of all that is copied, each in the order of its times.
+                # Merged by time they are interleaved as players need them, without being held in memory.
+                packets = [_encoded_packets(stream, window.shift, outputs[stream.source.index]) for stream in encoded]
+                copied_ones = {index: stream for index, stream in outputs.items() if index not in by_index}
+                packets.append(copied_packets(source, media, copied_ones, window))
+                for _, _, packet in heapq.merge(*packets, key=lambda item: item[:2]):
+                    output.mux_one(packet)
     except (av.FFmpegError, OSError, ValueError) as error:
         step = "Check the free space; the cleaned frames are kept, and the same command goes on from here."
         raise VideoWriteError(str(target), f"it cannot be put together ({reason(error)})", step) from error
 
 
-def _muxer_options(source: Any, target: Path) -> dict[str, Any]:
-    if is_mp4(target):
-        # The index goes in front, so that a player can begin before it has the whole file.
-        flags = "+faststart" + ("+use_metadata_tags" if set(source.metadata) - _MP4_KEYS else "")
-        return {"format": muxer(target), "container_options": {"movflags": flags}}
-    return {"format": muxer(target)}
-
-
-def _add_encoded(output: Any, encoded: EncodedStream, original: Any, target: Path) -> Any:
+def _add_encoded(output: Any, encoded: EncodedStream, target: Path, original: Any) -> Any:
     """A stream with the encoder's parameters and the source's tags."""
     # All segments have one header (`_check_same_header`): the first one's is that of the stream.
     with open_input(encoded.segments[0]) as segment:
@@ -121,49 +100,10 @@ def _add_encoded(output: Any, encoded: EncodedStream, original: Any, target: Pat
         context.codec_tag = "hvc1"  # Apple's players insist
     stream.time_base = encoded.source.time_base
     stream.disposition = original.disposition
-    stream.metadata.update({key: value for key, value in original.metadata.items() if not _is_of_the_file(key)})
+    stream.metadata.update(stream_tags(original))
     if encoded.display_matrix is not None:
         stream.set_display_matrix(encoded.display_matrix)
     return stream
-
-
-def _attached_pictures(media: MediaInfo, copied: frozenset[int]) -> list[tuple[str, str, bytes]]:
-    """File name, MIME type and content of each cover picture."""
-    pictures = []
-    with open_input(media.path) as source:
-        streams = [stream for stream in source.streams if stream.index in copied and is_attached_picture(stream)]
-        for stream in streams:
-            codec = stream.codec_context.name
-            subtype = {"mjpeg": "jpeg"}.get(codec, codec)
-            name = stream.metadata.get("filename", f"cover.{subtype.replace('jpeg', 'jpg')}")
-            kind = stream.metadata.get("mimetype", f"image/{subtype}")
-            packet = next((packet for packet in source.demux(stream) if packet.size), None)
-            if packet is not None:
-                pictures.append((name, kind, bytes(packet)))
-            source.seek(0)  # the next picture may lie before this one
-    return pictures
-
-
-def _is_of_the_file(key: str) -> bool:
-    """Whether a stream's metadata tells of the file that it was in: its bit rate, its length, mkvmerge's counts."""
-    return key.lower() in _FILE_KEYS or key.upper().startswith(("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION"))
-
-
-def _copy_metadata(source: Any, output: Any, window: Window) -> None:
-    """Global metadata, and the chapters of the part that is taken."""
-    output.metadata.update({key: value for key, value in source.metadata.items() if key.lower() not in _FILE_KEYS})
-    chapters = []
-    for chapter in source.chapters():
-        unit = chapter["time_base"]
-        start, end = chapter["start"] * unit, chapter["end"] * unit
-        if (window.end is not None and start >= window.end) or (window.start is not None and end <= window.start):
-            continue
-        # One that begins before the part, or ends behind it, is cut to it.
-        start, end = max(start, window.shift), end if window.end is None else min(end, window.end)
-        bounds = {"start": round((start - window.shift) / unit), "end": round((end - window.shift) / unit)}
-        chapters.append(chapter | bounds)
-    if chapters:
-        output.set_chapters(chapters)
 
 
 def _encoded_packets(encoded: EncodedStream, shift: Fraction, output: Any) -> Iterator[TimedPacket]:

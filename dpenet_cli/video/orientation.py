@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dpenet_cli.arrays import Pixels
-from dpenet_cli.video.scan import DisplayMatrix
+from dpenet_cli.video.scanned import DisplayMatrix
 
 
 class Orientation(NamedTuple):

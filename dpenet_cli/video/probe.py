@@ -20,10 +20,11 @@ from dpenet_cli.video.containers import RAW_STREAMS
 from dpenet_cli.video.cut_streams import ends_within_picture
 from dpenet_cli.video.discontinuities import OWN_CLOCK, Timeline, find_timeline
 from dpenet_cli.video.hdr import HdrMetadata
-from dpenet_cli.video.mp4_gps import find_gps_boxes
 from dpenet_cli.video.mpegts import Continuity, check_continuity
 from dpenet_cli.video.safe_open import open_input, reading
-from dpenet_cli.video.scan import DisplayMatrix, OtherStream, Scan, ScannedStream, rate_is_assumed, scan_file, scan_part
+from dpenet_cli.video.scan import rate_is_assumed, scan_file, scan_part
+from dpenet_cli.video.scanned import DisplayMatrix, OtherStream, Scan, ScannedStream
+from dpenet_cli.video.unread import find_unread
 
 _MISSING_TAIL = Fraction(1)
 """Seconds by which a file may end before its header says so, without being called cut off."""
@@ -116,10 +117,11 @@ class MediaInfo:
         streams: the streams of moving pictures, in order; cover pictures are not among them.
         others: every other stream.
         gps_boxes: names of boxes outside any stream that hold a dashcam's GPS log.
+        passed_over: names of what else lies outside the streams, or beside packets that are copied, and is not read.
         cut_off: seconds that the header promises and that are not there; 0 where all is.
         gaps: how many places there are where packets of a transport stream are missing.
         timeline: how the file's own times became those that are told here.
-        ends_early: whether it ends in the middle of a picture, where no header tells its length.
+        ends_early: whether it ends in the middle of a picture, or of another packet.
         rate_is_assumed: whether the times are of a rate that the file does not say.
         part: which part alone was decoded: frames are counted from its first on; None for the whole.
     """
@@ -135,6 +137,7 @@ class MediaInfo:
     ends_early: bool = False
     rate_is_assumed: bool = False
     part: Part | None = None
+    passed_over: tuple[str, ...] = ()
 
     @property
     def damaged(self) -> bool:
@@ -165,7 +168,7 @@ def probe(path: Path) -> MediaInfo:
     gaps = sum(
         not any(item.lies_between(gap.before, gap.at) for item in timeline.discontinuities) for gap in continuity.breaks
     )
-    return _media_info(path, scan, gaps, timeline)
+    return _media_info(path, scan, gaps, timeline, whole=True)
 
 
 def probe_part(
@@ -206,7 +209,7 @@ def probe_part(
         if scan is None:
             continue
         if entry is None or all(_before(stream, start) >= reach for stream in scan.streams.values()):
-            return dataclasses.replace(_media_info(path, scan, 0, timeline), part=part)
+            return dataclasses.replace(_media_info(path, scan, 0, timeline, whole=False), part=part)
     return None
 
 
@@ -215,8 +218,13 @@ def _before(stream: ScannedStream, start: Fraction) -> int:
     return bisect_left(stream.ticks, start / stream.time_base)
 
 
-def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaInfo:
-    streams = tuple(_video_stream(index, stream) for index, stream in scan.streams.items() if stream.first_format)
+def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline, *, whole: bool) -> MediaInfo:
+    unread = find_unread(path, scan, whole=whole)
+    streams = tuple(
+        _video_stream(index, stream, unread.blocks.get(index, frozenset()))
+        for index, stream in scan.streams.items()
+        if stream.first_format
+    )
     if not streams:
         why = "none of its pictures can be decoded"
         raise VideoReadError(str(path), why, "Copy it again from where it came; it is damaged, or only begun.")
@@ -225,23 +233,22 @@ def _media_info(path: Path, scan: Scan, gaps: int, timeline: Timeline) -> MediaI
     cut_off = short if short > allowed else Fraction(0)
     if timeline.discontinuities:
         cut_off = Fraction(0)  # the header knows of the first recording alone
-    with reading(path):
-        gps_boxes = find_gps_boxes(path)
     return MediaInfo(
         path,
         scan.container,
         streams,
         tuple(scan.others),
-        gps_boxes,
+        unread.gps,
         cut_off,
         gaps,
         timeline,
-        ends_within_picture(path, scan.container),
+        unread.cut or scan.cut_in_packet or ends_within_picture(path, scan.container),
         scan.container in RAW_STREAMS and rate_is_assumed(path),
+        passed_over=unread.others,
     )
 
 
-def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
+def _video_stream(index: int, scanned: ScannedStream, beside: frozenset[int]) -> VideoStream:
     assert scanned.first_format is not None
     width, height, pixel_format = scanned.first_format
     return VideoStream(
@@ -252,7 +259,7 @@ def _video_stream(index: int, scanned: ScannedStream) -> VideoStream:
         pixel_format=pixel_format,
         colour=scanned.colour,
         hdr_metadata=scanned.hdr_metadata,
-        side_data=frozenset(scanned.side_data | scanned.layers.kinds),
+        side_data=frozenset(scanned.side_data | scanned.layers.kinds | {f"BLOCK_{number}" for number in beside}),
         has_alpha_layer=scanned.layers.has_transparency,
         sample_aspect=scanned.sample_aspect,
         display_matrix=scanned.display_matrix,

@@ -1,14 +1,17 @@
 """Streams that are copied and not re-encoded: which a container carries, which packets of them, and at what times."""
 
+import contextlib
 import io
 import math
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+from av.container import OutputContainer
 
 from dpenet_cli.errors import VideoReadError, VideoRefused
 from dpenet_cli.video.containers import MUXERS, muxer
@@ -16,11 +19,15 @@ from dpenet_cli.video.discontinuities import Retimer
 from dpenet_cli.video.encoder import find_ffmpeg
 from dpenet_cli.video.probe import MediaInfo
 from dpenet_cli.video.safe_open import open_input, reason, shell_line
+from dpenet_cli.video.scanned import OtherStream
 
 TimedPacket = tuple[Fraction, int, Any]
 """When a packet is to be written, the index of its stream in the output, and the packet."""
 
 _NO_TIME = Fraction(-1)
+
+_NO_DURATION = 2**31
+"""Ticks that no packet lasts: libavformat's Ogg demuxer gives a negative number as this or more; no muxer takes it."""
 
 _INTERLEAVED = 10
 """Seconds by which one stream's packets may lie behind another's of the same time, at most."""
@@ -51,12 +58,15 @@ def is_attached_picture(stream: Any) -> bool:
     return stream.type == "video" and bool(stream.disposition & stream.disposition.attached_pic)
 
 
-def plan_stream_copies(media: MediaInfo, target: Path) -> tuple[frozenset[int], tuple[str, ...]]:
-    """Which streams beside the moving pictures are copied, found by letting the muxer try each.
+def plan_stream_copies(
+    media: MediaInfo, target: Path, left: Collection[int] = ()
+) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Which streams beside those that are cleaned are copied, found by letting the muxer try each.
 
     Args:
         media: the source.
         target: the output, whose name says the container.
+        left: indexes of moving pictures that are copied and not cleaned.
 
     Returns:
         Indexes of the streams that are copied, and a notice for each data stream that cannot be.
@@ -65,30 +75,36 @@ def plan_stream_copies(media: MediaInfo, target: Path) -> tuple[frozenset[int], 
         VideoRefused: sound, subtitles, an attachment or a picture cannot be carried.
     """
     copied, notices, refused = set(), [], []
+    moving = (OtherStream(stream.index, "video", stream.codec) for stream in media.streams if stream.index in left)
+    wanted = [*media.others, *moving]
     with open_input(media.path) as source:
         chapters = bool(source.chapters())
-        for index, kind, codec in media.others:
+        for index, kind, codec in wanted:
             stream = source.streams[index]
             if kind == "data" and ("timecode" in stream.metadata or (codec == "bin_data" and chapters)):
                 continue  # written anew by the muxer, from the time code in the metadata and from the chapters
-            if _fits(stream, muxer(target)):
+            if _fits(stream, muxer(target), chapters=chapters):
                 copied.add(index)
             elif kind in {"data", "unknown"}:
                 notices.append(f"data stream {index} ({codec}) does not fit into {target.suffix}; keep the original")
             else:
                 refused.append(index)
         if refused:
-            raise _cannot_carry(media, refused, source, target)
+            raise _cannot_carry(media, wanted, refused, source, target)
     return frozenset(copied), tuple(notices)
 
 
-def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Path) -> VideoRefused:
+def _cannot_carry(
+    media: MediaInfo, wanted: Sequence[OtherStream], refused: list[int], source: Any, target: Path
+) -> VideoRefused:
     """The error, with a container that works, if there is one."""
-    named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in media.others}
+    named = {index: f"{kind} stream {index} ({codec})" for index, kind, codec in wanted}
     why = f"a {target.suffix} file cannot carry its {' and '.join(named[index] for index in refused)}"
-    other = _fitting(media, source, (".mkv", ".mp4", ".mov"))
+    other = _fitting(wanted, source, (".mkv", ".mp4", ".mov"))
     if other is not None:
         return VideoRefused(str(media.path), why, f"Choose another container: -o {target.stem}{other}")
+    if {stream.index for stream in media.streams} & {*refused}:
+        return VideoRefused(str(media.path), why, "Leave out --video-stream: what is cleaned is encoded anew.")
     converted = media.path.with_name(f"{media.path.stem}-converted.mkv")
     command = shell_line(_conversion(media, refused, converted))
     return VideoRefused(
@@ -99,13 +115,16 @@ def _cannot_carry(media: MediaInfo, refused: list[int], source: Any, target: Pat
 def fitting_container(media: MediaInfo, suffixes: Sequence[str]) -> str | None:
     """The first of these suffixes whose container carries all sound, subtitles, attachments and pictures, or None."""
     with open_input(media.path) as source:
-        return _fitting(media, source, suffixes)
+        return _fitting(media.others, source, suffixes)
 
 
-def _fitting(media: MediaInfo, source: Any, suffixes: Sequence[str]) -> str | None:
-    everything = [source.streams[index] for index, kind, _ in media.others if kind not in {"data", "unknown"}]
-    fitting = (suffix for suffix in suffixes if all(_fits(stream, MUXERS[suffix]) for stream in everything))
-    return next(fitting, None)
+def _fitting(wanted: Sequence[OtherStream], source: Any, suffixes: Sequence[str]) -> str | None:
+    everything = [source.streams[index] for index, kind, _ in wanted if kind not in {"data", "unknown"}]
+    chapters = bool(source.chapters())
+    for suffix in suffixes:
+        if all(_fits(stream, MUXERS[suffix], chapters=chapters) for stream in everything):
+            return suffix
+    return None
 
 
 def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[str]:
@@ -118,9 +137,26 @@ def _conversion(media: MediaInfo, refused: list[int], converted: Path) -> list[s
     return [find_ffmpeg(), "-i", str(media.path), "-map", "0", "-dn", "-c", "copy", *choices, str(converted)]
 
 
-def _fits(template: Any, muxer_name: str) -> bool:
-    """Whether a header with this stream alone can be written."""
-    output = av.open(io.BytesIO(), "w", format=muxer_name)
+def _fits(template: Any, muxer_name: str, *, chapters: bool) -> bool:
+    """Whether a header with this stream alone can be written, beside chapters where there are any."""
+    if muxer_name == "mov" and is_attached_picture(template):
+        return False  # it takes them, and writes them nowhere
+    if _is_listed(template, muxer_name):
+        return True
+    if muxer_name != "matroska" or chapters:  # which do not get through
+        return False
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:
+        return _takes(av.open(_passed_on(Path(folder) / "x.mkv", muxer_name), "w", format="tee"), template)
+    return False
+
+
+def _is_listed(template: Any, muxer_name: str) -> bool:
+    """Whether a muxer's own list of codecs has that of this stream, and its header can be written."""
+    return _takes(av.open(io.BytesIO(), "w", format=muxer_name), template)
+
+
+def _takes(output: OutputContainer, template: Any) -> bool:
+    """Whether a header with this stream alone can be written into a file, which is closed."""
     try:
         add_copy(output, template)
         output.start_encoding()
@@ -131,12 +167,46 @@ def _fits(template: Any, muxer_name: str) -> bool:
     return True
 
 
+def open_output(target: Path, streams: Sequence[Any], options: dict[str, str]) -> OutputContainer:
+    """Open the result for writing.
+
+    PyAV asks libavformat for the list of a muxer's codecs before it takes a stream. Matroska's lacks what it holds
+    under Windows' names (A_MS/ACM: A-law, ADPCM, G.726, WMA), and writes all the same. The muxer `tee`, which hands on
+    what it gets, but for chapters, has no list.
+
+    Args:
+        target: the file.
+        streams: those of the source that are copied into it.
+        options: of the muxer.
+    """
+    name = muxer(target)
+    if all(_is_listed(stream, name) for stream in streams):
+        return av.open(str(target), "w", format=name, container_options=options)
+    return av.open(_passed_on(target, name), "w", format="tee")
+
+
+def _passed_on(target: Path, muxer_name: str) -> str:
+    """What the muxer `tee` is told to write one file."""
+    name = str(target)
+    for special in "\\'|":
+        name = name.replace(special, f"\\{special}")
+    return f"[f={muxer_name}]{name}"
+
+
 def add_copy(output: Any, template: Any) -> Any:
     """Add a stream that is copied: codec parameters, disposition and metadata."""
     stream = output.add_stream_from_template(template, opaque=True)
     stream.disposition = template.disposition
-    stream.metadata.update(template.metadata)
+    stream.metadata.update(tags_of(template))
     return stream
+
+
+def tags_of(stream: Any) -> dict[str, str]:
+    """The tags of a stream; a track's name, which MP4 and MOV are read with and not written, is its title."""
+    tags = dict(stream.metadata)
+    if "name" in tags:
+        tags.setdefault("title", tags.pop("name"))
+    return tags
 
 
 def first_keyframe(media: MediaInfo, index: int, window: Window) -> Fraction | None:
@@ -168,6 +238,7 @@ def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], windo
     moving = {stream.index for stream in media.streams} & outputs.keys()
     begins = {index: first_keyframe(media, index, window) for index in moving if window.start is not None}
     latest = _NO_TIME
+    ends: dict[int, int] = {}  # of the last packet of each sound, in its ticks
     if media.part is not None and (entry := media.part.entry(media.timeline.offset)) is not None:
         source.seek(math.floor(entry * 1_000_000))
     for packet in _read(source, [source.streams[index] for index in outputs], media):
@@ -175,6 +246,12 @@ def copied_packets(source: Any, media: MediaInfo, outputs: dict[int, Any], windo
             continue
         retimer.retime(packet)
         index = packet.stream.index
+        if packet.stream.type == "audio":
+            if packet.duration and packet.duration >= _NO_DURATION:
+                packet.duration = 0
+            if packet.pts is None and packet.dts is None:  # it follows the one before it
+                packet.pts = packet.dts = ends.get(index)
+            ends[index] = (packet.pts if packet.pts is not None else packet.dts or 0) + (packet.duration or 0)
         ticks = packet.dts if packet.dts is not None else packet.pts
         if ticks is not None:
             when = ticks * packet.time_base

@@ -24,7 +24,7 @@ from dpenet_cli.video.encoder import Encoding, cannot_encode
 from dpenet_cli.video.orientation import Orientation, orientation_of
 from dpenet_cli.video.probe import MediaInfo, VideoStream
 from dpenet_cli.video.readers import ReadPlan, plan_reading
-from dpenet_cli.video.scan import DisplayMatrix
+from dpenet_cli.video.scanned import DisplayMatrix
 from dpenet_cli.video.segments import segment_frames
 from dpenet_cli.video.side_data import not_carried
 from dpenet_cli.video.stream_copy import fitting_container

@@ -22,10 +22,14 @@ from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.over_time import WIDEST_REACH
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe, probe_part
 from dpenet_cli.video.readers import VideoReader
+from dpenet_cli.video.result_header import not_kept
 from dpenet_cli.video.safe_open import reading
 from dpenet_cli.video.scenes import Scenes, looked_at, scenes_of
 from dpenet_cli.video.stream_copy import Window, first_keyframe, plan_stream_copies
 from dpenet_cli.video.stream_plan import StreamPlan, plan_stream
+
+_NAMED = 12
+"""Things that a notice names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,11 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
     source_state = state_of(source)
     media = _probed(source, options)
     streams = streams_wanted(media, options.video_stream)
-    copied, notices = plan_stream_copies(media, target)
+    left = {stream.index for stream in media.streams} - {stream.index for stream in streams}
     if options.preview is not None:
         options = _middle(media, options, options.preview)
-        left: set[int] = set()  # a preview is a look at the stream that was chosen
-    else:
-        left = {stream.index for stream in media.streams} - {stream.index for stream in streams}
+        left = set()  # a preview is a look at the stream that was chosen
+    copied, notices = plan_stream_copies(media, target, left)
     window = Window(options.start, options.end)
     if media.rate_is_assumed:
         notices += (f"{float(streams[0].rate):g} frames a second were assumed (the stream does not say)",)
@@ -112,10 +115,10 @@ def prepare(job: Job, options: VideoOptions) -> VideoTask:
         notices += more
         reader = "OpenCV" if plan.reading.through_opencv else f"PyAV, because of {plan.reading.why}"
         details.append(f"stream {stream.index}: {len(stream.ticks)} frames, read through {reader}")
-    if media.gps_boxes:
-        what = ", ".join(f"'{name}'" for name in media.gps_boxes)
-        notices += (f"a GPS log outside the streams ({what}) is not carried; keep the original",)
-    decided = (tuple(plans), copied | left, window, options, notices, tuple(details))
+    notices += _unread_notices(media)
+    cleaned = [stream.index for stream in streams]
+    notices += not_kept(media, target, cleaned, copied, window)
+    decided = (tuple(plans), copied, window, options, notices, tuple(details))
     return VideoTask(source, target, source_state, media, *decided)
 
 
@@ -169,6 +172,19 @@ def streams_wanted(media: MediaInfo, wanted: int | None) -> tuple[VideoStream, .
         why = f"the video has {len(media.streams)} video stream(s), counted from 0"
         raise OptionError(f"{media.path}, --video-stream {wanted}", why, "Give another number.")
     return (media.streams[wanted],)
+
+
+def _unread_notices(media: MediaInfo) -> tuple[str, ...]:
+    """What lies in the file and is read by nobody here."""
+    notices = []
+    if media.gps_boxes:
+        what = ", ".join(f"'{name}'" for name in media.gps_boxes)
+        notices.append(f"a GPS log outside the streams ({what}) is not carried; keep the original")
+    if media.passed_over:
+        beyond = len(media.passed_over) - _NAMED
+        what = ", ".join(media.passed_over[:_NAMED]) + (f" and {beyond} more" if beyond > 0 else "")
+        notices.append(f"not carried: {what}; keep the original")
+    return tuple(notices)
 
 
 def _join_notices(media: MediaInfo) -> tuple[str, ...]:
@@ -235,7 +251,7 @@ def damage(task: VideoTask) -> VideoReadError | None:
     if media.cut_off:
         told.append(f"its last {float(media.cut_off):.1f} s are missing")
     if media.ends_early:
-        told.append("it is cut off in its last picture")
+        told.append("it is cut off at its end")
     why = f"the file is damaged ({'; '.join(told)}); the rest is cleaned, as {task.target}"
     return VideoReadError(str(media.path), why, "Copy it again from where it came, or accept it with --allow-damaged.")
 

@@ -98,6 +98,44 @@ def test_a_format_whose_package_is_missing(tmp_path: Path, monkeypatch: pytest.M
     assert "built without AVIF" in outcome.error.why
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["photos", "-o", "out/", "--format", "heic"],
+        ["photos", "-o", "out/", "--format", "heic", "--dry-run"],
+        ["photos/a.png", "-o", "a.heic"],
+        ["photos/a.png", "-o", "a.HEIC", "--json"],
+        ["photos/a.png", "--format", "heic"],
+        ["--files-from", "list.txt", "-o", "out/", "--format", "heic"],
+        ["photos/a.png", "-o", "-", "--format", "heic"],
+        ["-", "-o", "a.heic"],
+    ],
+)
+def test_a_package_that_is_missing_is_told_once_before_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_weights: Path, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name in "abc":
+        Image.new("RGB", (8, 6)).save(f"photos/{name}.png")
+    Path("list.txt").write_text("photos/a.png\nphotos/b.png\n")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(ScaledDerainer, "__init__", lambda *_, **__: pytest.fail("the network was loaded"))
+    result = CliRunner().invoke(app, ["derain", *words, "--device", "cpu", "--weights", str(tiny_weights)])
+    assert isinstance(result.exception, ImageWriteError)  # which `main` tells once, with exit code 2
+    assert "pillow-heif, which writes it, is not installed" in str(result.exception)
+    assert 'pip install "pillow-heif>=' in result.exception.next_step
+    assert result.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.txt", "photos"]
+
+
+def test_other_formats_do_not_ask_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_weights: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    words = ["derain", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.webp"), "--weights", str(tiny_weights)]
+    assert CliRunner().invoke(app, [*words, "--device", "cpu"]).exit_code == 0
+
+
 @pytest.mark.parametrize(("image_format", "side"), [(BMP, 40_000), (ImageFormat.TIFF, 40_000)])
 def test_four_gigabytes_are_found_without_any(image_format: ImageFormat, side: int) -> None:
     fits = np.broadcast_to(np.zeros(3, np.uint8), (side, 35_000, 3))

@@ -152,6 +152,26 @@ def test_heic_too(tmp_path):
     assert header_size(path) == (pixels.shape[1], pixels.shape[0])
 
 
+def test_words_that_look_like_a_size_are_none(tmp_path):
+    """The boxes of AVIF are gone through, so bytes of other parts say nothing."""
+    exif = Image.Exif()
+    exif[0x010E] = "a street"
+    block = exif.tobytes() + b"ispe" + bytes(4) + (60_000).to_bytes(4, "big") * 2 + b"irot\1"
+    Image.fromarray(photo()).save(tmp_path / "a.avif", "AVIF", exif=block)
+    assert block in (tmp_path / "a.avif").read_bytes() or block[6:] in (tmp_path / "a.avif").read_bytes()
+    assert header_size(tmp_path / "a.avif") == photo().shape[1::-1]
+
+
+def test_the_main_picture_of_several_tells_its_size(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="the extra `heic` is not installed")
+    file = heif.from_pillow(Image.fromarray(photo()))
+    file.add_from_pillow(Image.fromarray(np.tile(photo(), (2, 2, 1))))
+    file.save(tmp_path / "a.heic", primary_index=0)
+    assert header_size(tmp_path / "a.heic") == photo().shape[1::-1]
+    file.save(tmp_path / "a.heic", primary_index=1)
+    assert header_size(tmp_path / "a.heic") == (2 * photo().shape[1], 2 * photo().shape[0])
+
+
 def test_what_tells_no_size_has_none(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "b.png").write_bytes(b"any")

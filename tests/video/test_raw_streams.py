@@ -6,9 +6,10 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from clips import SOUND, TEN_A_SECOND, clean, clip, dav, ffmpeg, planes, probe, times
+from clips import SOUND, TEN_A_SECOND, clean, clip, dav, ffmpeg, packets, planes, probe, times
 from conftest import dpenet
 
 from dpenet_cli.batch.planning import plan_videos
@@ -135,8 +136,11 @@ def test_the_sound_of_a_recorder_rides_along_or_is_named(tmp_path):
     found = media_info(tmp_path / "b.mov").streams[0]
     assert [found.time(frame) for frame in range(8)] == [Fraction(k, 10) for k in range(8)]
     assert float(audio["start_time"]) == 0
-    with pytest.raises(VideoRefused, match=r"audio stream 0 \(pcm_alaw\).*-o b\.mov"):
-        prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
+    clean(source, tmp_path / "b.mkv")
+    assert times(tmp_path / "b.mkv") == [100 * k for k in range(8)]
+    assert packets(tmp_path / "b.mkv") == packets(source)
+    with pytest.raises(VideoRefused, match=r"audio stream 0 \(pcm_alaw\).*-o b\.mkv"):
+        prepare(Job(source, tmp_path / "b.mp4"), VideoOptions())
 
 
 @pytest.mark.parametrize("ending", ["h264", "hevc"])
@@ -172,6 +176,48 @@ def test_a_stream_that_is_cut_off_at_its_end_is_told(name, tmp_path):
         assert error is not None
         assert "the file is damaged" in error.why
         whole = whole[:last].rstrip(b"\0") if begin[0] == 0 else whole[:last]
+
+
+@pytest.mark.parametrize("kind", ["h264", "hevc"])
+def test_every_byte_that_a_picture_needs_is_missed(kind, tmp_path):
+    """Cut by few bytes: told, unless every picture that begins there is the same to the bit as in the whole."""
+    source = raw(tmp_path / f"a.{kind}", "-bf", 0)
+    whole = source.read_bytes()
+    frames = [b"".join(plane.tobytes() for plane in frame) for frame in planes(source)]
+    begins = [found.start() for found in re.finditer(b"\0\0\1", whole)]
+    silent = []
+    for cut in range(1, len(whole) - begins[-1] + 4):
+        source.write_bytes(whole[:-cut])
+        if not media_info(source).damaged:
+            left = [b"".join(plane.tobytes() for plane in frame) for frame in planes(source)]
+            assert left == frames[: len(left)]
+            silent.append(cut)
+    # The bits that fill the last byte, and the zeros before the next start code, where nobody can tell.
+    last = len(whole) - begins[-1]
+    assert all(cut <= 2 or cut >= last - 2 for cut in silent), (silent, last)
+
+
+@pytest.mark.parametrize("ending", ["nut", "mkv", "webm", "avi", "flv", "ivf"])
+def test_a_cut_in_the_last_packets_is_told_to_the_byte(ending, tmp_path):
+    """Whatever is behind the packets (indexes, lengths) may be missing; of them not one byte."""
+    sound = [] if ending == "ivf" else [*SOUND, "-c:a", {"webm": "libopus", "flv": "aac"}.get(ending, "pcm_s16le")]
+    codec = {"webm": "libvpx", "ivf": "libvpx", "nut": "mpeg4", "avi": "mpeg4"}.get(ending, "libx264")
+    source = tmp_path / f"a.{ending}"
+    ffmpeg("-f", "lavfi", "-i", TEN_A_SECOND, *sound, "-t", 0.5, "-c:v", codec, "-pix_fmt", "yuv420p", source)
+    assert not media_info(source).damaged
+    whole = source.read_bytes()
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux() if packet.size]
+    last = max(packets, key=lambda packet: packet.pos)
+    end = whole.rindex(bytes(last)) + last.size
+    for cut in (1, 2, 10, last.size // 2, last.size - 1):
+        source.write_bytes(whole[: end - cut])
+        task = prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
+        assert damage(task) is not None, cut
+    assert "it is cut off at its end" in damage(task).why
+    source.write_bytes(whole[:end])
+    # In WebM the group of the last packet says what is cut off its sound, behind it.
+    assert (damage(prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())) is None) == (ending != "webm")
 
 
 @pytest.mark.parametrize(

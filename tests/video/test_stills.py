@@ -31,9 +31,9 @@ def rainy(tmp_path_factory):
 def decoded(monkeypatch):
     """Counts the frames that are decoded to look at a file, or to read it."""
     count = [0]
-    added = scan._add_frame
+    added = scan.add_frame
     to_rgb = readers.to_rgb
-    monkeypatch.setattr(scan, "_add_frame", lambda *given: (count.__setitem__(0, count[0] + 1), added(*given))[1])
+    monkeypatch.setattr(scan, "add_frame", lambda *given: (count.__setitem__(0, count[0] + 1), added(*given))[1])
     monkeypatch.setattr(
         readers, "to_rgb", lambda *given, **named: (count.__setitem__(0, count[0] + 1), to_rgb(*given, **named))[1]
     )

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import PICTURE, SOUND, clean, clip, ffmpeg, planes, probe, times
+from clips import PICTURE, SOUND, clean, clip, ffmpeg, packets, planes, probe, times
 
 from dpenet_cli.errors import OptionError, VideoError, VideoRefused
 from dpenet_cli.options import VideoCodec, VideoOptions
@@ -99,6 +99,17 @@ def test_two_cameras_and_one(data, tmp_path):
     assert sorted(shown, key=str) == sorted([("video", 960), *[("audio", None), ("subtitle", None)] * 2], key=str)
 
 
+def test_a_camera_that_the_container_cannot_hold_is_known_before(tmp_path):
+    other = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25"]
+    ffmpeg(*PICTURE, *other, "-map", 0, "-map", 1, "-t", "0.4", "-c:v", "wmv2", tmp_path / "a.avi")
+    task = clean(tmp_path / "a.avi", tmp_path / "b.mkv", video_stream=0)
+    assert not task.notices
+    assert packets(tmp_path / "b.mkv", "video:1") == packets(tmp_path / "a.avi", "video:1")
+    with pytest.raises(VideoRefused, match=r"video stream 1 \(wmv2\)\. Choose another container: -o b\.mkv"):
+        prepare(Job(tmp_path / "a.avi", tmp_path / "b.mp4"), VideoOptions(video_stream=0))
+    assert prepare(Job(tmp_path / "a.avi", tmp_path / "b.mp4"), VideoOptions()).copied == frozenset()
+
+
 def test_a_part_with_a_camera_that_is_copied(tmp_path):
     """The copied stream begins at its first key frame in the part, shows nothing from before, and stays in time."""
     source = tmp_path / "a.mp4"
@@ -128,8 +139,8 @@ def test_what_a_container_cannot_hold_is_known_before(tmp_path):
 
 
 def test_what_no_container_carries_is_told_with_another_way_out(tmp_path):
-    source = tmp_path / "a.wmv"
-    ffmpeg(*PICTURE, *SOUND, "-t", "0.4", "-c:v", "wmv2", "-c:a", "wmav2", source)
+    source = tmp_path / "a.flv"
+    ffmpeg(*PICTURE, *SOUND, "-t", "0.4", "-c:v", "flv", "-c:a", "adpcm_swf", "-ar", 11025, source)
     with pytest.raises(VideoRefused, match="clean the result: ") as refused:
         prepare(Job(source, tmp_path / "b.mkv"), VideoOptions())
     way_out = shlex.split(refused.value.next_step.partition("result: ")[2])
@@ -137,6 +148,43 @@ def test_what_no_container_carries_is_told_with_another_way_out(tmp_path):
     clean(tmp_path / "a-converted.mkv", tmp_path / "b.mkv")
     assert [stream["codec_name"] for stream in probe(tmp_path / "b.mkv")["streams"]] == ["h264", "flac"]
     assert len(times(tmp_path / "b.mkv")) == 10
+
+
+@pytest.mark.parametrize(
+    ("codec", "ending"),
+    [
+        *[(name, "avi") for name in ("pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "g726", "g722")],
+        *[("wmav2", "wmv"), ("pcm_alaw", "mkv"), ("pcm_mulaw", "mov"), ("adpcm_ms", "mkv")],
+    ],
+)
+def test_sound_with_a_name_of_windows_rides_along_in_matroska(codec, ending, tmp_path):
+    rate = 16000 if codec == "g722" else 8000
+    source, folder = tmp_path / f"a.{ending}", tmp_path / r"it's \ a |[folder]"
+    ffmpeg(*PICTURE, "-f", "lavfi", "-i", f"sine=r={rate}", "-t", 1, "-c:v", "mpeg4", "-c:a", codec, "-ac", 1, source)
+    folder.mkdir()
+    task = clean(source, folder / "b.mkv")
+    assert not task.notices
+    assert packets(folder / "b.mkv") == packets(source)
+    (sound,) = probe(folder / "b.mkv", "-select_streams", "a", "-show_streams")["streams"]
+    assert (sound["codec_name"].replace("adpcm_g7", "g7"), sound["sample_rate"]) == (codec, str(rate))
+    last = [times(path, "a:0")[-1] * unit(path) for path in (source, folder / "b.mkv")]
+    assert abs(last[0] - last[1]) < Fraction(2, 1000)
+    if ending == "mkv":
+        clean(source, folder / "c.mkv", start=Fraction(2, 5), end=Fraction(4, 5))
+        assert 0 < len(packets(folder / "c.mkv")) < len(packets(source))
+
+
+def unit(path):
+    """Seconds a tick of the first sound."""
+    return Fraction(probe(path, "-select_streams", "a:0", "-show_streams")["streams"][0]["time_base"])
+
+
+def test_sound_with_a_name_of_windows_and_chapters_do_not_go_together(tmp_path):
+    (tmp_path / "meta.txt").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=One\n")
+    inputs = [*PICTURE, *SOUND, "-i", tmp_path / "meta.txt", "-map_chapters", 2]
+    ffmpeg(*inputs, "-t", "0.4", "-c:v", "mpeg4", "-c:a", "adpcm_ms", tmp_path / "a.mkv")
+    with pytest.raises(VideoRefused, match=r"adpcm_ms.*clean the result: "):
+        prepare(Job(tmp_path / "a.mkv", tmp_path / "b.mkv"), VideoOptions())
 
 
 def test_a_gps_log_is_reported(tmp_path):
