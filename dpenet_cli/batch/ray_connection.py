@@ -1,12 +1,14 @@
 """A Ray cluster: joined or started, quiet, and looked at: what its machines have, and what they must have in common."""
 
 import contextlib
+import importlib
 import itertools
 import logging
 import os
 import re
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -15,8 +17,8 @@ from typing import Any, NamedTuple
 
 from dpenet_cli import __version__
 from dpenet_cli.batch.plans import BadInput
+from dpenet_cli.batch.ray_needs import Needs, look, runs_network
 from dpenet_cli.batch.ray_rows import Task, error_of_row
-from dpenet_cli.batch.ray_worker import Needs, look, runs_network
 from dpenet_cli.errors import DpenetError, InputError, OptionError, StorageError
 from dpenet_cli.network.weights_files import digest_of
 from dpenet_cli.options import ALL_CUDA, EngineOptions
@@ -65,9 +67,12 @@ def check_address(text: str) -> str:
     Raises:
         OptionError: it is neither a cluster's address nor ``auto`` nor ``local``.
     """
-    if text in {LOCAL, AUTO} or _HOST_AND_PORT.fullmatch(text) or text.startswith("ray://"):
+    if text in {LOCAL, AUTO} or _HOST_AND_PORT.fullmatch(text):
         return text
-    why = "it is no address of a Ray cluster: host:port, ray://host:port, auto (the cluster of this machine) or local"
+    if text.startswith("ray://"):
+        why = "Ray Data does not run through Ray's client"
+        raise OptionError(f"--ray {text}", why, "Run dpenet on a machine of the cluster, with --ray auto.")
+    why = "it is no address of a Ray cluster: host:port, auto (the cluster of this machine) or local"
     raise OptionError(f"--ray {text}", why, "To start Ray on this machine, write --ray local, or --ray as the last.")
 
 
@@ -84,9 +89,11 @@ def connected(address: str) -> Iterator[Any]:
     # Read when Ray is imported. Nothing is sent home, and no CUDA device is hidden from a process that asked for none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write beside our own lines
     if address == LOCAL:  # else Ray's workers stand back behind every other program, which dpenet without it does not
         os.environ.setdefault("RAY_worker_niceness", "0")
     try:
+        import pyarrow  # noqa: F401 - Ray Data needs it
         import ray
     except ImportError as error:
         step = f"Install it on every machine: {pip_install('ray')}"
@@ -99,7 +106,8 @@ def connected(address: str) -> Iterator[Any]:
     try:
         if given := _HOST_AND_PORT.fullmatch(address):  # Ray itself would try for minutes
             socket.create_connection((given[1].strip("[]"), int(given[2])), _SECONDS_TO_CONNECT).close()
-        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **started)
+        with _hushed():
+            ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **started)
     except (ImportError, OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"no Ray cluster can be reached there ({' '.join(str(error).split())[:200]})"
         step = "Start one with: ray start --head, and on each other machine: ray start --address HOST:PORT."
@@ -111,6 +119,24 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep Ray from writing to the terminal: now what it says of its start, and from now on what befalls workers.
+
+    Neither has a switch. What befalls workers would go to stdout, between JSON lines.
+    """
+    importlib.import_module("ray._private.worker").print_to_stdstream = lambda *_, **__: None  # type: ignore[attr-defined]
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def places(ray: Any, engine: EngineOptions) -> Place:
@@ -126,7 +152,7 @@ def places(ray: Any, engine: EngineOptions) -> Place:
     if engine.device == ALL_CUDA or engine.device.startswith("cuda:"):
         why = "on a cluster every worker has one GPU, which Ray chooses"
         raise OptionError(f"device {engine.device!r}", why, "Leave it out, or use cuda or cpu.")
-    nodes = [node["Resources"] for node in _alive(ray)]
+    nodes = [node["Resources"] for node in alive(ray)]
     with_gpu = [node for node in nodes if node.get("GPU", 0) >= 1]
     if engine.device == "cuda" and not with_gpu:
         raise OptionError("device 'cuda'", "no machine of the cluster has a GPU", "Leave --device out.")
@@ -204,10 +230,9 @@ def _ask_machines(ray: Any, needs: Needs, place: Place) -> None:
 
     remote = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {}
-    for node in _alive(ray):
-        if node["Resources"].get("GPU" if place.gpus else "CPU", 0) >= 1:
-            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[remote.options(scheduling_strategy=strategy).remote(needs)] = node["NodeManagerHostname"]
+    for node in alive(ray, place):
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        asked[remote.options(scheduling_strategy=strategy).remote(needs)] = node["NodeManagerHostname"]
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS_TO_LOOK) if asked else ([], [])
     for answer in ready:
         machine = asked[answer]
@@ -227,13 +252,16 @@ def _ask_machines(ray: Any, needs: Needs, place: Place) -> None:
         raise InputError("--ray", why, "Check it with: ray status.")
 
 
-def _alive(ray: Any) -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
+def alive(ray: Any, place: Place | None = None) -> list[dict[str, Any]]:
+    """The machines of a cluster.
 
-
-def is_alive(ray: Any, node: str) -> bool:
-    """Whether a machine of a cluster, by its identity there, is still a part of it."""
-    return any(each["NodeID"] == node for each in _alive(ray))
+    Args:
+        ray: the connected module.
+        place: what workers take: machines that have nothing of the kind are left out.
+    """
+    kind = None if place is None else "GPU" if place.gpus else "CPU"
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return [node for node in nodes if kind is None or node["Resources"].get(kind, 0) >= 1]
 
 
 def nobody(why: str, *, gone: bool) -> DpenetError:

@@ -19,8 +19,9 @@ from dpenet_cli.batch.outcomes import Outcome, Status
 from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.batch.ray_connection import check_address, connected, needs_of, places
 from dpenet_cli.batch.ray_messages import Voices
+from dpenet_cli.batch.ray_needs import lacking
 from dpenet_cli.batch.ray_rows import Task, job_of, outcome_of, outcome_row, row_of
-from dpenet_cli.batch.ray_worker import Worker, lacking
+from dpenet_cli.batch.ray_worker import Worker
 from dpenet_cli.errors import ImageReadError, OptionError
 from dpenet_cli.options import EngineOptions, PictureOptions, Runtime
 from dpenet_cli.system.outputs import Job
@@ -113,10 +114,13 @@ def test_a_run_is_the_same_as_without_ray(folder: Path, cluster: str, tiny_weigh
 class Deadly(Worker):
     """A worker that dies over one picture, as a decoder may that runs into a damaged file."""
 
-    def clean(self, rows):
-        if any(row["source"].endswith("7.png") for row in rows):
+    deaths = 2
+
+    def _pictures(self, jobs):
+        jobs = list(jobs)
+        if any(job.source.name == "7.png" for job in jobs):
             os._exit(1)
-        return super().clean(rows)
+        return super()._pictures(iter(jobs))
 
 
 def ray_run(folder: Path, weights: Path, report: Told):
@@ -132,10 +136,9 @@ def ray_run(folder: Path, weights: Path, report: Told):
 def test_what_kills_its_worker_is_found(folder: Path, cluster: str, tiny_weights: Path, monkeypatch) -> None:
     from ray import cloudpickle
 
-    from dpenet_cli.batch import ray_pool
+    from dpenet_cli.batch import ray_flow
 
-    monkeypatch.setattr(ray_pool, "Worker", Deadly)
-    monkeypatch.setattr(ray_pool, "_DEATHS", 2)
+    monkeypatch.setattr(ray_flow, "Worker", Deadly)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         outcomes = {Path(outcome.source).name: outcome for outcome in ray_run(folder, tiny_weights, Told())}
@@ -201,7 +204,7 @@ def test_rows_keep_everything(tmp_path: Path, monkeypatch) -> None:
     assert (back.status, back.notices, back.size, back.scale) == (Status.FAILED, ("notice",), (4, 5), 0.5)
 
 
-@pytest.mark.parametrize("address", ["local", "auto", "127.0.0.1:6379", "head.example:6379", "[::1]:6379", "ray://a:1"])
+@pytest.mark.parametrize("address", ["local", "auto", "127.0.0.1:6379", "head.example:6379", "[::1]:6379"])
 def test_addresses(address: str) -> None:
     assert check_address(address) == address
 
@@ -232,7 +235,7 @@ def test_the_address_may_be_left_out(folder: Path, arguments: list[str], code: i
 
 def test_without_the_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OptionError, match=r"Ray is not installed.*ray>="), connected("local"):
+    with pytest.raises(OptionError, match=r"Ray is not installed.*ray\[data\]>="), connected("local"):
         pass
 
 

@@ -1,0 +1,242 @@
+"""A run on a cluster: rows go out a few hands ahead of the workers, and outcomes come back, whoever is lost."""
+
+import queue
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from dpenet_cli.batch.outcomes import Outcome, Report
+from dpenet_cli.batch.ray_connection import Place, alive, in_short, nobody
+from dpenet_cli.batch.ray_ledger import Ledger
+from dpenet_cli.batch.ray_messages import Voices
+from dpenet_cli.batch.ray_needs import Needs
+from dpenet_cli.batch.ray_rows import Row, Task, error_of_row, outcome_of, row_of
+from dpenet_cli.batch.ray_stream import Round, ask, here, on_this_machine
+from dpenet_cli.batch.ray_worker import Worker
+from dpenet_cli.errors import DpenetError, StorageError
+
+_HAND_SECONDS = 3.0
+"""Work that a worker is given at a time: enough that handing it over costs nothing, little enough to wait for."""
+
+_HANDS_A_SECOND = 200
+"""Most hands in a second, over all workers: with very many, each gets more at a time."""
+
+_LARGEST_HAND = 500
+
+_AHEAD = 4
+"""Hands for each worker that are on their way: Ray has twice as many at hand as there are workers, and what waits for
+a worker that is lost holds nobody up."""
+
+_ROUND = 100_000
+"""Hands after which a new round is begun: Ray Data keeps a kilobyte for each."""
+
+_LOOK_SECONDS = 1.0
+"""Between two looks at the ledger."""
+
+_WAITING_SECONDS = 20.0
+"""Time without any worker after which the user is told what is being waited for."""
+
+_PATIENCE = 60.0
+"""Seconds in which workers must end what they write when they are told to stop."""
+
+
+class Flow:
+    """One run on a cluster.
+
+    Args:
+        ray: the connected module, with Ray Data.
+        task: what is to be done with rows.
+        needs: what each machine must have; one that comes later and lacks it is left out.
+        place: what each worker takes of its machine.
+        report: told what goes on.
+        grows: machines may come.
+    """
+
+    def __init__(self, ray: Any, task: Task, needs: Needs, place: Place, report: Report, *, grows: bool) -> None:
+        self._ray = ray
+        self._task = task
+        self._place = place
+        self._grows = grows
+        self._voices = Voices(report)
+        self._ledger = on_this_machine(ray, Ledger, _is_alive)
+        self._ask = partial(ask, self._ledger)
+        self._wants = (task, needs, task.engine.threads if place.gpus else place.cpus, self._ask, here)
+        self._round: Round | None = None
+        self._hands: dict[int, list[Row]] = {}
+        self._count = 0
+        self._exhausted = False
+        self._settled: list[int] = []
+        self._seconds_each: float | None = None
+        self._workers: dict[str, Mapping[str, Any]] = {}
+        self._left_out: set[str] = set()
+        self._news: Mapping[str, Any] = {}
+        self._looked = self._idle_since = time.monotonic()
+
+    @property
+    def description(self) -> str:
+        """What computes, for a person."""
+        engines = [each["description"] for each in self._workers.values() if each["description"]]
+        machines = len({each["node"] for each in self._workers.values()})
+        return f"{len(self._workers)} worker(s) on {machines} machine(s)" + (f" ({engines[-1]})" if engines else "")
+
+    def outcomes(self, rows: Iterator[Outcome | Row]) -> Generator[Outcome]:
+        """Do everything, and yield one outcome each, as they come, those that are there already among them.
+
+        After a `StorageError` what is being written is finished, and no more is begun.
+
+        Raises:
+            DpenetError: no worker can be had.
+            KeyboardInterrupt: there was one, in here or thrown in, after the outcomes of what was written meanwhile.
+        """
+        try:
+            while True:
+                yield from self._hand_out(rows)
+                if self._exhausted and not self._hands:
+                    return
+                for outcome in self._answers():
+                    yield outcome
+                    if isinstance(outcome.error, StorageError):
+                        yield from self._stopped()
+                        return
+        except KeyboardInterrupt:
+            yield from self._stopped()
+            raise
+        except self._ray.exceptions.RayError as error:
+            raise self._lost(error) from error
+        finally:
+            self._dismiss()
+
+    def _hand_out(self, rows: Iterator[Outcome | Row]) -> Iterator[Outcome]:
+        """Give out so many hands that no worker waits for one; outcomes that are found on the way come out."""
+        while not self._exhausted and len(self._hands) < _AHEAD * max(self._place.workers, len(self._workers), 1):
+            if self._round is not None and self._round.hands >= _ROUND:
+                self._round.end()
+                if self._hands:
+                    return
+                self._round.close(_PATIENCE)
+                self._round = None
+            hand = yield from self._next_hand(rows)
+            if hand:
+                if self._round is None:
+                    self._round = self._begun()
+                self._count += 1
+                self._hands[self._count] = hand
+                self._round.add(self._count, (row_of(row.job, row.outputs) for row in hand))
+            if self._exhausted and self._round is not None:
+                self._round.end()
+
+    def _begun(self) -> Round:
+        ahead = 1 if self._task.for_videos else 2
+        return Round(self._ray, self._wants, Worker, self._place, grows=self._grows, ahead=ahead)
+
+    def _next_hand(self, rows: Iterator[Outcome | Row]) -> Generator[Outcome, None, list[Row]]:
+        size = 1
+        if not self._task.for_videos and self._seconds_each is not None:
+            seconds = max(_HAND_SECONDS, len(self._workers) / _HANDS_A_SECOND)
+            size = min(max(int(seconds / max(self._seconds_each, 1e-6)), 1), _LARGEST_HAND)
+        hand: list[Row] = []
+        while len(hand) < size and not self._exhausted:
+            row = next(rows, None)
+            if row is None:
+                self._exhausted = True
+            elif isinstance(row, Outcome):
+                yield row
+            else:
+                hand.append(row)
+        return hand
+
+    def _answers(self) -> Iterator[Outcome]:
+        """Wait for an answer, a second at most, and take all that are there."""
+        assert self._round is not None
+        with suppress(queue.Empty):
+            answer = self._round.answers.get(timeout=_LOOK_SECONDS)
+            while True:
+                if answer is None and not self._hands:
+                    return
+                if answer is None or isinstance(answer, Exception):
+                    raise self._lost(answer)
+                yield from self._settle(answer)
+                answer = self._round.answers.get_nowait()
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._look()
+
+    def _settle(self, answer: Mapping[str, Any]) -> Iterator[Outcome]:
+        """Outcomes of a hand; one that was answered before has none."""
+        hand = self._hands.pop(answer["number"], None)
+        if hand is None:
+            return
+        self._settled.append(answer["number"])
+        if answer["rows"]:
+            each = answer["seconds"] / len(answer["rows"])
+            self._seconds_each = each if self._seconds_each is None else 0.7 * self._seconds_each + 0.3 * each
+        jobs = {str(row_of(row.job, ())["target"]): row.job for row in hand}
+        for row in answer["rows"]:
+            yield outcome_of(row, jobs[row["target"]])
+
+    def _look(self) -> None:
+        """Hear what the workers have said, and who has come."""
+        settled, self._settled = self._settled, []
+        self._news = self._ask("look", settled)
+        self._looked = time.monotonic()
+        self._voices.tell(self._news["messages"])
+        self._voices.frames([frames for frames in self._news["frames"] if frames[1]])
+        for told in self._news["came"]:
+            self._seat(told)
+        if self._news["there"]:
+            self._idle_since = self._looked
+        elif self._looked - self._idle_since > _WAITING_SECONDS:
+            gpu = " and a GPU" if self._place.gpus else ""
+            self._voices.note(
+                f"waiting for the cluster: no machine has {self._place.cpus} free core(s){gpu} for a worker"
+            )
+
+    def _seat(self, told: Mapping[str, Any]) -> None:
+        """A worker has come, or cannot work where it is."""
+        if told["error"] is None:
+            self._workers[told["worker"]] = told
+            self._left_out.discard(told["node"])
+            self._voices.engine(told["description"])
+            return
+        self._workers.pop(told["worker"], None)
+        self._left_out.add(told["node"])
+        error = error_of_row(told["error"])
+        if not self._workers and all(node["NodeID"] in self._left_out for node in alive(self._ray, self._place)):
+            raise error
+        self._voices.note(f"a machine is left out: {error.what}: {error.why}")
+
+    def _lost(self, error: Exception | None) -> DpenetError:
+        why = in_short(error) if error is not None else "Ray Data has ended"
+        return nobody(why, gone=bool(self._workers))
+
+    def _stopped(self) -> Iterator[Outcome]:
+        """Tell the workers to stop, as Ctrl-C does, and yield the outcomes of what they finish."""
+        deadline = time.monotonic() + _PATIENCE
+        with suppress(self._ray.exceptions.RayError):  # then there is nobody who writes
+            self._ask("stop")
+            while self._hands and time.monotonic() < deadline:
+                self._look()
+                if not self._news["working"]:
+                    break
+                time.sleep(_LOOK_SECONDS / 10)
+            for number, told in self._ask("rest").items():
+                yield from self._settle({"number": number, "rows": told, "seconds": 0.0})
+
+    def _dismiss(self) -> None:
+        """End the workers, their records flushed."""
+        deadline = time.monotonic() + _PATIENCE
+        with suppress(self._ray.exceptions.RayError):
+            self._ask("stop")
+            self._ask("end")
+            while self._ask("look", ())["there"] and time.monotonic() < deadline:
+                time.sleep(_LOOK_SECONDS / 10)
+            self._ray.kill(self._ledger)
+        if self._round is not None:
+            self._round.close(_LOOK_SECONDS)
+
+
+def _is_alive(node: str) -> bool:
+    import ray
+
+    return any(each["NodeID"] == node for each in alive(ray))

@@ -1,0 +1,184 @@
+"""Hands of rows through Ray Data: from a file that grows to a pool of actors, and what came of each hand back.
+
+``ray.data`` takes a list of everything that is to be read, not a stream. Here the list is one file on the machine where
+the run was started, written a few hands ahead of the workers, and one task there follows it. If that task is lost it
+reads the file again, and Ray passes over what it has had already: a line of the file is a hand, whenever it is read.
+What workers do is left to Ray: where they run, that they are started again, how many there are, what each gets.
+"""
+
+import json
+import logging
+import queue
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpenet_cli.batch.ray_connection import Place
+from dpenet_cli.batch.ray_worker import Worker
+
+_POLL = 0.05
+"""Seconds between two looks whether the file has grown."""
+
+_NODE = "ray.io/node-id"
+
+_UP = 1.0
+"""Hands at an actor, on average, from which Ray Data wants more actors, where machines may come."""
+
+
+class Round:
+    """One data set of Ray's, whose rows are not known before.
+
+    Args:
+        ray: the connected module.
+        wants: what each `Worker` is made with.
+        worker: its class.
+        place: what each worker takes of its machine.
+        grows: machines may come.
+        ahead: hands that an actor is given, one of them to wait.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        wants: tuple[Any, ...],
+        worker: type[Worker],
+        place: Place,
+        *,
+        grows: bool,
+        ahead: int,
+    ) -> None:
+        self.hands = 0
+        self.answers: queue.SimpleQueue[Mapping[str, Any] | Exception | None] = queue.SimpleQueue()
+        self._folder = tempfile.TemporaryDirectory(prefix="dpenet-ray-")
+        path = Path(self._folder.name) / "hands.jsonl"
+        self._file = path.open("w")
+        size = max(place.workers, 1)
+        pool = ray.data.ActorPoolStrategy(
+            min_size=size, max_size=None if grows else size, max_tasks_in_flight_per_actor=ahead
+        )
+        with ray.data.DataContext.current(_context(ray)):
+            hands = ray.data.from_items([{"path": str(path)}], override_num_blocks=1).map_batches(
+                follow,
+                batch_size=1,
+                batch_format="pyarrow",
+                num_cpus=0,
+                label_selector={_NODE: ray.get_runtime_context().get_node_id()},
+            )
+            self._answers = hands.map_batches(
+                Seat,
+                fn_constructor_args=(worker, *wants),
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=pool,
+                num_cpus=place.cpus,
+                num_gpus=place.gpus,
+            )
+        self._thread = threading.Thread(target=self._listen, name="ray-data", daemon=True)
+        self._thread.start()
+
+    def add(self, number: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Hand out rows, from `row_of`."""
+        self.hands += 1
+        print(json.dumps({"number": number, "rows": list(rows)}), file=self._file, flush=True)
+
+    def end(self) -> None:
+        """There are no more; what was added is done."""
+        if not self._file.closed:
+            print("{}", file=self._file)
+            self._file.close()
+
+    def close(self, patience: float) -> None:
+        """End, and wait so many seconds until Ray Data has."""
+        self.end()
+        self._thread.join(patience)
+        self._folder.cleanup()
+
+    def _listen(self) -> None:
+        """Put answers into the queue, the error where it ends with one, and None at the end."""
+        try:
+            for table in self._answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for told in table["told"]:
+                    self.answers.put(json.loads(told.as_py()))
+        except Exception as error:  # noqa: BLE001 - the driver tells what ended the run
+            self.answers.put(error)
+        self.answers.put(None)
+
+
+class Seat:
+    """What Ray Data calls in an actor.
+
+    Args:
+        worker: class of what does the work.
+        wants: what it is made with.
+    """
+
+    def __init__(self, worker: Callable[..., Worker], *wants: Any) -> None:
+        self._worker = worker(*wants)
+
+    def __call__(self, table: Any) -> Any:
+        """One hand; what came of it."""
+        import pyarrow
+
+        hand = json.loads(table["hand"][0].as_py())
+        return pyarrow.table({"told": [json.dumps(self._worker(hand["number"], hand["rows"]))]})
+
+
+def follow(table: Any) -> Iterator[Any]:
+    """The hands in a file, each when it is there, until the file says that there are no more."""
+    import pyarrow
+
+    with Path(table["path"][0].as_py()).open() as file:
+        line = ""
+        while line != "{}\n":
+            if line.endswith("\n"):
+                yield pyarrow.table({"hand": [line]})
+                line = ""
+            elif not (more := file.readline()):
+                time.sleep(_POLL)
+            else:
+                line += more
+
+
+def ask(ledger: Any, name: str, *given: Any) -> Any:
+    """Ask the ledger: what its method of this name answers."""
+    import ray
+
+    return ray.get(getattr(ledger, name).remote(*given))
+
+
+def here() -> tuple[str, str]:
+    """Identities of this actor and its machine."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return context.get_actor_id(), context.get_node_id()
+
+
+def on_this_machine(ray: Any, kind: type[Any], *given: Any) -> Any:
+    """An actor beside the driver, which takes no place of a worker's."""
+    node = {_NODE: ray.get_runtime_context().get_node_id()}
+    return ray.remote(num_cpus=0, max_restarts=0, label_selector=node)(kind).remote(*given)
+
+
+def import_quietly() -> None:
+    """Import Ray Data: what it says to a person is not for one who runs dpenet, and is in Ray's own files as well."""
+    import ray.data  # noqa: F401 - used as an attribute of Ray
+
+    logger = logging.getLogger("ray.data")
+    for handler in [each for each in logger.handlers if isinstance(each, logging.StreamHandler)]:
+        logger.removeHandler(handler)
+    warnings.filterwarnings("ignore", module=r"ray\.")
+
+
+def _context(ray: Any) -> Any:
+    context = ray.data.DataContext.get_current().copy()
+    context.target_max_block_size = 1  # each hand is a block of its own, so that it is on its way when it is there
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = -1  # a long video takes hours
+    context.max_consecutive_actor_init_deaths = -1  # a machine that comes later without dpenet ends no run
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = _UP
+    return context
