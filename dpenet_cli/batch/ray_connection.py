@@ -93,7 +93,7 @@ def connected(address: str) -> Iterator[Any]:
     if address == LOCAL:  # else Ray's workers stand back behind every other program, which dpenet without it does not
         os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        import pyarrow  # noqa: F401 - Ray Data needs it
+        import pyarrow as pa  # noqa: F401 - Ray Data needs it
         import ray
     except ImportError as error:
         step = f"Install it on every machine: {pip_install('ray')}"

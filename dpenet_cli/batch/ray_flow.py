@@ -93,6 +93,8 @@ class Flow:
         try:
             while True:
                 yield from self._hand_out(rows)
+                if self._exhausted and self._round is not None:
+                    self._round.end()
                 if self._exhausted and not self._hands:
                     return
                 for outcome in self._answers():
@@ -124,8 +126,6 @@ class Flow:
                 self._count += 1
                 self._hands[self._count] = hand
                 self._round.add(self._count, (row_of(row.job, row.outputs) for row in hand))
-            if self._exhausted and self._round is not None:
-                self._round.end()
 
     def _begun(self) -> Round:
         ahead = 1 if self._task.for_videos else 2
@@ -154,7 +154,7 @@ class Flow:
             answer = self._round.answers.get(timeout=_LOOK_SECONDS)
             while True:
                 if answer is None and not self._hands:
-                    return
+                    break
                 if answer is None or isinstance(answer, Exception):
                     raise self._lost(answer)
                 yield from self._settle(answer)

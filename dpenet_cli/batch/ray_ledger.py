@@ -1,7 +1,7 @@
 """The ledger of a run on a cluster: what each worker has in hand, what came of it, and whether to go on.
 
-Ray gives a hand of rows whose worker was lost to another one, for ever. The ledger is what that one asks first: which of
-the rows are done, and which one took its worker with it. One ledger serves all workers of a run, as an actor on the
+Ray gives a hand of rows whose worker was lost to a new one, for ever. The ledger is what that one asks first: which
+of the rows are done, and which one took its worker with it. One ledger serves all workers of a run, as an actor on the
 machine where the run was started, and goes with it.
 """
 
@@ -56,7 +56,7 @@ class Ledger:
         self._ended = False
 
     def hello(self, told: Mapping[str, Any]) -> None:
-        """A worker is there: ``worker``, ``machine``, ``node``, ``description``, ``error`` and ``messages``."""
+        """A worker is there: ``worker``, ``node``, ``description``, ``error`` and ``messages``."""
         self._heard[told["worker"]] = time.monotonic()
         self._came.append(told)
         self._messages.extend(told["messages"])
@@ -113,8 +113,10 @@ class Ledger:
         self._frames.pop(worker, None)
 
     def look(self, settled: Iterable[int]) -> dict[str, Any]:
-        """What is new to the driver: workers that ``came``, ``messages``, ``frames``; and how many hands are in work
-        (``working``), and workers there (``there``).
+        """What is new to the driver, and what goes on.
+
+        Workers that ``came``, ``messages`` and ``frames``; how many hands are in work (``working``), and how many
+        workers are there (``there``).
 
         Args:
             settled: hands whose outcomes the driver has, which are forgotten.

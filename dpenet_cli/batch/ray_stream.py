@@ -121,21 +121,21 @@ class Seat:
 
     def __call__(self, table: Any) -> Any:
         """One hand; what came of it."""
-        import pyarrow
+        import pyarrow as pa
 
         hand = json.loads(table["hand"][0].as_py())
-        return pyarrow.table({"told": [json.dumps(self._worker(hand["number"], hand["rows"]))]})
+        return pa.table({"told": [json.dumps(self._worker(hand["number"], hand["rows"]))]})
 
 
 def follow(table: Any) -> Iterator[Any]:
     """The hands in a file, each when it is there, until the file says that there are no more."""
-    import pyarrow
+    import pyarrow as pa
 
     with Path(table["path"][0].as_py()).open() as file:
         line = ""
         while line != "{}\n":
             if line.endswith("\n"):
-                yield pyarrow.table({"hand": [line]})
+                yield pa.table({"hand": [line]})
                 line = ""
             elif not (more := file.readline()):
                 time.sleep(_POLL)
@@ -155,7 +155,7 @@ def here() -> tuple[str, str]:
     import ray
 
     context = ray.get_runtime_context()
-    return context.get_actor_id(), context.get_node_id()
+    return str(context.get_actor_id()), context.get_node_id()
 
 
 def on_this_machine(ray: Any, kind: type[Any], *given: Any) -> Any:

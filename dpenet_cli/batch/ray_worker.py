@@ -187,9 +187,9 @@ class Worker:
                 self._load()
         except DpenetError as failure:
             error = failure
-        told = {"worker": self._name, "machine": platform.node(), "node": self._node}
-        told |= {"description": self._description, "error": None if error is None else error_row(error)}
-        self._ask("hello", told | {"messages": self._messages.fetch()})
+        told = {"worker": self._name, "node": self._node, "description": self._description}
+        lacks = None if error is None else error_row(error)
+        self._ask("hello", {**told, "error": lacks, "messages": self._messages.fetch()})
         return error is not None
 
     def _together(self, rows: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[int, Outcome]]:

@@ -103,7 +103,7 @@ class Run:
         """Processes that clean on any machine of this test's cluster."""
         machines = {pid for pid, (name, parent) in processes().items() if name == "raylet" and parent == os.getpid()}
         named = {pid for pid, (name, parent) in processes().items() if parent in machines}
-        return [pid for pid in named if command_line(pid).startswith(b"ray::Worker")]
+        return [pid for pid in named if command_line(pid).startswith(b"ray::MapWorker")]
 
 
 def processes() -> dict[int, tuple[str, int]]:
