@@ -29,6 +29,7 @@ The files in reading order; each imports only from those above it:
     ray_worker      what a worker of a cluster does with its rows
     ray_connection  a cluster that is joined or started, and looked at
     ray_stream      hands of rows through Ray Data, and what came of each hand back
+    ray_process     Ray in a process of its own, beside the command
     ray_flow        a run on a cluster: rows out, outcomes back
     ray_cluster     many pictures or videos on many machines
 """

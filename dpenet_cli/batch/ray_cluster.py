@@ -12,10 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dpenet_cli.batch.decisions import Decisions, Todo
 from dpenet_cli.batch.outcomes import Outcome, Report
 from dpenet_cli.batch.plans import BadInput, Jobs
-from dpenet_cli.batch.ray_connection import LOCAL, check_machines, connected, needs_of, places
+from dpenet_cli.batch.ray_connection import needs_of, nobody
 from dpenet_cli.batch.ray_flow import Flow
+from dpenet_cli.batch.ray_process import RayGoneError, RayProcess
 from dpenet_cli.batch.ray_rows import Row, Task
-from dpenet_cli.batch.ray_stream import import_quietly
+from dpenet_cli.batch.ray_worker import Worker
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import local
@@ -62,15 +63,14 @@ class RayRun:
                 yield first
                 continue
             self._report.stage("starting Ray")
-            with connected(self._address) as ray:
-                place = places(ray, self._task.engine)
-                self._report.stage("looking at the machines")
-                needs = needs_of(jobs, self._task, machines=place.machines > 1)
-                check_machines(ray, needs, place)
-                grows = self._address != LOCAL
-                import_quietly()
-                self._flow = Flow(ray, self._task, needs, place, self._report, grows=grows)
+            ray = RayProcess(self._address, self._task, needs_of(jobs, self._task), Worker)
+            try:
+                self._flow = Flow(ray, self._task, ray.place(self._report.stage), self._report)
                 yield from self._flow.outcomes(itertools.chain([first], decided))
+            except RayGoneError as error:
+                raise nobody(str(error), gone=False) from error
+            finally:
+                ray.close()
 
     def _decided(self, jobs: Iterable[Job | BadInput]) -> Iterator[Outcome | Row]:
         """What is to be done, and the outcomes of what cannot be or is done, in order; a few looked at ahead."""

@@ -1,14 +1,12 @@
 """A Ray cluster: joined or started, quiet, and looked at: what its machines have, and what they must have in common."""
 
 import contextlib
-import importlib
 import itertools
 import logging
 import os
 import re
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -89,7 +87,6 @@ def connected(address: str) -> Iterator[Any]:
     # Read when Ray is imported. Nothing is sent home, and no CUDA device is hidden from a process that asked for none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write beside our own lines
     if address == LOCAL:  # else Ray's workers stand back behind every other program, which dpenet without it does not
         os.environ.setdefault("RAY_worker_niceness", "0")
     try:
@@ -106,8 +103,7 @@ def connected(address: str) -> Iterator[Any]:
     try:
         if given := _HOST_AND_PORT.fullmatch(address):  # Ray itself would try for minutes
             socket.create_connection((given[1].strip("[]"), int(given[2])), _SECONDS_TO_CONNECT).close()
-        with _hushed():
-            ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **started)
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, **started)
     except (ImportError, OSError, OverflowError, RuntimeError, ValueError) as error:
         why = f"no Ray cluster can be reached there ({' '.join(str(error).split())[:200]})"
         step = "Start one with: ray start --head, and on each other machine: ray start --address HOST:PORT."
@@ -119,24 +115,6 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep Ray from writing to the terminal: now what it says of its start, and from now on what befalls workers.
-
-    Neither has a switch. What befalls workers would go to stdout, between JSON lines.
-    """
-    importlib.import_module("ray._private.worker").print_to_stdstream = lambda *_, **__: None  # type: ignore[attr-defined]
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def places(ray: Any, engine: EngineOptions) -> Place:
@@ -166,13 +144,12 @@ def places(ray: Any, engine: EngineOptions) -> Place:
     return Place(cpus, 0, sum(fit), sum(map(bool, fit)))
 
 
-def needs_of(jobs: Iterable[Job | BadInput], task: Task, *, machines: bool) -> Needs:
+def needs_of(jobs: Iterable[Job | BadInput], task: Task) -> Needs:
     """What every machine must have; output folders are made.
 
     Args:
         jobs: what is to be done.
         task: how.
-        machines: whether several machines work.
     """
     inputs: dict[str, tuple[str, int]] = {}
     outputs: dict[str, None] = {}
@@ -192,7 +169,7 @@ def needs_of(jobs: Iterable[Job | BadInput], task: Task, *, machines: bool) -> N
     weights = task.weights if runs_network(task) else None
     digest = None if weights is None else digest_of(weights)
     there = tuple(name for name in outputs if Path(name).is_dir())
-    return Needs(tuple(inputs), tuple(inputs.values()), there, weights, digest, machines)
+    return Needs(tuple(inputs), tuple(inputs.values()), there, weights, digest)
 
 
 def check_machines(ray: Any, needs: Needs, place: Place) -> None:

@@ -4,18 +4,14 @@ import queue
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from dpenet_cli.batch.outcomes import Outcome, Report
-from dpenet_cli.batch.ray_connection import Place, alive, in_short, nobody
-from dpenet_cli.batch.ray_ledger import Ledger
+from dpenet_cli.batch.ray_connection import Place, nobody
 from dpenet_cli.batch.ray_messages import Voices
-from dpenet_cli.batch.ray_needs import Needs
+from dpenet_cli.batch.ray_process import RayGoneError, RayProcess
 from dpenet_cli.batch.ray_rows import Row, Task, error_of_row, outcome_of, row_of
-from dpenet_cli.batch.ray_stream import Round, ask, here, on_this_machine
-from dpenet_cli.batch.ray_worker import Worker
-from dpenet_cli.errors import DpenetError, StorageError
+from dpenet_cli.errors import StorageError
 
 _HAND_SECONDS = 3.0
 """Work that a worker is given at a time: enough that handing it over costs nothing, little enough to wait for."""
@@ -46,24 +42,18 @@ class Flow:
     """One run on a cluster.
 
     Args:
-        ray: the connected module, with Ray Data.
+        ray: the process of Ray.
         task: what is to be done with rows.
-        needs: what each machine must have; one that comes later and lacks it is left out.
         place: what each worker takes of its machine.
         report: told what goes on.
-        grows: machines may come.
     """
 
-    def __init__(self, ray: Any, task: Task, needs: Needs, place: Place, report: Report, *, grows: bool) -> None:
+    def __init__(self, ray: RayProcess, task: Task, place: Place, report: Report) -> None:
         self._ray = ray
         self._task = task
         self._place = place
-        self._grows = grows
         self._voices = Voices(report)
-        self._ledger = on_this_machine(ray, Ledger, _is_alive)
-        self._ask = partial(ask, self._ledger)
-        self._wants = (task, needs, task.engine.threads if place.gpus else place.cpus, self._ask, here)
-        self._round: Round | None = None
+        self._of_round = 0
         self._hands: dict[int, list[Row]] = {}
         self._count = 0
         self._exhausted = False
@@ -93,8 +83,6 @@ class Flow:
         try:
             while True:
                 yield from self._hand_out(rows)
-                if self._exhausted and self._round is not None:
-                    self._round.end()
                 if self._exhausted and not self._hands:
                     return
                 for outcome in self._answers():
@@ -105,31 +93,27 @@ class Flow:
         except KeyboardInterrupt:
             yield from self._stopped()
             raise
-        except self._ray.exceptions.RayError as error:
-            raise self._lost(error) from error
+        except RayGoneError as error:
+            raise nobody(str(error), gone=bool(self._workers)) from error
         finally:
             self._dismiss()
 
     def _hand_out(self, rows: Iterator[Outcome | Row]) -> Iterator[Outcome]:
         """Give out so many hands that no worker waits for one; outcomes that are found on the way come out."""
         while not self._exhausted and len(self._hands) < _AHEAD * max(self._place.workers, len(self._workers), 1):
-            if self._round is not None and self._round.hands >= _ROUND:
-                self._round.end()
+            if self._of_round == _ROUND:
+                self._ray.end(wait=not self._hands)
                 if self._hands:
                     return
-                self._round.close(_PATIENCE)
-                self._round = None
+                self._of_round = 0
             hand = yield from self._next_hand(rows)
             if hand:
-                if self._round is None:
-                    self._round = self._begun()
                 self._count += 1
+                self._of_round += 1
                 self._hands[self._count] = hand
-                self._round.add(self._count, (row_of(row.job, row.outputs) for row in hand))
-
-    def _begun(self) -> Round:
-        ahead = 1 if self._task.for_videos else 2
-        return Round(self._ray, self._wants, Worker, self._place, grows=self._grows, ahead=ahead)
+                self._ray.add(self._count, (row_of(row.job, row.outputs) for row in hand))
+        if self._exhausted:
+            self._ray.end()
 
     def _next_hand(self, rows: Iterator[Outcome | Row]) -> Generator[Outcome, None, list[Row]]:
         size = 1
@@ -149,16 +133,13 @@ class Flow:
 
     def _answers(self) -> Iterator[Outcome]:
         """Wait for an answer, a second at most, and take all that are there."""
-        assert self._round is not None
         with suppress(queue.Empty):
-            answer = self._round.answers.get(timeout=_LOOK_SECONDS)
+            answer = self._ray.answers.get(timeout=_LOOK_SECONDS)
             while True:
-                if answer is None and not self._hands:
-                    break
-                if answer is None or isinstance(answer, Exception):
-                    raise self._lost(answer)
+                if isinstance(answer, Exception):
+                    raise answer
                 yield from self._settle(answer)
-                answer = self._round.answers.get_nowait()
+                answer = self._ray.answers.get_nowait()
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
 
@@ -178,7 +159,7 @@ class Flow:
     def _look(self) -> None:
         """Hear what the workers have said, and who has come."""
         settled, self._settled = self._settled, []
-        self._news = self._ask("look", settled)
+        self._news = self._ray.ask("look", settled)
         self._looked = time.monotonic()
         self._voices.tell(self._news["messages"])
         self._voices.frames([frames for frames in self._news["frames"] if frames[1]])
@@ -202,41 +183,30 @@ class Flow:
         self._workers.pop(told["worker"], None)
         self._left_out.add(told["node"])
         error = error_of_row(told["error"])
-        if not self._workers and all(node["NodeID"] in self._left_out for node in alive(self._ray, self._place)):
+        if not self._workers and self._left_out.issuperset(self._ray.machines()):
             raise error
         self._voices.note(f"a machine is left out: {error.what}: {error.why}")
-
-    def _lost(self, error: Exception | None) -> DpenetError:
-        why = in_short(error) if error is not None else "Ray Data has ended"
-        return nobody(why, gone=bool(self._workers))
 
     def _stopped(self) -> Iterator[Outcome]:
         """Tell the workers to stop, as Ctrl-C does, and yield the outcomes of what they finish."""
         deadline = time.monotonic() + _PATIENCE
-        with suppress(self._ray.exceptions.RayError):  # then there is nobody who writes
-            self._ask("stop")
+        with suppress(RayGoneError):  # then there is nobody who writes
+            self._ray.ask("stop")
             while self._hands and time.monotonic() < deadline:
                 self._look()
                 if not self._news["working"]:
                     break
                 time.sleep(_LOOK_SECONDS / 10)
-            for number, told in self._ask("rest").items():
+            for number, told in self._ray.ask("rest").items():
                 yield from self._settle({"number": number, "rows": told, "seconds": 0.0})
 
     def _dismiss(self) -> None:
         """End the workers, their records flushed."""
         deadline = time.monotonic() + _PATIENCE
-        with suppress(self._ray.exceptions.RayError):
-            self._ask("stop")
-            self._ask("end")
-            while self._ask("look", ())["there"] and time.monotonic() < deadline:
+        with suppress(RayGoneError):
+            self._ray.ask("stop")
+            self._ray.ask("end")
+            self._look()
+            while self._news["there"] and time.monotonic() < deadline:
                 time.sleep(_LOOK_SECONDS / 10)
-            self._ray.kill(self._ledger)
-        if self._round is not None:
-            self._round.close(_LOOK_SECONDS)
-
-
-def _is_alive(node: str) -> bool:
-    import ray
-
-    return any(each["NodeID"] == node for each in alive(ray))
+                self._look()

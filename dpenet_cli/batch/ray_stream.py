@@ -7,21 +7,26 @@ What workers do is left to Ray: where they run, that they are started again, how
 """
 
 import json
-import logging
-import queue
+import os
+import pickle
+import platform
+import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dpenet_cli.batch.ray_connection import Place
+from dpenet_cli.batch.ray_connection import Place, in_short
 from dpenet_cli.batch.ray_worker import Worker
 
 _POLL = 0.05
 """Seconds between two looks whether the file has grown."""
+
+_LEAVES = 30.0
+"""Seconds until an actor leaves a machine without dpenet."""
 
 _NODE = "ray.io/node-id"
 
@@ -33,26 +38,31 @@ class Round:
     """One data set of Ray's, whose rows are not known before.
 
     Args:
-        ray: the connected module.
-        wants: what each `Worker` is made with.
-        worker: its class.
+        worker: class of what does the work.
+        wants: what each is made with.
+        ledger: of the run.
         place: what each worker takes of its machine.
+        say: told each ``answer`` of a worker, and why Ray Data has ``failed``.
         grows: machines may come.
         ahead: hands that an actor is given, one of them to wait.
     """
 
     def __init__(
         self,
-        ray: Any,
-        wants: tuple[Any, ...],
         worker: type[Worker],
+        wants: tuple[Any, ...],
+        ledger: Any,
         place: Place,
+        say: Callable[[str, Any], None],
         *,
         grows: bool,
         ahead: int,
     ) -> None:
-        self.hands = 0
-        self.answers: queue.SimpleQueue[Mapping[str, Any] | Exception | None] = queue.SimpleQueue()
+        import ray.data
+        from ray import cloudpickle
+
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+        self._say = say
         self._folder = tempfile.TemporaryDirectory(prefix="dpenet-ray-")
         path = Path(self._folder.name) / "hands.jsonl"
         self._file = path.open("w")
@@ -60,7 +70,7 @@ class Round:
         pool = ray.data.ActorPoolStrategy(
             min_size=size, max_size=None if grows else size, max_tasks_in_flight_per_actor=ahead
         )
-        with ray.data.DataContext.current(_context(ray)):
+        with ray.data.DataContext.current(_context()):
             hands = ray.data.from_items([{"path": str(path)}], override_num_blocks=1).map_batches(
                 follow,
                 batch_size=1,
@@ -70,7 +80,7 @@ class Round:
             )
             self._answers = hands.map_batches(
                 Seat,
-                fn_constructor_args=(worker, *wants),
+                fn_constructor_args=(pickle.dumps((worker, *wants)), ledger),
                 batch_size=1,
                 batch_format="pyarrow",
                 compute=pool,
@@ -82,7 +92,6 @@ class Round:
 
     def add(self, number: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Hand out rows, from `row_of`."""
-        self.hands += 1
         print(json.dumps({"number": number, "rows": list(rows)}), file=self._file, flush=True)
 
     def end(self) -> None:
@@ -98,26 +107,42 @@ class Round:
         self._folder.cleanup()
 
     def _listen(self) -> None:
-        """Put answers into the queue, the error where it ends with one, and None at the end."""
+        """Tell what comes of each hand, and why there is an end that nobody asked for."""
+        why = "Ray Data has ended"
         try:
             for table in self._answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for told in table["told"]:
-                    self.answers.put(json.loads(told.as_py()))
-        except Exception as error:  # noqa: BLE001 - the driver tells what ended the run
-            self.answers.put(error)
-        self.answers.put(None)
+                    self._say("answer", json.loads(told.as_py()))
+        except Exception as error:  # noqa: BLE001 - Ray's are many
+            why = in_short(error)
+        if not self._file.closed:
+            self._say("failed", why)
 
 
 class Seat:
-    """What Ray Data calls in an actor.
+    """What Ray Data calls in an actor; it travels as it is, and is there where dpenet is not.
 
     Args:
-        worker: class of what does the work.
-        wants: what it is made with.
+        wants: the class of what does the work, and what it is made with, pickled.
+        ledger: asked and told by it.
     """
 
-    def __init__(self, worker: Callable[..., Worker], *wants: Any) -> None:
-        self._worker = worker(*wants)
+    def __init__(self, wants: bytes, ledger: Any) -> None:
+        import ray
+
+        context = ray.get_runtime_context()
+        here = str(context.get_actor_id()), context.get_node_id()
+        try:
+            worker, *others = pickle.loads(wants)  # noqa: S301 - it comes from the driver
+        except Exception as error:  # noqa: BLE001 - whatever an import may do
+            why = f"dpenet does not run on the machine {platform.node()} ({error})"
+            step = "Install the same dpenet there, with its extra ray."
+            lacks = {"kind": "OptionError", "what": "--ray", "why": why, "next_step": step}
+            told = {"worker": here[0], "node": here[1], "description": "", "error": lacks, "messages": []}
+            _ask(ledger, "hello", told)
+            time.sleep(_LEAVES)
+            os._exit(1)
+        self._worker = worker(*others, partial(_ask, ledger), here)
 
     def __call__(self, table: Any) -> Any:
         """One hand; what came of it."""
@@ -143,19 +168,11 @@ def follow(table: Any) -> Iterator[Any]:
                 line += more
 
 
-def ask(ledger: Any, name: str, *given: Any) -> Any:
+def _ask(ledger: Any, name: str, *given: Any) -> Any:
     """Ask the ledger: what its method of this name answers."""
     import ray
 
     return ray.get(getattr(ledger, name).remote(*given))
-
-
-def here() -> tuple[str, str]:
-    """Identities of this actor and its machine."""
-    import ray
-
-    context = ray.get_runtime_context()
-    return str(context.get_actor_id()), context.get_node_id()
 
 
 def on_this_machine(ray: Any, kind: type[Any], *given: Any) -> Any:
@@ -164,20 +181,11 @@ def on_this_machine(ray: Any, kind: type[Any], *given: Any) -> Any:
     return ray.remote(num_cpus=0, max_restarts=0, label_selector=node)(kind).remote(*given)
 
 
-def import_quietly() -> None:
-    """Import Ray Data: what it says to a person is not for one who runs dpenet, and is in Ray's own files as well."""
-    import ray.data  # noqa: F401 - used as an attribute of Ray
+def _context() -> Any:
+    import ray.data
 
-    logger = logging.getLogger("ray.data")
-    for handler in [each for each in logger.handlers if isinstance(each, logging.StreamHandler)]:
-        logger.removeHandler(handler)
-    warnings.filterwarnings("ignore", module=r"ray\.")
-
-
-def _context(ray: Any) -> Any:
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1  # each hand is a block of its own, so that it is on its way when it is there
-    context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # a long video takes hours
     context.max_consecutive_actor_init_deaths = -1  # a machine that comes later without dpenet ends no run
     context.autoscaling_config.actor_pool_util_upscaling_threshold = _UP

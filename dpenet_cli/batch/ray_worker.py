@@ -94,9 +94,7 @@ class Worker:
     deaths = 3
     """Workers that die over one row, alone, until it is the row's fault."""
 
-    def __init__(
-        self, task: Task, needs: Needs, threads: int | None, ask: Ask, here: Callable[[], tuple[str, str]]
-    ) -> None:
+    def __init__(self, task: Task, needs: Needs, threads: int | None, ask: Ask, here: tuple[str, str]) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does
         if threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -105,7 +103,7 @@ class Worker:
             cv2.setNumThreads(threads)
         self._task = dataclasses.replace(task, engine=dataclasses.replace(task.engine, threads=threads))
         self._ask = ask
-        self._name, self._node = here()
+        self._name, self._node = here
         self._life = secrets.token_hex(8)
         self._stopped = threading.Event()
         self._messages = Messages(verbose=task.verbose, stopped=self._stopped)
