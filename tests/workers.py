@@ -15,3 +15,12 @@ class Deadly(Worker):
         if any(job.source.name == "7.png" for job in jobs):
             os._exit(1)
         return super()._pictures(iter(jobs))
+
+
+class Elsewhere(Worker):
+    """A worker that does not see what it must."""
+
+    patience = 1.0
+
+    def _cannot(self, needs):
+        return super()._cannot(needs._replace(outputs=("/nowhere/at/all",)))

@@ -120,7 +120,7 @@ class Worker:
         if self._cannot(needs):
             time.sleep(self.patience)
             os._exit(1)  # after an exception Ray would give up what a lost worker had in hand
-        threading.Thread(target=_say, args=(weakref.ref(self),), daemon=True).start()
+        self._attend()
 
     def __call__(self, number: int, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         """Clean what a hand of rows names; give a row for each that was begun, and seconds in all.
@@ -176,6 +176,10 @@ class Worker:
         """Flush the records to the disk."""
         self._told.close()
         self._ask("bye", self._name)
+
+    def _attend(self) -> None:
+        """Speak with the ledger while there is work."""
+        threading.Thread(target=_say, args=(weakref.ref(self),), daemon=True).start()
 
     def _cannot(self, needs: Needs) -> bool:
         """Look whether this machine can do its part, load the network, and tell what came of it."""

@@ -23,7 +23,7 @@ from dpenet_cli.batch.ray_connection import check_address, connected, needs_of, 
 from dpenet_cli.batch.ray_messages import Voices
 from dpenet_cli.batch.ray_needs import lacking
 from dpenet_cli.batch.ray_rows import Task, job_of, outcome_of, outcome_row, row_of
-from dpenet_cli.errors import ImageReadError, OptionError
+from dpenet_cli.errors import ImageReadError, InputError, OptionError
 from dpenet_cli.options import EngineOptions, PictureOptions, Runtime
 from dpenet_cli.system.outputs import Job
 
@@ -129,6 +129,13 @@ def test_what_kills_its_worker_is_found(folder: Path, cluster: str, tiny_weights
     assert {name for name, each in outcomes.items() if each.status is Status.FAILED} == {"7.png", "bad.png"}
     assert "2 workers broke down over it" in outcomes["7.png"].error.why
     assert len(results(folder / "clean")) == 11
+
+
+@pytest.mark.long
+def test_machines_that_all_lack_something(folder: Path, cluster: str, tiny_weights: Path, monkeypatch) -> None:
+    monkeypatch.setattr(ray_cluster, "Worker", workers.Elsewhere)
+    with pytest.raises(InputError, match="does not see this folder"):
+        list(ray_run(folder, cluster, tiny_weights, Told()))
 
 
 def test_an_interrupt_ends_what_is_begun(folder: Path, cluster: str, tiny_weights: Path) -> None:
