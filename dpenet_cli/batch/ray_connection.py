@@ -76,7 +76,7 @@ def check_address(text: str) -> str:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """The module ``ray``, connected; a connection that is there already is used, and stays.
+    """The module ``ray``, connected.
 
     Args:
         address: from `check_address`.
@@ -87,6 +87,7 @@ def connected(address: str) -> Iterator[Any]:
     # Read when Ray is imported. Nothing is sent home, and no CUDA device is hidden from a process that asked for none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a thread that asks for something after the end starts no other Ray
     if address == LOCAL:  # else Ray's workers stand back behind every other program, which dpenet without it does not
         os.environ.setdefault("RAY_worker_niceness", "0")
     try:
@@ -95,9 +96,6 @@ def connected(address: str) -> Iterator[Any]:
     except ImportError as error:
         step = f"Install it on every machine: {pip_install('ray')}"
         raise OptionError("--ray", f"Ray is not installed here ({error})", step) from error
-    if ray.is_initialized():
-        yield ray
-        return
     ours = signal.getsignal(signal.SIGTERM)
     started: dict[str, Any] = {"num_cpus": usable_cores(), "include_dashboard": False} if address == LOCAL else {}
     try:
@@ -110,7 +108,7 @@ def connected(address: str) -> Iterator[Any]:
         raise OptionError(f"--ray {address}", why, step) from error
     finally:
         if ours is not None:
-            signal.signal(signal.SIGTERM, ours)  # Ray's own would leave what is being written unfinished
+            signal.signal(signal.SIGTERM, ours)  # Ray's own would end this process at once
     try:
         yield ray
     finally:

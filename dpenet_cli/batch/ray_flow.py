@@ -16,7 +16,7 @@ from dpenet_cli.errors import StorageError
 _HAND_SECONDS = 3.0
 """Work that a worker is given at a time: enough that handing it over costs nothing, little enough to wait for."""
 
-_HANDS_A_SECOND = 200
+_HANDS_A_SECOND = 50
 """Most hands in a second, over all workers: with very many, each gets more at a time."""
 
 _LARGEST_HAND = 500
@@ -25,8 +25,8 @@ _AHEAD = 4
 """Hands for each worker that are on their way: Ray has twice as many at hand as there are workers, and what waits for
 a worker that is lost holds nobody up."""
 
-_ROUND = 100_000
-"""Hands after which a new round is begun: Ray Data keeps a kilobyte for each."""
+_ROUND = 30_000
+"""Hands after which a new round is begun: Ray Data keeps four kilobytes for each."""
 
 _LOOK_SECONDS = 1.0
 """Between two looks at the ledger."""
