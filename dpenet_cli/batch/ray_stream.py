@@ -25,6 +25,9 @@ from dpenet_cli.batch.ray_worker import Worker
 _POLL = 0.05
 """Seconds between two looks whether the file has grown."""
 
+_END = "{}\n"
+"""The last line of a file of hands."""
+
 _LEAVES = 30.0
 """Seconds until an actor leaves a machine without dpenet."""
 
@@ -92,12 +95,13 @@ class Round:
 
     def add(self, number: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Hand out rows, from `row_of`."""
-        print(json.dumps({"number": number, "rows": list(rows)}), file=self._file, flush=True)
+        self._file.write(json.dumps({"number": number, "rows": list(rows)}) + "\n")
+        self._file.flush()
 
     def end(self) -> None:
         """There are no more; what was added is done."""
         if not self._file.closed:
-            print("{}", file=self._file)
+            self._file.write(_END)
             self._file.close()
 
     def close(self, patience: float) -> None:
@@ -158,7 +162,7 @@ def follow(table: Any) -> Iterator[Any]:
 
     with Path(table["path"][0].as_py()).open() as file:
         line = ""
-        while line != "{}\n":
+        while line != _END:
             if line.endswith("\n"):
                 yield pa.table({"hand": [line]})
                 line = ""
