@@ -2,6 +2,7 @@
 
 import queue
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -31,7 +32,7 @@ _ROUND = 30_000
 _LOOK_SECONDS = 1.0
 """Between two looks at the ledger."""
 
-_WAITING_SECONDS = 20.0
+_WAITING_SECONDS = 60.0
 """Time without any worker after which the user is told what is being waited for."""
 
 _PATIENCE = 60.0
@@ -58,6 +59,7 @@ class Flow:
         self._count = 0
         self._exhausted = False
         self._settled: list[int] = []
+        self._ready: deque[Outcome] = deque()
         self._seconds_each: float | None = None
         self._workers: dict[str, Mapping[str, Any]] = {}
         self._left_out: set[str] = set()
@@ -85,7 +87,9 @@ class Flow:
                 yield from self._hand_out(rows)
                 if self._exhausted and not self._hands:
                     return
-                for outcome in self._answers():
+                self._answers()
+                while self._ready:
+                    outcome = self._ready.popleft()
                     yield outcome
                     if isinstance(outcome.error, StorageError):
                         yield from self._stopped()
@@ -131,20 +135,20 @@ class Flow:
                 hand.append(row)
         return hand
 
-    def _answers(self) -> Iterator[Outcome]:
+    def _answers(self) -> None:
         """Wait for an answer, a second at most, and take all that are there."""
         with suppress(queue.Empty):
             answer = self._ray.answers.get(timeout=_LOOK_SECONDS)
             while True:
                 if isinstance(answer, Exception):
                     raise answer
-                yield from self._settle(answer)
+                self._settle(answer)
                 answer = self._ray.answers.get_nowait()
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
 
-    def _settle(self, answer: Mapping[str, Any]) -> Iterator[Outcome]:
-        """Outcomes of a hand; one that was answered before has none."""
+    def _settle(self, answer: Mapping[str, Any]) -> None:
+        """Take the outcomes of a hand; one that was answered before has none."""
         hand = self._hands.pop(answer["number"], None)
         if hand is None:
             return
@@ -153,8 +157,7 @@ class Flow:
             each = answer["seconds"] / len(answer["rows"])
             self._seconds_each = each if self._seconds_each is None else 0.7 * self._seconds_each + 0.3 * each
         jobs = {str(row_of(row.job, ())["target"]): row.job for row in hand}
-        for row in answer["rows"]:
-            yield outcome_of(row, jobs[row["target"]])
+        self._ready.extend(outcome_of(row, jobs[row["target"]]) for row in answer["rows"])
 
     def _look(self) -> None:
         """Hear what the workers have said, and who has come."""
@@ -198,7 +201,9 @@ class Flow:
                     break
                 time.sleep(_LOOK_SECONDS / 10)
             for number, told in self._ray.ask("rest").items():
-                yield from self._settle({"number": number, "rows": told, "seconds": 0.0})
+                self._settle({"number": number, "rows": told, "seconds": 0.0})
+        while self._ready:
+            yield self._ready.popleft()
 
     def _dismiss(self) -> None:
         """End the workers, their records flushed."""

@@ -44,6 +44,7 @@ class RayProcess:
     def __init__(self, address: str, task: Task, needs: Needs, worker: type[Worker]) -> None:
         self.answers: queue.SimpleQueue[Mapping[str, Any] | Exception] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._asked = 0
         context = get_context("spawn")
         self._line, line = context.Pipe()
         wants = (line, address, task, needs, worker)
@@ -62,7 +63,7 @@ class RayProcess:
             DpenetError: there is no such cluster, or its machines cannot do it.
             RayGoneError: Ray has ended.
         """
-        while not isinstance(told := self._reply(), Place):
+        while not isinstance(told := self._reply(0), Place):
             stage(told)
         return told
 
@@ -80,8 +81,9 @@ class RayProcess:
         Raises:
             RayGoneError: Ray has ended.
         """
-        self._send("ask", name, given)
-        return self._reply()
+        self._asked += 1  # an interrupted question is answered as well, and not to be taken for the next one's answer
+        self._send("ask", self._asked, name, given)
+        return self._reply(self._asked)
 
     def machines(self) -> list[str]:
         """Identities of the machines that may do work.
@@ -89,8 +91,9 @@ class RayProcess:
         Raises:
             RayGoneError: Ray has ended.
         """
-        self._send("machines")
-        return list(self._reply())
+        self._asked += 1
+        self._send("machines", self._asked)
+        return list(self._reply(self._asked))
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -102,12 +105,14 @@ class RayProcess:
         with suppress(OSError):  # it has ended, which whoever waits for an answer is told
             self._line.send(told)
 
-    def _reply(self) -> Any:
-        reply = self._replies.get()
-        if isinstance(reply, Exception):
-            self._replies.put(reply)  # for whoever asks again
-            raise reply
-        return reply
+    def _reply(self, asked: int) -> Any:
+        while True:
+            reply = self._replies.get()
+            if isinstance(reply, Exception):
+                self._replies.put(reply)  # for whoever asks again
+                raise reply
+            if reply[0] == asked:
+                return reply[1]
 
     def _listen(self) -> None:
         error: Exception = RayGoneError("Ray on this machine has ended")
@@ -144,7 +149,7 @@ class _Service:
         self._lock = threading.Lock()
         self._ray = ray
         self._place = place = places(ray, task.engine)
-        self.say("reply", "looking at the machines")
+        self.say("reply", (0, "looking at the machines"))
         needs = needs._replace(machines=place.machines > 1)
         check_machines(ray, needs, place)
         self._ledger = on_this_machine(ray, Ledger, _is_alive)
@@ -160,7 +165,7 @@ class _Service:
             ahead=1 if task.for_videos else 2,
         )
         self._round: Round | None = None
-        self.say("reply", place)
+        self.say("reply", (0, place))
 
     def say(self, kind: str, told: Any) -> None:
         """Tell the command: an ``answer`` of a worker, a ``reply`` to a question, or why it has ``failed``."""
@@ -190,11 +195,11 @@ class _Service:
             self._round.close(_PATIENCE)
             self._round = None
 
-    def _ask(self, name: str, given: tuple[Any, ...]) -> None:
-        self.say("reply", self._ray.get(getattr(self._ledger, name).remote(*given)))
+    def _ask(self, asked: int, name: str, given: tuple[Any, ...]) -> None:
+        self.say("reply", (asked, self._ray.get(getattr(self._ledger, name).remote(*given))))
 
-    def _machines(self) -> None:
-        self.say("reply", [node["NodeID"] for node in alive(self._ray, self._place)])
+    def _machines(self, asked: int) -> None:
+        self.say("reply", (asked, [node["NodeID"] for node in alive(self._ray, self._place)]))
 
 
 def _serve(line: Connection, address: str, task: Task, needs: Needs, worker: type[Worker]) -> None:

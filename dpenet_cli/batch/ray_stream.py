@@ -7,6 +7,7 @@ What workers do is left to Ray: where they run, that they are started again, how
 """
 
 import json
+import logging
 import os
 import pickle
 import platform
@@ -112,15 +113,15 @@ class Round:
 
     def _listen(self) -> None:
         """Tell what comes of each hand, and why there is an end that nobody asked for."""
-        why = "Ray Data has ended"
+        why = ""
         try:
             for table in self._answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for told in table["told"]:
                     self._say("answer", json.loads(told.as_py()))
         except Exception as error:  # noqa: BLE001 - Ray's are many
             why = in_short(error)
-        if not self._file.closed:
-            self._say("failed", why)
+        if why or not self._file.closed:
+            self._say("failed", why or "Ray Data has ended")
 
 
 class Seat:
@@ -153,7 +154,12 @@ class Seat:
         import pyarrow as pa
 
         hand = json.loads(table["hand"][0].as_py())
-        return pa.table({"told": [json.dumps(self._worker(hand["number"], hand["rows"]))]})
+        try:
+            told = self._worker(hand["number"], hand["rows"])
+        except Exception:
+            logging.getLogger("ray").exception("a worker broke down")
+            os._exit(1)  # as what kills it does: Ray Data would end the run for an exception
+        return pa.table({"told": [json.dumps(told)]})
 
 
 def follow(table: Any) -> Iterator[Any]:
