@@ -23,9 +23,13 @@ The files in reading order; each imports only from those above it:
     previews   one picture, or one frame, before and after, to look at before a run
     gallery    before and after of a whole run on a page
     ray_rows        what travels between the machines of a cluster
+    ray_needs       what every machine of a cluster must have, and what one lacks
+    ray_ledger      what each worker has in hand, and which row took its worker with it
+    ray_messages    what workers say, told to one person
     ray_worker      what a worker of a cluster does with its rows
-    ray_connection  a cluster that is joined or started, and what its machines must have in common
-    ray_messages    what many workers say, told to one person
-    ray_pool        a pool of workers on a cluster, and the rows on their way
+    ray_connection  a cluster that is joined or started, and looked at
+    ray_stream      hands of rows through Ray Data, and what came of each hand back
+    ray_process     Ray in a process of its own, beside the command
+    ray_flow        a run on a cluster: rows out, outcomes back
     ray_cluster     many pictures or videos on many machines
 """

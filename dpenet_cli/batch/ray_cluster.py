@@ -1,13 +1,5 @@
 """Many pictures or videos on many machines, through Ray: rows of paths to a pool of actors, rows of outcomes back.
 
-The pool is our own, and not that of ``ray.data``'s ``map_batches``, whose shape it has otherwise: one engine an actor,
-actors that are started again, a bounded number of rows on their way. Ray Data takes a list of all read tasks, not a
-stream: either 10⁸ rows are looked at and held before the first picture is cleaned, or a task reads them from a queue,
-and then what is lost with a machine cannot be read a second time. It also repeats a batch for ever whose picture kills
-every worker, and kills what is being written when it is told to stop. Here the rows that a lost worker had are known
-and given to another, one at a time, so that the one that kills is found and told; and who stops lets the workers end
-as Ctrl-C does. What is left to Ray: where actors run, that they are started again, and how rows get there.
-
 Whether a result is there already is decided where the run was started, by one record and one clock, a few rows ahead
 of the workers. Memory is flat in the number of rows: what is held are the rows on their way.
 """
@@ -20,9 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dpenet_cli.batch.decisions import Decisions, Todo
 from dpenet_cli.batch.outcomes import Outcome, Report
 from dpenet_cli.batch.plans import BadInput, Jobs
-from dpenet_cli.batch.ray_connection import LOCAL, check_machines, connected, needs_of, places
-from dpenet_cli.batch.ray_pool import Pool
+from dpenet_cli.batch.ray_connection import needs_of, nobody
+from dpenet_cli.batch.ray_flow import Flow
+from dpenet_cli.batch.ray_process import RayGoneError, RayProcess
 from dpenet_cli.batch.ray_rows import Row, Task
+from dpenet_cli.batch.ray_worker import Worker
 from dpenet_cli.options import VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import local
@@ -47,12 +41,12 @@ class RayRun:
         self._task = task
         self._decisions = decisions
         self._report = report
-        self._pool: Pool | None = None
+        self._flow: Flow | None = None
 
     @property
     def description(self) -> str:
         """What computed, for a person; empty before it was needed."""
-        return self._pool.description if self._pool else ""
+        return self._flow.description if self._flow else ""
 
     def outcomes(self, jobs: Jobs) -> Generator[Outcome]:
         """Clean everything, and yield one outcome each, as they come; Ray is started when the first row needs it.
@@ -69,14 +63,14 @@ class RayRun:
                 yield first
                 continue
             self._report.stage("starting Ray")
-            with connected(self._address) as ray:
-                place = places(ray, self._task.engine)
-                self._report.stage("looking at the machines")
-                needs = needs_of(jobs, self._task, machines=place.machines > 1)
-                check_machines(ray, needs, place)
-                grows = self._address != LOCAL
-                self._pool = Pool(ray, self._task, needs, place, self._report, grows=grows)
-                yield from self._pool.outcomes(itertools.chain([first], decided))
+            ray = RayProcess(self._address, self._task, needs_of(jobs, self._task), Worker)
+            try:
+                self._flow = Flow(ray, self._task, ray.place(self._report.stage), self._report)
+                yield from self._flow.outcomes(itertools.chain([first], decided))
+            except RayGoneError as error:
+                raise nobody(str(error), gone=False) from error
+            finally:
+                ray.close()
 
     def _decided(self, jobs: Iterable[Job | BadInput]) -> Iterator[Outcome | Row]:
         """What is to be done, and the outcomes of what cannot be or is done, in order; a few looked at ahead."""

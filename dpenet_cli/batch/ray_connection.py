@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from dpenet_cli import __version__
 from dpenet_cli.batch.plans import BadInput
+from dpenet_cli.batch.ray_needs import Needs, look, runs_network
 from dpenet_cli.batch.ray_rows import Task, error_of_row
-from dpenet_cli.batch.ray_worker import Needs, look, runs_network
 from dpenet_cli.errors import DpenetError, InputError, OptionError, StorageError
 from dpenet_cli.network.weights_files import digest_of
 from dpenet_cli.options import ALL_CUDA, EngineOptions
@@ -65,15 +65,18 @@ def check_address(text: str) -> str:
     Raises:
         OptionError: it is neither a cluster's address nor ``auto`` nor ``local``.
     """
-    if text in {LOCAL, AUTO} or _HOST_AND_PORT.fullmatch(text) or text.startswith("ray://"):
+    if text in {LOCAL, AUTO} or _HOST_AND_PORT.fullmatch(text):
         return text
-    why = "it is no address of a Ray cluster: host:port, ray://host:port, auto (the cluster of this machine) or local"
+    if text.startswith("ray://"):
+        why = "Ray Data does not run through Ray's client"
+        raise OptionError(f"--ray {text}", why, "Run dpenet on a machine of the cluster, with --ray auto.")
+    why = "it is no address of a Ray cluster: host:port, auto (the cluster of this machine) or local"
     raise OptionError(f"--ray {text}", why, "To start Ray on this machine, write --ray local, or --ray as the last.")
 
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """The module ``ray``, connected; a connection that is there already is used, and stays.
+    """The module ``ray``, connected.
 
     Args:
         address: from `check_address`.
@@ -84,16 +87,15 @@ def connected(address: str) -> Iterator[Any]:
     # Read when Ray is imported. Nothing is sent home, and no CUDA device is hidden from a process that asked for none.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a thread that asks for something after the end starts no other Ray
     if address == LOCAL:  # else Ray's workers stand back behind every other program, which dpenet without it does not
         os.environ.setdefault("RAY_worker_niceness", "0")
     try:
+        import pyarrow as pa  # noqa: F401 - Ray Data needs it
         import ray
     except ImportError as error:
         step = f"Install it on every machine: {pip_install('ray')}"
         raise OptionError("--ray", f"Ray is not installed here ({error})", step) from error
-    if ray.is_initialized():
-        yield ray
-        return
     ours = signal.getsignal(signal.SIGTERM)
     started: dict[str, Any] = {"num_cpus": usable_cores(), "include_dashboard": False} if address == LOCAL else {}
     try:
@@ -106,7 +108,7 @@ def connected(address: str) -> Iterator[Any]:
         raise OptionError(f"--ray {address}", why, step) from error
     finally:
         if ours is not None:
-            signal.signal(signal.SIGTERM, ours)  # Ray's own would leave what is being written unfinished
+            signal.signal(signal.SIGTERM, ours)  # Ray's own would end this process at once
     try:
         yield ray
     finally:
@@ -126,7 +128,7 @@ def places(ray: Any, engine: EngineOptions) -> Place:
     if engine.device == ALL_CUDA or engine.device.startswith("cuda:"):
         why = "on a cluster every worker has one GPU, which Ray chooses"
         raise OptionError(f"device {engine.device!r}", why, "Leave it out, or use cuda or cpu.")
-    nodes = [node["Resources"] for node in _alive(ray)]
+    nodes = [node["Resources"] for node in alive(ray)]
     with_gpu = [node for node in nodes if node.get("GPU", 0) >= 1]
     if engine.device == "cuda" and not with_gpu:
         raise OptionError("device 'cuda'", "no machine of the cluster has a GPU", "Leave --device out.")
@@ -140,13 +142,12 @@ def places(ray: Any, engine: EngineOptions) -> Place:
     return Place(cpus, 0, sum(fit), sum(map(bool, fit)))
 
 
-def needs_of(jobs: Iterable[Job | BadInput], task: Task, *, machines: bool) -> Needs:
+def needs_of(jobs: Iterable[Job | BadInput], task: Task) -> Needs:
     """What every machine must have; output folders are made.
 
     Args:
         jobs: what is to be done.
         task: how.
-        machines: whether several machines work.
     """
     inputs: dict[str, tuple[str, int]] = {}
     outputs: dict[str, None] = {}
@@ -166,7 +167,7 @@ def needs_of(jobs: Iterable[Job | BadInput], task: Task, *, machines: bool) -> N
     weights = task.weights if runs_network(task) else None
     digest = None if weights is None else digest_of(weights)
     there = tuple(name for name in outputs if Path(name).is_dir())
-    return Needs(tuple(inputs), tuple(inputs.values()), there, weights, digest, machines)
+    return Needs(tuple(inputs), tuple(inputs.values()), there, weights, digest)
 
 
 def check_machines(ray: Any, needs: Needs, place: Place) -> None:
@@ -204,10 +205,9 @@ def _ask_machines(ray: Any, needs: Needs, place: Place) -> None:
 
     remote = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {}
-    for node in _alive(ray):
-        if node["Resources"].get("GPU" if place.gpus else "CPU", 0) >= 1:
-            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[remote.options(scheduling_strategy=strategy).remote(needs)] = node["NodeManagerHostname"]
+    for node in alive(ray, place):
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        asked[remote.options(scheduling_strategy=strategy).remote(needs)] = node["NodeManagerHostname"]
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS_TO_LOOK) if asked else ([], [])
     for answer in ready:
         machine = asked[answer]
@@ -227,13 +227,16 @@ def _ask_machines(ray: Any, needs: Needs, place: Place) -> None:
         raise InputError("--ray", why, "Check it with: ray status.")
 
 
-def _alive(ray: Any) -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
+def alive(ray: Any, place: Place | None = None) -> list[dict[str, Any]]:
+    """The machines of a cluster.
 
-
-def is_alive(ray: Any, node: str) -> bool:
-    """Whether a machine of a cluster, by its identity there, is still a part of it."""
-    return any(each["NodeID"] == node for each in _alive(ray))
+    Args:
+        ray: the connected module.
+        place: what workers take: machines that have nothing of the kind are left out.
+    """
+    kind = None if place is None else "GPU" if place.gpus else "CPU"
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return [node for node in nodes if kind is None or node["Resources"].get(kind, 0) >= 1]
 
 
 def nobody(why: str, *, gone: bool) -> DpenetError:

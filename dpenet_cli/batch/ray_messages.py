@@ -1,5 +1,7 @@
-"""What many workers say meanwhile, told to one person: the same once, and how all of their videos go in one line."""
+"""What workers say meanwhile, and how it is told to one person: the same once, and how all videos go in one line."""
 
+import logging
+import threading
 from collections.abc import Iterable, Sequence
 
 from dpenet_cli.batch.outcomes import Report
@@ -49,3 +51,58 @@ class Voices:
         if total:
             speed = sum(video[2] for video in videos)
             self._report.stage(f"cleaning: {done} of {total} frames, {len(videos)} at a time, {speed:.1f} fps")
+
+
+class Messages(logging.Handler):
+    """What a worker says, until it is fetched; a `Report` of its videos, too.
+
+    Args:
+        verbose: every decision is told.
+        stopped: once it is set, the work in hand ends as after Ctrl-C.
+    """
+
+    def __init__(self, *, verbose: bool, stopped: threading.Event) -> None:
+        super().__init__()
+        self._verbose = verbose
+        self._stopped = stopped
+        self._texts: list[tuple[str, str]] = []
+        self.frames_done = (0, 0, 0.0)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what the library logs: warnings as notes, the rest as details."""
+        (self.note if record.levelno >= logging.WARNING else self.detail)(record.getMessage())
+
+    def note(self, text: str) -> None:
+        """Keep what the user should know."""
+        self._texts.append(("note", text))
+
+    def advice(self, text: str) -> None:
+        """Leave out what would help the person at this machine: nobody is."""
+
+    def detail(self, text: str) -> None:
+        """Keep what those want who asked for everything."""
+        if self._verbose:
+            self._texts.append(("detail", text))
+
+    def stage(self, text: str) -> None:  # noqa: ARG002 - what is going on now is old when it gets there
+        """Stop here, if that was asked for."""
+        self.look()
+
+    def frames(self, source: str, done: int, total: int, speed: float) -> None:  # noqa: ARG002 - the others' are told too
+        """Note how far the current video is."""
+        self.frames_done = done, total, speed
+        self.look()
+
+    def look(self, _share: float = 0.0) -> None:
+        """Stop here, if that was asked for.
+
+        Raises:
+            KeyboardInterrupt: it was.
+        """
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
+
+    def fetch(self) -> list[tuple[str, str]]:
+        """What was said since the last time: kind and text of each."""
+        texts, self._texts = self._texts, []
+        return texts

@@ -50,12 +50,10 @@ class Row(NamedTuple):
     Attributes:
         job: input and output.
         outputs: files to write.
-        deaths: workers that died over it.
     """
 
     job: Job
     outputs: tuple[Place, ...]
-    deaths: int = 0
 
 
 def row_of(job: Job, outputs: tuple[Place, ...]) -> dict[str, Any]:
@@ -104,18 +102,17 @@ def outcome_of(row: Mapping[str, Any], job: Job) -> Outcome:
     return Outcome(**{**row, **named, "root": root, "status": Status(row["status"]), "error": error})
 
 
-def broke_down(job: Job, workers: int, why: str, task: Task) -> Outcome:
+def broke_down(job: Job, workers: int, task: Task) -> Outcome:
     """The outcome of what ends every worker that takes it.
 
     Args:
         job: what was to be done.
         workers: how many it ended.
-        why: what Ray says of the last.
         task: how it was to be done.
     """
     kind = VideoReadError if task.for_videos else ImageReadError
     step = "Clean it alone, without --ray, to see why; memory that runs out is the usual reason."
-    error = kind(str(job.source), f"{workers} workers broke down over it ({why})", step)
+    error = kind(str(job.source), f"{workers} workers broke down over it", step)
     root = None if job.root is None else str(job.root)
     return Outcome(str(job.source), str(job.target), Status.FAILED, error, root=root)
 

@@ -8,79 +8,28 @@ import dataclasses
 import logging
 import os
 import platform
+import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from dpenet_cli import __version__
 from dpenet_cli.batch.decisions import Decisions, Todo
 from dpenet_cli.batch.outcomes import Outcome
-from dpenet_cli.batch.ray_rows import Task, error_row, job_of, outcome_row
+from dpenet_cli.batch.ray_messages import Messages
+from dpenet_cli.batch.ray_needs import Needs, lacking
+from dpenet_cli.batch.ray_rows import Task, broke_down, error_row, job_of, outcome_row
 from dpenet_cli.batch.record import Entries, Written
-from dpenet_cli.errors import DpenetError, InputError, StorageError
-from dpenet_cli.network.weights_files import digest_of
-from dpenet_cli.options import PictureOptions, VideoMethod, VideoOptions
+from dpenet_cli.errors import DpenetError, StorageError
+from dpenet_cli.options import PictureOptions, VideoOptions
 from dpenet_cli.system.outputs import Job
 from dpenet_cli.system.storage import Place
 
 if TYPE_CHECKING:
     from dpenet_cli.batch.pictures import Clean
     from dpenet_cli.batch.videos import VideoBatch
-
-
-class Needs(NamedTuple):
-    """What must be the same on every machine that works.
-
-    Attributes:
-        inputs: folders that must be there.
-        files: files that must be there, with their sizes in bytes.
-        outputs: folders that must be there, to which results go.
-        weights: name or path of the weights; None where no network is run.
-        digest: their SHA-256.
-        machines: whether several machines write into one output folder.
-    """
-
-    inputs: tuple[str, ...]
-    files: tuple[tuple[str, int], ...]
-    outputs: tuple[str, ...]
-    weights: str | None
-    digest: str | None
-    machines: bool = False
-
-
-def lacking(needs: Needs) -> DpenetError | None:
-    """What this machine lacks to do its part, or None."""
-    here = platform.node()
-    step = "Put inputs and results on storage that every machine of the cluster has under the same path."
-    for folder in (*needs.inputs, *needs.outputs):
-        if not os.path.isdir(folder):  # noqa: PTH112 - false, not an error, where permission is missing
-            return InputError(folder, f"the machine {here} does not see this folder", step)
-    for name, size in needs.files:
-        try:
-            if Path(name).stat().st_size == size:
-                continue
-            why = f"the machine {here} sees another file there"
-        except OSError as error:
-            why = f"the machine {here} does not see this file ({error.strerror or error})"
-        return InputError(name, why, step)
-    if needs.weights is None:
-        return None
-    try:
-        if digest_of(needs.weights) == needs.digest:
-            return None
-    except DpenetError as error:
-        return type(error)(error.what, f"on the machine {here}: {error.why}", error.next_step)
-    why = f"the machine {here} has other weights under this name"
-    return InputError(needs.weights, why, "Install the same dpenet on every machine of the cluster.")
-
-
-def look(needs: Needs) -> tuple[str, dict[str, str] | None]:
-    """The version of dpenet on a machine, and what the machine lacks, as a row."""
-    error = lacking(needs)
-    return __version__, None if error is None else error_row(error)
 
 
 class Told(Decisions):
@@ -124,71 +73,28 @@ class Told(Decisions):
         self._entries.clear()
 
 
-class _Messages(logging.Handler):
-    """What is said meanwhile, until it is fetched; a `Report` of videos, too.
-
-    Args:
-        verbose: every decision is told.
-        stopped: once it is set, the work in hand ends as after Ctrl-C.
-    """
-
-    def __init__(self, *, verbose: bool, stopped: threading.Event) -> None:
-        super().__init__()
-        self._verbose = verbose
-        self._stopped = stopped
-        self._texts: list[tuple[str, str]] = []
-        self.frames_done = (0, 0, 0.0)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep what the library logs: warnings as notes, the rest as details."""
-        (self.note if record.levelno >= logging.WARNING else self.detail)(record.getMessage())
-
-    def note(self, text: str) -> None:
-        """Keep what the user should know."""
-        self._texts.append(("note", text))
-
-    def advice(self, text: str) -> None:
-        """Leave out what would help the person at this machine: nobody is."""
-
-    def detail(self, text: str) -> None:
-        """Keep what those want who asked for everything."""
-        if self._verbose:
-            self._texts.append(("detail", text))
-
-    def stage(self, text: str) -> None:  # noqa: ARG002 - what is going on now is old when it gets there
-        """Stop here, if that was asked for."""
-        self.look()
-
-    def frames(self, source: str, done: int, total: int, speed: float) -> None:  # noqa: ARG002 - the others' are told too
-        """Note how far the current video is."""
-        self.frames_done = done, total, speed
-        self.look()
-
-    def look(self, _share: float = 0.0) -> None:
-        """Stop here, if that was asked for.
-
-        Raises:
-            KeyboardInterrupt: it was.
-        """
-        if self._stopped.is_set():
-            raise KeyboardInterrupt
-
-    def fetch(self) -> list[tuple[str, str]]:
-        """What was said since the last time: kind and text of each."""
-        texts, self._texts = self._texts, []
-        return texts
+Ask = Callable[..., Any]
+"""Asks the ledger: the name of a method, and what it takes."""
 
 
 class Worker:
-    """One engine, and what it is asked to do; on a cluster, an actor.
+    """One engine, and what it is asked to do; an actor of Ray Data's pool holds it.
 
     Args:
         task: what is the same for all rows.
         needs: what the machine must have.
         threads: CPU threads for everything in this process; None on a GPU, where Ray has set them.
+        ask: asks the ledger.
+        here: identities of this actor and its machine.
     """
 
-    def __init__(self, task: Task, needs: Needs, threads: int | None) -> None:
+    patience = 30.0
+    """Seconds until a worker leaves a machine that cannot do its part; Ray starts it again, there or elsewhere."""
+
+    deaths = 3
+    """Workers that die over one row, alone, until it is the row's fault."""
+
+    def __init__(self, task: Task, needs: Needs, threads: int | None, ask: Ask, here: tuple[str, str]) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does
         if threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -196,60 +102,122 @@ class Worker:
 
             cv2.setNumThreads(threads)
         self._task = dataclasses.replace(task, engine=dataclasses.replace(task.engine, threads=threads))
-        self._needs = needs
+        self._ask = ask
+        self._name, self._node = here
+        self._life = secrets.token_hex(8)
         self._stopped = threading.Event()
-        self._messages = _Messages(verbose=task.verbose, stopped=self._stopped)
+        self._messages = Messages(verbose=task.verbose, stopped=self._stopped)
         self._told = Told(task, platform.node() if needs.machines else None)
         self._engine: tuple[Clean, PictureOptions] | None = None
         self._batch: VideoBatch | None = None
         self._description = ""
+        self._lock = threading.Lock()
+        self._number: int | None = None
+        self._fresh: dict[int, dict[str, Any]] = {}
         logger = logging.getLogger("dpenet_cli")
         logger.addHandler(self._messages)
         logger.setLevel(logging.INFO if task.verbose else logging.WARNING)
+        if self._cannot(needs):
+            time.sleep(self.patience)
+            os._exit(1)  # after an exception Ray would give up what a lost worker had in hand
+        self._attend()
 
-    def ready(self) -> dict[str, Any]:
-        """Look whether this machine can do its part, and load the network; tell what came of it."""
-        try:
-            error = lacking(self._needs)
-            if error is None and not self._task.for_videos:
-                self._load()
-        except DpenetError as failure:
-            error = failure
-        return {
-            "machine": platform.node(),
-            "node": _node(),
-            "description": self._description,
-            "error": None if error is None else error_row(error),
-            "messages": self._messages.fetch(),
-        }
+    def __call__(self, number: int, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+        """Clean what a hand of rows names; give a row for each that was begun, and seconds in all.
 
-    def clean(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Clean what rows name; give a row for each that was begun, seconds in all, and what was said.
+        After `Ledger.stop`, what was being written is finished, and the rest is not begun.
 
-        After `stop`, what was being written is finished, and the rest is not begun.
+        Args:
+            number: of the hand.
+            rows: from `row_of`.
         """
         started = time.monotonic()
-        jobs = self._told.take(rows)
-        outcomes = self._videos(jobs) if self._task.for_videos else self._pictures(jobs)
-        done = []
+        known = self._ask("take", self._name, self._life, self._node, number, len(rows))
+        outcomes: dict[int, Mapping[str, Any]] = dict(known["outcomes"])
+        if known["stopped"]:
+            self._stopped.set()
+        with self._lock:
+            self._number, self._fresh = number, {}
+        left = {place: row for place, row in enumerate(rows) if place not in outcomes}
+        doing = self._alone(number, left, known["deaths"]) if known["alone"] else self._together(left)
         with contextlib.suppress(KeyboardInterrupt):
-            for outcome in outcomes:
-                done.append(outcome_row(outcome))
+            for place, outcome in doing:
+                outcomes[place] = row = outcome_row(outcome)
+                with self._lock:
+                    self._fresh[place] = row
                 if isinstance(outcome.error, StorageError):
                     self._stopped.set()  # the others would fail as well
-        return {"rows": done, "seconds": time.monotonic() - started, "messages": self._messages.fetch()}
+        with self._lock:
+            self._number, self._fresh = None, {}
+        self._ask("finish", number, outcomes)
+        return {"number": number, "rows": list(outcomes.values()), "seconds": time.monotonic() - started}
 
-    def stop(self) -> None:
-        """End the work in hand as Ctrl-C does, and begin no other."""
-        self._stopped.set()
+    def __del__(self) -> None:
+        if hasattr(self, "_lock"):
+            self.close()
 
-    def meanwhile(self) -> dict[str, Any]:
-        """How far the current video is, and what was said; asked while `clean` is at work."""
-        return {"frames": self._messages.frames_done, "messages": self._messages.fetch()}
+    def say(self) -> float:
+        """Tell the ledger what is new, and do what it says.
+
+        Returns:
+            Seconds until there should be more to say.
+        """
+        with self._lock:
+            number, fresh, self._fresh = self._number, self._fresh, {}
+        messages, frames = self._messages.fetch(), self._messages.frames_done if number is not None else (0, 0, 0.0)
+        answer = self._ask("tell", self._name, number, fresh, messages, frames)
+        if answer["stopped"]:
+            self._stopped.set()
+        if answer["ended"]:
+            self.close()
+        return float(answer["pause"])
 
     def close(self) -> None:
         """Flush the records to the disk."""
         self._told.close()
+        self._ask("bye", self._name)
+
+    def _attend(self) -> None:
+        """Speak with the ledger while there is work."""
+        threading.Thread(target=_say, args=(weakref.ref(self),), daemon=True).start()
+
+    def _cannot(self, needs: Needs) -> bool:
+        """Look whether this machine can do its part, load the network, and tell what came of it."""
+        try:
+            error = lacking(needs)
+            if error is None and not self._task.for_videos:
+                self._load()
+        except DpenetError as failure:
+            error = failure
+        told = {"worker": self._name, "node": self._node, "description": self._description}
+        lacks = None if error is None else error_row(error)
+        self._ask("hello", {**told, "error": lacks, "messages": self._messages.fetch()})
+        return error is not None
+
+    def _together(self, rows: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[int, Outcome]]:
+        """Do rows, the next read while one is in work."""
+        places = {row["target"]: place for place, row in rows.items()}
+        for outcome in self._outcomes(rows.values()):
+            yield places[str(outcome.target)], outcome
+
+    def _alone(
+        self, number: int, rows: Mapping[int, Mapping[str, Any]], deaths: Mapping[int, int]
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Do rows one by one, so that the one is known over which a worker dies."""
+        for place, row in rows.items():
+            if deaths.get(place, 0) >= self.deaths:
+                yield place, broke_down(job_of(row)[0], deaths[place], self._task)
+                continue
+            self._messages.look()
+            with self._lock:
+                fresh, self._fresh = self._fresh, {}
+            self._ask("begin", number, place, fresh)
+            for outcome in self._outcomes([row]):
+                yield place, outcome
+
+    def _outcomes(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
+        jobs = self._told.take(rows)
+        return self._videos(jobs) if self._task.for_videos else self._pictures(jobs)
 
     def _pictures(self, jobs: Iterator[Job]) -> Iterator[Outcome]:
         from dpenet_cli.batch.pictures import run
@@ -284,12 +252,13 @@ class Worker:
         return self._engine
 
 
-def _node() -> str:
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id())
-
-
-def runs_network(task: Task) -> bool:
-    """Whether a network is run at all."""
-    return not (isinstance(task.options, VideoOptions) and task.options.method is VideoMethod.TEMPORAL)
+def _say(found: "weakref.ref[Worker]") -> None:
+    """Tell the ledger what a worker does, while there is that worker."""
+    pause = 0.0
+    while True:
+        time.sleep(pause)
+        worker = found()
+        if worker is None:
+            return
+        pause = worker.say()
+        del worker

@@ -13,7 +13,7 @@ EXTRAS = {
     "heic": ("pillow-heif>=0.22",),
     "cloud": ("fsspec>=2024.6", "s3fs>=2024.6"),
     "openvino": ("openvino>=2026.0",),
-    "ray": ("ray>=2.60",),
+    "ray": ("ray[data]>=2.60,<3",),
     "export": ("onnx>=1.18", "onnxruntime>=1.22"),
 }
 """The extras of pyproject.toml, but for that of developers, and what they stand for."""

@@ -460,3 +460,26 @@ def test_skipped_pictures_are_copied_as_they_are(memory):
     assert outcome.status is Status.DRY
     assert memory.cat_file("/out/a.png") == before
     assert memory.exists("/out/a-compare.jpg")  # beside a whole bucket there is nothing
+
+
+@pytest.mark.long
+def test_on_a_cluster(s3, buckets, photos, tiny_weights, tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    source, target = buckets
+    run = ["derain", "--weights", tiny_weights]
+    plain = dpenet(*run, photos, "-o", tmp_path / "plain")
+    ours = dpenet(*run, f"s3://{source}/photos/", "-o", f"s3://{target}/clean/", "--ray", timeout=300)
+    assert plain.returncode == ours.returncode == 1, ours.stderr
+    assert f"{COUNT} done, 1 failed" in ours.stderr
+    made = {key: s3.get(target, key) for key in s3.keys(target, "clean/") if ".dpenet/" not in key}
+    expected = {
+        f"clean/{path.relative_to(tmp_path / 'plain').as_posix()}": path.read_bytes()
+        for path in (tmp_path / "plain").rglob("*.*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    assert made == expected
+    puts = Counter(key for method, bucket, key in s3.requests() if (method, bucket) == ("PUT", target))
+    records = [key for key in puts if ".dpenet/" in key]
+    assert all(puts[key] == 1 for key in made)
+    lines = [json.loads(line) for key in records for line in s3.get(target, key).splitlines()]
+    assert len([line for line in lines if "output" in line]) == COUNT  # flushed before the workers went

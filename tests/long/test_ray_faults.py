@@ -103,7 +103,7 @@ class Run:
         """Processes that clean on any machine of this test's cluster."""
         machines = {pid for pid, (name, parent) in processes().items() if name == "raylet" and parent == os.getpid()}
         named = {pid for pid, (name, parent) in processes().items() if parent in machines}
-        return [pid for pid in named if command_line(pid).startswith(b"ray::Worker")]
+        return [pid for pid in named if command_line(pid).startswith(b"ray::MapWorker")]
 
 
 def processes() -> dict[int, tuple[str, int]]:
@@ -195,7 +195,12 @@ def test_the_driver_goes(
 def test_ray_itself_goes(photographs: Path, plain: dict[str, str], tmp_path: Path) -> None:
     run = Run("local", photographs, tmp_path)
     run.wait_for(COUNT // 4)
-    (raylet,) = [pid for pid, told in processes().items() if told == ("raylet", run.process.pid)]
+    running = processes()
+    (raylet,) = [
+        pid
+        for pid, (name, parent) in running.items()
+        if name == "raylet" and running.get(parent, ("", 0))[1] == run.process.pid
+    ]
     os.kill(raylet, signal.SIGTERM)
     assert run.process.wait(120) == 75, run.said()
     assert "the same command goes on from here" in run.said()
