@@ -44,9 +44,8 @@ _CERTAIN = 0.5
 much less."""
 
 _DRY, _WET = 0.25, 0.4
-"""Mean evidence of rain in a frame up to which it does not count there, and from which on it counts in full: on a dry
-dashcam clip whose posts pass faster than the flow can follow it stays below that, on a rainy street at night it lies above 0.3.
-"""
+"""Mean evidence of rain in a frame up to which it does not count there, and from which on it counts in full. On a dry
+dashcam clip whose posts pass faster than the flow can follow it stays below, on a rainy street at night above."""
 
 _SLIP_HEIGHT = 480
 """Rows of the picture in which a key's answer may lie a pixel beside its place for each frame in between; more in
