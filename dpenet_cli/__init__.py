@@ -25,7 +25,7 @@ The library's door, loaded when first touched:
     >>> from dpenet_cli import load
     >>> clean = load()(image)  # H×W×3 RGB or H×W grey; uint8, uint16 or float32
 
-`import dpenet` gives the same names (`top/dpenet`, which is installed beside this package).
+`import dpenet` gives the same names (`top/dpenet.py`, which is installed beside this package).
 """
 
 import logging
