@@ -8,6 +8,7 @@ The files in reading order; each imports only from those above it:
     sieve      what is no input though it was found
     discovery  the files that an argument or a folder stands for
     plans      a plan, and what makes it safe
+    passed_over  what is named among a command's files and is none of them
     planning   inputs in, one source and one target each out
     key_table  equal names among very many
     manifests  lists of inputs, as streams

@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -36,6 +36,22 @@ _PRODUCT = re.compile(
 _FORMAT_SUFFIX = {ImageFormat.JPEG: ".jpg", ImageFormat.TIFF: ".tif"}
 
 
+FEW = 3
+"""So many names at most stand in a line that is about any number of files."""
+
+SIDECAR_SUFFIXES = frozenset(
+    {".aae", ".xmp", ".thm", ".dop", ".pp3", ".srt", ".gpx", ".nmea", ".wav", ".json", ".csv", ".xml", ".txt", ".md"}
+    | {".log", ".html", ".pdf", ".ini", ".db", ".zip"}
+)
+"""What cameras, editors and people put beside photographs and videos."""
+
+
+def few(names: Sequence[str]) -> str:
+    """Some names, or the first of many."""
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more
+
+
 class Others(NamedTuple):
     """Files that another command takes.
 
@@ -53,9 +69,13 @@ class Others(NamedTuple):
         """So many of them, in words."""
         return f"{count} {self.noun if count != 1 else self.noun.removesuffix('s')}"
 
-    def cleaned_by(self, path: PurePath) -> str:
-        """The command line that cleans one of them, or a folder of them."""
-        return f"{self.command} {shlex.quote(str(path))}"
+    def cleaned_by(self, *paths: PurePath) -> str:
+        """The command line that cleans them, or a folder of them; many by their patterns."""
+        words = [shlex.quote(str(path)) for path in paths]
+        if len(words) > FEW:  # as their names are written: a shell tells .MP4 from .mp4
+            folders = [(shlex.quote(str(path.parent)) + os.sep, path.suffix) for path in paths]
+            words = list(dict.fromkeys(f"{folder.removeprefix('.' + os.sep)}*{suffix}" for folder, suffix in folders))
+        return " ".join([self.command, *words])
 
 
 @dataclass(frozen=True)

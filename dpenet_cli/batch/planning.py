@@ -6,7 +6,7 @@ found while nothing has been written yet.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dpenet_cli.batch.discovery import files_below, named_by
 from dpenet_cli.batch.naming import (
@@ -17,10 +17,12 @@ from dpenet_cli.batch.naming import (
     beside,
     check_name,
     compare_folder,
+    few,
     made_of,
     pictures,
     sibling,
 )
+from dpenet_cli.batch.passed_over import PassedOver, raw_left_out
 from dpenet_cli.batch.plans import (
     BadInput,
     Plan,
@@ -125,14 +127,10 @@ def _plan(
     if as_file and output is not None:
         check_name(output, image_format)
         check_writer(format_for(output))
-    for path in named:
-        if is_folder(path):
-            _plan_folder(path, output, medium, batch, excluded)
-        else:
-            _plan_file(path, output, medium, batch, as_file=as_file)
+    _plan_named(named, output, medium, batch, excluded, as_file=as_file)
     batch.notices += excluded.notices()
     if not batch.jobs and batch.bad and all(bad.nothing for bad in batch.bad):
-        raise _nothing_found(batch.bad)
+        raise _nothing_found(batch.bad, medium)
     # Names are settled before they are checked: repeats go first, or they would clash with themselves; products of
     # other inputs need every target and before/after name; lengths and clashes are those of the final names.
     drop_repeats(batch)
@@ -148,6 +146,25 @@ def _plan(
     if shard is not None:
         take_part(batch, shard, medium)
     return batch
+
+
+def _plan_named(
+    named: Sequence[Place], output: Place | None, medium: Medium, batch: Plan, excluded: Excluded, *, as_file: bool
+) -> None:
+    """Plan what was named; what lies beside pictures, or videos, and is none, is told, and no failure."""
+    passed_over = PassedOver(medium)
+    for path in named:
+        if is_folder(path):
+            _plan_folder(path, output, medium, batch, excluded)
+        elif not passed_over.holds(path):
+            _plan_file(path, output, medium, batch, as_file=as_file)
+    if batch.jobs:  # a shell's pattern names all that lies there, and the pictures were meant
+        batch.notices += passed_over.notices()
+        batch.notices += [str(bad.error) for bad in batch.bad if bad.others]
+        batch.bad = [bad for bad in batch.bad if not bad.others]
+    else:
+        for path in passed_over.paths:
+            _plan_file(path, output, medium, batch, as_file=as_file)
 
 
 def _named(inputs: Sequence[str], medium: Medium, excluded: Excluded, batch: Plan) -> list[Place]:
@@ -178,13 +195,16 @@ def _own_product(path: Place) -> list[str]:
     return [f"{path}: by its name it was made by dpenet, of {of}; it is cleaned once more"] if of else []
 
 
-def _nothing_found(bad: Sequence[BadInput]) -> DpenetError:
+def _nothing_found(bad: Sequence[BadInput], medium: Medium) -> DpenetError:
     """The error of a command that has nothing to work on: that of its inputs, if there is one, or of all."""
     first = bad[0].error
     if len(bad) == 1:
         return first
-    names, same = ", ".join(each.source for each in bad), all(each.error.why == first.why for each in bad)
-    return InputError(names, first.why if same else "nothing was found in any of these", first.next_step)
+    paths = [PurePath(each.source) for each in bad]
+    names, same = few([each.source for each in bad]), all(each.error.why == first.why for each in bad)
+    every_other = all(path.suffix.lower() in medium.others.suffixes for path in paths)
+    step = f"Run: {medium.others.cleaned_by(*paths)}" if every_other and same else first.next_step
+    return InputError(names, first.why if same else "nothing was found in any of these", step)
 
 
 def _is_file_name(output: Place, named: Sequence[Place], medium: Medium) -> bool:
@@ -232,7 +252,7 @@ def _plan_folder(folder: Place, output: Place | None, medium: Medium, batch: Pla
         nothing = f"there are no {medium.noun} in this folder" + (f", but {counted}" if others else "")
         why = "; ".join([nothing, *left_out, *excluded.notices()])
         step = f"Run: {command}" if others else f"Name a folder that holds {medium.formats}."
-        batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step), nothing=True))
+        batch.bad.append(BadInput(str(folder), InputError(str(folder), why, step), nothing=True, others=others > 0))
 
 
 def _search(folder: Place, root: Place, medium: Medium, batch: Plan, sieve: Sieve) -> int:
@@ -244,7 +264,7 @@ def _search(folder: Place, root: Place, medium: Medium, batch: Plan, sieve: Siev
         suffix = path.suffix.lower()
         if suffix in medium.raw:
             raw += 1
-        elif suffix in medium.others.suffixes or suffix in medium.others.suffixes:
+        elif suffix in medium.others.suffixes:
             others += 1
         elif suffix in medium.suffixes:
             relative = path.relative_to(folder)
@@ -255,5 +275,5 @@ def _search(folder: Place, root: Place, medium: Medium, batch: Plan, sieve: Siev
             batch.jobs.append(Job(path, target, root=root, relative=relative.as_posix()))
     batch.bad += [BadInput(error.what, error) for error in unreadable]
     if raw:
-        batch.notices.append(f"{folder}: {raw} camera raw file(s) left out; export them as 16-bit TIFFs to clean them")
+        batch.notices.append(f"{folder}: {raw_left_out(raw)}")
     return others

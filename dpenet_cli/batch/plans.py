@@ -20,12 +20,14 @@ class BadInput(NamedTuple):
         error: why not.
         relative: its path below the folder that was named, as in `Job`; empty for what was named itself.
         nothing: nothing was found there.
+        others: it is a folder of files that another command takes.
     """
 
     source: str
     error: DpenetError
     relative: str = ""
     nothing: bool = False
+    others: bool = False
 
 
 class Jobs(Protocol):

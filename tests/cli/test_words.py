@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from dpenet_cli.batch.outcomes import Status
 from dpenet_cli.batch.pictures import run
-from dpenet_cli.batch.planning import plan_pictures
+from dpenet_cli.batch.planning import plan_pictures, plan_videos
 from dpenet_cli.cli.app import app
 from dpenet_cli.images import exif
 from dpenet_cli.images.reading import read
@@ -102,9 +102,48 @@ def test_what_is_passed_over_in_a_folder_is_one_line(folders):
     plan = plan_pictures(["both"])
     assert [job.source.name for job in plan.jobs] == ["a.JPG"]
     assert plan.notices == ["both: 1 video passed over, for which there is another command: dpenet video both"]
-    plan = plan_pictures(["photos", "films/a.mp4"])  # named itself: a failure, and the others are done
-    assert len(plan.jobs) == 1
-    assert "not videos" in plan.bad[0].error.why
+
+
+def test_what_a_shell_makes_of_a_pattern_is_no_failure(folders, tiny_weights):
+    for name in ("b.CR3", "b.AAE", "c.MP4", "d.mp4", "e.MP4", "f.MP4"):
+        (folders / "both" / name).touch()
+    store(folders / "both/a.JPG", picture(20, 30))
+    named = [f"both/{path.name}" for path in sorted((folders / "both").iterdir())]
+    result = dpenet("derain", *named, "films", "-o", "out", "--weights", tiny_weights)
+    assert result.returncode == 0, result.stderr
+    for told in (
+        "5 videos passed over, for which there is another command: dpenet video both/*.mp4 both/*.MP4",
+        "1 camera raw file(s) left out; export them as 16-bit TIFFs to clean them",
+        "1 file(s) passed over that are no pictures: both/b.AAE",
+        "films: there are no pictures in this folder, but 1 video. Run: dpenet video films",
+    ):
+        assert [line for line in result.stderr.splitlines() if told in line], told
+    plan = plan_videos([*named, "films"])
+    assert [job.source.name for job in plan.jobs] == ["b.mp4", "c.MP4", "d.mp4", "e.MP4", "f.MP4", "a.mp4"]
+    assert plan.notices == [
+        "1 picture passed over, for which there is another command: dpenet derain both/a.JPG",
+        "2 file(s) passed over that are no videos: both/b.AAE, both/b.CR3",
+    ]
+    assert not plan.bad
+
+
+def test_where_a_pattern_leaves_nothing_one_line_says_what_takes_it(folders):
+    for number in range(9):
+        (folders / f"films/my film {number}.MP4").touch()
+    result = dpenet("derain", *(f"films/{path.name}" for path in sorted((folders / "films").iterdir())))
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "error  films/a.mp4, films/my film 0.MP4, films/my film 1.MP4 and 7 more: this command cleans pictures, not "
+        "videos. Run: dpenet video films/*.mp4 films/*.MP4"
+    ]
+
+
+def test_what_is_missing_or_of_no_known_kind_stays_a_failure_among_others(folders):
+    (folders / "both/what.xyz").touch()
+    plan = plan_pictures(["both/a.JPG", "both/b.mp4", "both/c.jpg", "both/what.xyz", "empty"])
+    assert [job.source.name for job in plan.jobs] == ["a.JPG", "what.xyz"]
+    assert [bad.source for bad in plan.bad] == ["both/c.jpg", "empty"]
+    assert plan.notices == ["1 video passed over, for which there is another command: dpenet video both/b.mp4"]
 
 
 def test_a_list_names_its_rows_of_the_other_kind(folders, tiny_weights):
