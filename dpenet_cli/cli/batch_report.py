@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -97,7 +98,8 @@ class BatchReport:
         self._details: set[str] = set()
         self._started = time.perf_counter()
         self._bar: Progress | None = None
-        if self._console.is_terminal and verbosity >= 0 and total:
+        # Lines on the same terminal would land behind the bar.
+        if self._console.is_terminal and verbosity >= 0 and total and not (as_json and sys.stdout.isatty()):
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
@@ -207,6 +209,9 @@ class BatchReport:
         if self._json:
             return
         if plainly and self._verbosity >= 0:
+            if self._bar and sys.stdout.isatty():
+                self._bar.stop()
+                self._bar = None
             typer.echo(self._line(outcome))
         elif not plainly and (self._verbosity > 0 or (self._verbosity == 0 and not self._bar)):
             self._console.print(Text(self._line(outcome)), soft_wrap=True)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import stat
@@ -381,11 +382,11 @@ def test_nohup_is_respected(tmp_path, tiny_weights, rainy_photo):
     assert json.loads(rest.splitlines()[-1])["summary"]["done"] == 4
 
 
-def test_a_terminal_sees_a_bar_and_a_summary(photos, tiny_weights):
+def on_a_terminal(*arguments):
+    """All that a terminal is sent."""
     leader, follower = pty.openpty()
-    run = [command(), "derain", photos, "--weights", tiny_weights]
     terminal = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
-    process = subprocess.Popen(run, stderr=follower, stdout=follower, close_fds=True, env=terminal)
+    process = subprocess.Popen([command(), *arguments], stderr=follower, stdout=follower, close_fds=True, env=terminal)
     os.close(follower)
     seen = b""
     while True:
@@ -398,8 +399,21 @@ def test_a_terminal_sees_a_bar_and_a_summary(photos, tiny_weights):
         seen += chunk
     os.close(leader)
     assert process.wait() == 0
-    assert b"cleaning" in seen
-    assert b"3 done" in seen
+    return seen.decode()
+
+
+def test_a_terminal_sees_a_bar_and_a_summary(photos, tiny_weights):
+    seen = on_a_terminal("derain", photos, "--weights", tiny_weights)
+    assert "cleaning" in seen
+    assert "3 done" in seen
+
+
+@pytest.mark.parametrize(("option", "begin"), [("--dry-run", "["), ("--json", '{"schema"')])
+def test_no_bar_stands_before_a_line_on_a_terminal(photos, tiny_weights, option, begin):
+    seen = on_a_terminal("derain", photos, "--weights", tiny_weights, option)
+    told = [line for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", seen).split("\n") if begin in line]
+    assert len(told) >= 3
+    assert all(line.startswith(begin) for line in told), told
 
 
 def test_odd_names_and_locales(tmp_path, tiny_weights, rainy_photo):
