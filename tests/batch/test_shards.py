@@ -1,5 +1,6 @@
 """Parts of a batch: every file is in one, whatever comes later, and a launcher's words are taken as it means them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from dpenet_cli.batch.planning import plan_pictures
 from dpenet_cli.batch.shards import Shard, parse_shard, unasked
 from dpenet_cli.errors import InputError, OptionError
 
-NAMES = st.text(st.characters(exclude_characters="\0"), min_size=1)
+NAMES = st.binary(min_size=1).filter(lambda name: 0 not in name).map(os.fsdecode)
+"""What the system may call a file: bytes, valid UTF-8 or not."""
 
 
 @given(relative=NAMES, count=st.integers(1, 50))
