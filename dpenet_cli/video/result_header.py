@@ -1,7 +1,7 @@
 """The head of a result: its streams, its tags and its chapters; and which tags its container has no place for."""
 
+import io
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from av.stream import Disposition
 from dpenet_cli.video.containers import is_mp4, muxer
 from dpenet_cli.video.probe import MediaInfo
 from dpenet_cli.video.safe_open import open_input, reason
-from dpenet_cli.video.stream_copy import Window, add_copy, is_attached_picture, open_output, tags_of
+from dpenet_cli.video.stream_copy import Window, add_copy, is_attached_picture, is_listed, tags_of
 
 _FILE_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "duration"}
 """Metadata that describe the source's file and not its content: they are not copied."""
@@ -128,14 +128,17 @@ def _lost_in_trial(
     media: MediaInfo, target: Path, cleaned: Collection[int], copied: frozenset[int], window: Window
 ) -> list[str]:
     """Names of what is not read again from a file with the head of the result."""
-    with open_input(media.path) as source, tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / f"trial{target.suffix}"
+    name, trial = muxer(target), io.BytesIO()
+    with open_input(media.path) as source:
+        # What `open_output` hands on to Matroska has tags there as every stream has.
+        copied = frozenset(stream.index for stream in copies(source, copied, target) if is_listed(stream, name))
         options = muxer_options(source, copied, target, "+frag_keyframe+empty_moov")
-        with open_output(trial, copies(source, copied, target), options) as output:
+        with av.open(trial, "w", format=name, container_options=options) as output:
             add = dict.fromkeys(cleaned, lambda original: _stand_in(output, original, target))
             outputs = declare(media, (source, output), target, copied=copied, window=window, add=add)
             output.mux_one(_an_empty_packet(next(outputs[index] for index in cleaned)))
-        with open_input(trial) as result:
+        trial.seek(0)
+        with av.open(trial, metadata_errors="replace") as result:
             lost = [f"the file's {key}" for key in _lost_tags(_of_content(source), result.metadata)]
             for index, stream in outputs.items():
                 here, there = source.streams[index], result.streams[stream.index]

@@ -141,7 +141,7 @@ def _fits(template: Any, muxer_name: str, *, chapters: bool) -> bool:
     """Whether a header with this stream alone can be written, beside chapters where there are any."""
     if muxer_name == "mov" and is_attached_picture(template):
         return False  # it takes them, and writes them nowhere
-    if _is_listed(template, muxer_name):
+    if is_listed(template, muxer_name):
         return True
     if muxer_name != "matroska" or chapters:  # which do not get through
         return False
@@ -150,7 +150,7 @@ def _fits(template: Any, muxer_name: str, *, chapters: bool) -> bool:
     return False
 
 
-def _is_listed(template: Any, muxer_name: str) -> bool:
+def is_listed(template: Any, muxer_name: str) -> bool:
     """Whether a muxer's own list of codecs has that of this stream, and its header can be written."""
     return _takes(av.open(io.BytesIO(), "w", format=muxer_name), template)
 
@@ -180,7 +180,7 @@ def open_output(target: Path, streams: Sequence[Any], options: dict[str, str]) -
         options: of the muxer.
     """
     name = muxer(target)
-    if all(_is_listed(stream, name) for stream in streams):
+    if all(is_listed(stream, name) for stream in streams):
         return av.open(str(target), "w", format=name, container_options=options)
     return av.open(_passed_on(target, name), "w", format="tee")
 

@@ -47,7 +47,7 @@ def test_the_requirements_are_those_of_the_project():
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_is_installed_by_what_it_stands_for(extra):
     line = pip_install(extra)
-    assert re.fullmatch(r'pip install("[a-z0-9-]+>=[\d.]+"| )+', line)
+    assert re.fullmatch(r'pip install("[a-z0-9-]+(\[[a-z]+\])?>=[\d.]+(,<\d+)?"| )+', line)
 
 
 def test_no_message_proposes_what_an_index_may_not_have():
