@@ -207,6 +207,7 @@ def _fetch(weights: PretrainedWeights, progress: DownloadProgress, stall_timeout
                 if time.monotonic() > end:
                     raise TimeoutError("it took too long")  # noqa: TRY301 - a silent server ends in the same place
     except urllib.error.HTTPError as error:
+        error.close()  # it is the answer, and holds its connection
         step = "The file may have moved; look at the address in a browser."
         raise DownloadError(address, f"the server answers {error.code} {error.reason}", step) from error
     except TimeoutError as error:

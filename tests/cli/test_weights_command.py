@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError
 
 import pytest
 import torch
@@ -125,6 +126,8 @@ def test_what_goes_wrong_is_told_and_nothing_is_kept(server, weights, monkeypatc
         pull(weights, stall_timeout=0.5, deadline=0.6)
     assert f"{server.address}/{kind}/Test.pth" in str(caught.value)
     assert kept(tmp_path) == []
+    if isinstance(answer := caught.value.__cause__, HTTPError):
+        assert answer.fp.closed  # and with it the connection
 
 
 def test_without_a_connection_the_address_and_the_place_are_told(weights, monkeypatch):
