@@ -44,6 +44,7 @@ class VideoBatch:
         weights: their name or path.
         report: told what goes on.
         decisions: which results are to be made; None for those that are missing or older than their sources.
+        network: gives the network with these weights and options where it is loaded already.
     """
 
     def __init__(
@@ -53,12 +54,15 @@ class VideoBatch:
         weights: str,
         report: Report,
         decisions: Decisions | None = None,
+        *,
+        network: "Callable[[], ScaledDerainer] | None" = None,
     ) -> None:
         self._options = options
         self._decisions = decisions or Decisions(overwrite=options.overwrite)
         self._engine_options = engine
         self._weights = weights
         self._report = report
+        self._network = network
         self._engine: ScaledDerainer | None = None
 
     @property
@@ -177,7 +181,10 @@ class VideoBatch:
             self._report.stage(f"loading the network ({self._weights})")
             from dpenet_cli.inference.select import hint
 
-            self._engine = load_for(self._weights, self._engine_options, self._options.method)
+            if self._network is not None and as_asked(self._engine_options, self._options.method):
+                self._engine = self._network()
+            else:
+                self._engine = load_for(self._weights, self._engine_options, self._options.method)
             self._report.detail(f"{self._weights} on {self.description}")
             self._report.advice(hint(self._engine_options))
         return self._engine
@@ -196,6 +203,11 @@ class VideoBatch:
         return tell
 
 
+def as_asked(engine: EngineOptions, method: VideoMethod) -> bool:
+    """Whether a method wants the network as these options have it; `auto` scales its change by itself, with time's."""
+    return method is not VideoMethod.AUTO or engine.strength == 1
+
+
 def load_for(weights: str, engine: EngineOptions, method: VideoMethod) -> "ScaledDerainer":
     """The network as a method asks for it.
 
@@ -204,9 +216,7 @@ def load_for(weights: str, engine: EngineOptions, method: VideoMethod) -> "Scale
     """
     from dpenet_cli.inference.scales import load
 
-    if method is VideoMethod.AUTO:  # which scales its own change, and time's with it
-        engine = dataclasses.replace(engine, strength=1.0)
-    return load(weights, engine)
+    return load(weights, engine if as_asked(engine, method) else dataclasses.replace(engine, strength=1.0))
 
 
 def _facts(task: VideoTask) -> dict[str, Any]:

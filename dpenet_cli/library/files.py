@@ -90,7 +90,7 @@ def clean_video(
     Args:
         path: the video.
         out: the file to write, such as ``clean.mp4``, or the folder.
-        derain: from `load`: its weights and options are used. None: those that ship with dpenet, on the best device.
+        derain: from `load`. None: the weights that ship with dpenet on the best device here, loaded once.
         options: how it is cleaned and written; the defaults if None.
         progress: told, now and then, how many frames are done, and of how many.
 
@@ -113,7 +113,8 @@ def clean_video(
     report = _Report(progress)
 
     def outcomes(decisions: Decisions) -> Iterable[Outcome]:
-        return VideoBatch(options, engine, weights, report, decisions).run([job], dry=False)
+        batch = VideoBatch(options, engine, weights, report, decisions, network=lambda: derain or _default())
+        return batch.run([job], dry=False)
 
     return _only(asked_of_videos(weights, engine, options), overwrite, outcomes)
 

@@ -3,6 +3,7 @@
 import doctest
 import os
 
+import av
 import numpy as np
 import pytest
 from clips import clip
@@ -117,6 +118,24 @@ def test_a_video_keeps_its_frames_and_tells_its_progress(tmp_path, tiny):
     outcome = clean_video(tmp_path / "a.mp4", tmp_path / "c.mp4", derain=tiny, options=VideoOptions(method="network"))
     assert outcome.status is Status.DONE
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_a_video_is_cleaned_by_the_network_that_is_there(tmp_path, tiny, monkeypatch):
+    clip(tmp_path / "a.mp4", frames=3)
+    loads, given = [], []
+    with monkeypatch.context() as patch:
+        patch.setattr("dpenet_cli.inference.scales.load", lambda *given: loads.append(given))
+        patch.setattr(files, "load", lambda: given.append(1) or tiny)
+        patch.setattr(files, "DEFAULT_WEIGHTS", tiny.weights)
+        files._default.cache_clear()
+        for name, derain in (("b.mp4", tiny), ("c.mp4", tiny), ("d.mp4", None), ("e.mp4", None)):
+            assert clean_video(tmp_path / "a.mp4", tmp_path / name, derain=derain).status is Status.DONE
+        files._default.cache_clear()
+    assert (loads, given) == ([], [1])
+    soft = load(tiny.weights, tiny.options, strength=0.5)  # its change is scaled by what asks it too
+    assert clean_video(tmp_path / "a.mp4", tmp_path / "f.mp4", derain=soft).status is Status.DONE
+    with av.open(str(tmp_path / "a.mp4")) as rainy, av.open(str(tmp_path / "f.mp4")) as result:
+        assert len(list(rainy.decode(video=0))) == len(list(result.decode(video=0)))
 
 
 def test_failing_videos_are_raised(tmp_path, tiny):
