@@ -168,7 +168,7 @@ def compare(
     confidence = _agreement([lumas[lag] for lag in asked], aligned.followed * 2 >= len(asked), levels)
     confidence[aligned.witnesses * 2 < len(asked)] = 0
     confidence[things] = 1
-    # Of the neighbours, one may have been mistaken for another place; two of them are right, but about a lamp.
+    # How dark it may be: of the neighbours, one may have been mistaken for another place; two are right, but of a lamp.
     bound = np.minimum(image, order_statistic(colours, 1))
     lit = repeating(luma, lamps, np.maximum(_levels(luma, luma_8_bits(bound), levels), 0))
     return Comparison(

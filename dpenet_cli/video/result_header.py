@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ _PLAIN_MARKS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposi
 """Marks that say what a stream is, which its kind tells too."""
 
 _NAMED = 12
-"""Tags that a notice names; the others are counted."""
+"""Things that a notice names; the others are counted."""
 
 
 def declare(
@@ -118,10 +118,13 @@ def not_kept(
         lost = _lost_in_trial(media, target, cleaned, copied, window)
     except (av.FFmpegError, OSError, ValueError) as error:
         return (f"which tags {target.suffix} has no place for cannot be tried out here ({reason(error)})",)
-    if not lost:
-        return ()
-    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    return (f"{target.suffix} has no place for {', '.join(lost[:_NAMED])}{more}: left out; keep the original",)
+    return (f"{target.suffix} has no place for {named(lost)}: left out; keep the original",) if lost else ()
+
+
+def named(things: Sequence[str]) -> str:
+    """Their names; of many the first, and how many more there are."""
+    more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
+    return ", ".join(things[:_NAMED]) + more
 
 
 def _lost_in_trial(

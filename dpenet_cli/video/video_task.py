@@ -22,14 +22,11 @@ from dpenet_cli.video.frames import Frame
 from dpenet_cli.video.over_time import WIDEST_REACH
 from dpenet_cli.video.probe import MediaInfo, VideoStream, probe, probe_part
 from dpenet_cli.video.readers import VideoReader
-from dpenet_cli.video.result_header import not_kept
+from dpenet_cli.video.result_header import named, not_kept
 from dpenet_cli.video.safe_open import reading
 from dpenet_cli.video.scenes import Scenes, looked_at, scenes_of
 from dpenet_cli.video.stream_copy import Window, first_keyframe, plan_stream_copies
 from dpenet_cli.video.stream_plan import StreamPlan, plan_stream
-
-_NAMED = 12
-"""Things that a notice names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +178,7 @@ def _unread_notices(media: MediaInfo) -> tuple[str, ...]:
         what = ", ".join(f"'{name}'" for name in media.gps_boxes)
         notices.append(f"a GPS log outside the streams ({what}) is not carried; keep the original")
     if media.passed_over:
-        beyond = len(media.passed_over) - _NAMED
-        what = ", ".join(media.passed_over[:_NAMED]) + (f" and {beyond} more" if beyond > 0 else "")
-        notices.append(f"not carried: {what}; keep the original")
+        notices.append(f"not carried: {named(media.passed_over)}; keep the original")
     return tuple(notices)
 
 
