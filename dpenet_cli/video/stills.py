@@ -94,6 +94,7 @@ def _found(source: Path, when: Fraction, video_stream: int | None, reach: int) -
         if media is None:
             continue
         stream = _stream(media, video_stream)
+        first = stream.time(0) if media.part is None else media.part.first
         number = bisect_right(stream.ticks, when / stream.time_base) - 1
         if media.part is None or media.part.seek == media.part.first:
             number = max(number, 0)  # nothing was shown before the first picture, whose time need not be 0
@@ -101,8 +102,8 @@ def _found(source: Path, when: Fraction, video_stream: int | None, reach: int) -
             return media, number
         if media.part is not None and when >= media.part.last:
             break  # no need to decode everything for that
-    first, last = float(stream.time(0)), float(stream.time(-1))
-    why = f"nothing is shown at that time: its pictures run from {first:.2f} s to {last:.2f} s"
+    last = stream.time(-1)
+    why = f"nothing is shown at that time: its pictures run from {float(first):.2f} s to {float(last):.2f} s"
     raise OptionError(f"{source}, --frame {float(when):g} s", why, "Give a time between.")
 
 
